@@ -1,0 +1,306 @@
+/* stpn: short-term-plasticity neurons, fast and exact.
+ *
+ * The short-term-plasticity neuron (Garcia Rodriguez, Guo, Moraitis, "Short-Term Plasticity Neurons Learning to Learn
+ * and Forget", ICML 2022) gives every synapse a slow weight W, trained, and a fast component F, a state of the sequence
+ * that decays by a trained factor Lambda and grows by a trained rate Gamma times the activity of its two neurons.
+ *
+ * How it fits together
+ *   stpn_net     what is constant while a sequence runs: the description and one block of parameters
+ *   stpn_state   what a sequence changes: F, h of every unit, for B samples; the caller owns it
+ *   stpn_tape    what a forward pass leaves for the backward pass: O(T (I + 3H)) numbers a sample, never (T, B, H, K)
+ *   stpn_pool    threads; NULL runs everything on the calling thread. Results have the same bits on any number of them
+ *
+ * Conventions
+ *   shapes       T steps, B samples, I inputs, H neurons, K presynaptic columns (I + H, or I for a feed-forward unit);
+ *                arrays are row-major, sequences time-major (T, B, ...)
+ *   real         float or double, chosen by stpn_net_desc.real; every `void *` of values below points to that type
+ *   ownership    what *_create returns belongs to the caller until *_free (which takes NULL); nothing is kept of an
+ *                argument after a call returns, except that a state, a tape and an adam must not outlive their net
+ *   errors       every call that can fail returns a stpn_status and, where `error` is not NULL, writes one message: what
+ *                went wrong, where, what was expected. The library never prints, exits or aborts. Where a call fails its
+ *                outputs are unspecified, its inputs untouched
+ *   threads      calls that share only a const net may run at once; a state, tape, adam or pool serves one call at a time
+ *   names        equations are those of docs/mathematics.md
+ */
+#ifndef STPN_STPN_H
+#define STPN_STPN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define STPN_VERSION_MAJOR 0
+#define STPN_VERSION_MINOR 1
+#define STPN_VERSION_PATCH 0
+#define STPN_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define STPN_API __attribute__((visibility("default")))
+#else
+#define STPN_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------------------------------------ status and errors */
+
+typedef enum stpn_status {
+    STPN_OK = 0,
+    STPN_ERROR_INPUT = 1,   /* an argument, a file's content or a size is wrong: the caller can mend it */
+    STPN_ERROR_MEMORY = 2,  /* an allocation failed */
+    STPN_ERROR_SYSTEM = 3,  /* the system refused: disk, permission, threads */
+    STPN_ERROR_NUMERIC = 4, /* a loss or a gradient is not finite */
+    STPN_STOPPED = 5        /* a run was asked to stop; it has saved itself and can be resumed */
+} stpn_status;
+
+typedef struct stpn_error {
+    char message[1024]; /* one line, no newline at its end; empty after success */
+} stpn_error;
+
+/* The library's version, "MAJOR.MINOR.PATCH". */
+STPN_API const char *stpn_version(void);
+
+/* ---------------------------------------------------------------------------------------------------------- kernels */
+
+typedef enum stpn_real { STPN_FLOAT = 0, STPN_DOUBLE = 1 } stpn_real;
+
+/* The inner loops exist once per instruction set: "portable", "avx2", "avx512", "neon". A net takes the best one that
+ * the processor runs; the environment variable STPN_KERNEL, read when a net is made, forces another by name.
+ * Name of kernel `index` in order of preference, or NULL past the last: those this processor can run. */
+STPN_API const char *stpn_kernel_name(int index);
+
+/* ------------------------------------------------------------------------------------------------------------ units */
+
+typedef enum stpn_norm { STPN_NORM_PRE, STPN_NORM_POST, STPN_NORM_OUTPUT, STPN_NORM_NONE } stpn_norm;
+typedef enum stpn_plastic { STPN_PLASTIC_ALL, STPN_PLASTIC_INPUT, STPN_PLASTIC_HIDDEN } stpn_plastic;
+typedef enum stpn_granularity {
+    STPN_GRANULARITY_SYNAPSE,
+    STPN_GRANULARITY_NEURON,
+    STPN_GRANULARITY_SCALAR
+} stpn_granularity;
+typedef enum stpn_rule { STPN_RULE_HEBB, STPN_RULE_OJA } stpn_rule;
+typedef enum stpn_decay { STPN_DECAY_AFTER, STPN_DECAY_PROMPT } stpn_decay;
+typedef enum stpn_activation { STPN_ACTIVATION_TANH, STPN_ACTIVATION_SIGMOID } stpn_activation;
+typedef enum stpn_presynaptic { STPN_PRESYNAPTIC_PREVIOUS, STPN_PRESYNAPTIC_CURRENT } stpn_presynaptic;
+
+/* One layer. Start from stpn_unit_default and change what differs. Per sample and neuron j, with z = [x ; h before]:
+ *
+ *     G = W + F,  n = ||G_j|| + 1e-16,  h_j = activation(G_j . z / n + b_j),  F' = Lambda F / n + Gamma z h_j
+ */
+typedef struct stpn_unit {
+    const char *name;             /* "stpn_r" (recurrent, K = I + H) or "stpn_f" (feed-forward, K = I) */
+    int hidden;                   /* H, number of neurons */
+    stpn_norm norm;               /* pre: as above; post: F' divided by ||W + F'||; output: F as it is; none: no n */
+    double clamp;                 /* bound of |F| after each update; 0: none */
+    stpn_plastic plastic;         /* which columns carry F: all, the I inputs, the H recurrent ones */
+    stpn_granularity granularity; /* Lambda and Gamma per synapse (H, K), per neuron (H), or one of each */
+    int learn;                    /* 1: Lambda and Gamma are parameters; 0: held at the two numbers below */
+    double lambda;                /* used where learn is 0 */
+    double gamma;                 /* used where learn is 0 */
+    stpn_rule rule;               /* hebb: z h; oja: h_j (z_k - sum_m h_m F_mk) */
+    stpn_decay decay;             /* after: Lambda F~ + Gamma P; prompt: Lambda (F~ + Gamma P) */
+    stpn_activation activation;   /* of the output */
+    int layer_norm;               /* 1: layer norm before the activation (eps 1e-5), with gain and offset */
+    int bias;                     /* 1: b is a parameter; 0: no b */
+    stpn_presynaptic presynaptic; /* recurrent part of z in the update of F: h before the step, or h of the step */
+} stpn_unit;
+
+/* The unit `name` with `hidden` neurons and every option at its default. An unknown name is reported when the net is
+ * made. */
+STPN_API stpn_unit stpn_unit_default(const char *name, int hidden);
+
+/* A linear read-out of the last unit: `outputs` values a step. */
+typedef struct stpn_head {
+    const char *name; /* prefix of its parameters: NAME.weight (outputs, H), NAME.bias (outputs) */
+    int outputs;
+} stpn_head;
+
+/* ------------------------------------------------------------------------------------------------------- the network */
+
+typedef struct stpn_net_desc {
+    stpn_real real;         /* type of every value */
+    int inputs;             /* I of the first unit; for tokens, the number of symbols */
+    const stpn_unit *units; /* (unit_count), from the input to the output */
+    int unit_count;
+    const stpn_head *heads; /* (head_count), may be NULL where there are none */
+    int head_count;
+} stpn_net_desc;
+
+typedef struct stpn_net stpn_net;
+
+/* Makes a network; its parameters are 0. The description is copied. */
+STPN_API stpn_status stpn_net_create(stpn_net **net, const stpn_net_desc *desc, stpn_error *error);
+STPN_API void stpn_net_free(stpn_net *net);
+
+/* Draws the initial parameters of the paper: W, b ~ U(+-1/sqrt(H)), Lambda ~ U(0, 1), Gamma ~ U(+-0.001/sqrt(H)), with I
+ * in place of H for stpn_f; read-outs U(+-1/sqrt(H)). The same seed gives the same values on every machine. */
+STPN_API void stpn_net_init(stpn_net *net, uint64_t seed);
+
+/* Name of the kernel in use. */
+STPN_API const char *stpn_net_kernel(const stpn_net *net);
+
+/* Parameters are one block of stpn_net_block_size values, aligned to 64 bytes. A gradient is another block of that size.
+ * Inside a block neurons lie in groups for the vector units, with zeros between: treat it element by element (an
+ * optimiser does), or read and write its tensors, row-major, by the two calls below. */
+STPN_API size_t stpn_net_block_size(const stpn_net *net);
+STPN_API void *stpn_net_parameters(stpn_net *net);
+/* A new block of zeros, or NULL; free with stpn_block_free. */
+STPN_API void *stpn_block_create(const stpn_net *net);
+STPN_API void stpn_block_free(void *block);
+
+typedef struct stpn_tensor {
+    const char *name; /* "units.0.weight", "readout.bias", ...; lives as long as the net */
+    int rank;         /* 1 or 2; 3 in a state */
+    int shape[3];
+    size_t count; /* product of shape */
+} stpn_tensor;
+
+/* Tensor `index` of the parameters; returns 0 past the last. */
+STPN_API int stpn_net_tensor(const stpn_net *net, int index, stpn_tensor *tensor);
+/* Number of trained parameters: the sum of the tensors' counts. */
+STPN_API size_t stpn_net_parameter_count(const stpn_net *net);
+/* Copies tensor `index` out of, or into, a block; `values` is row-major of the net's real type. */
+STPN_API void stpn_block_get(const stpn_net *net, const void *block, int index, void *values);
+STPN_API void stpn_block_set(const stpn_net *net, void *block, int index, const void *values);
+
+/* Parameters to and from a safetensors file, by name. Saving replaces the file atomically; loading checks names, shapes
+ * and types (F32 or F64), and changes nothing where one is wrong. */
+STPN_API stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *error);
+STPN_API stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------- threads */
+
+typedef struct stpn_pool stpn_pool;
+/* `threads` in 1 to 256; 0: one per processor. The calling thread is one of them. Safe across fork: in a child the pool
+ * starts its threads anew. */
+STPN_API stpn_status stpn_pool_create(stpn_pool **pool, int threads, stpn_error *error);
+STPN_API void stpn_pool_free(stpn_pool *pool);
+STPN_API int stpn_pool_threads(const stpn_pool *pool);
+
+/* ------------------------------------------------------------------------------------------------------------ state */
+
+typedef struct stpn_state stpn_state;
+/* State of `batch` samples, all zero: the start of a sequence. */
+STPN_API stpn_status stpn_state_create(stpn_state **state, const stpn_net *net, int batch, stpn_error *error);
+STPN_API void stpn_state_free(stpn_state *state);
+STPN_API void stpn_state_zero(stpn_state *state);
+STPN_API void stpn_state_copy(stpn_state *to, const stpn_state *from); /* same net, same batch */
+/* Tensor `index`: "units.0.h" (B, H), "units.0.F" (B, H, K), ...; returns 0 past the last. */
+STPN_API int stpn_state_tensor(const stpn_state *state, int index, stpn_tensor *tensor);
+STPN_API void stpn_state_get(const stpn_state *state, int index, void *values);
+/* An F with a value other than 0 in a column without plasticity is an input error. */
+STPN_API stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stpn_error *error);
+
+/* ----------------------------------------------------------------------------------------------- forward and backward */
+
+typedef enum stpn_input {
+    STPN_INPUT_FLOAT,  /* float   (T, B, I) */
+    STPN_INPUT_DOUBLE, /* double  (T, B, I) */
+    STPN_INPUT_BYTE,   /* uint8_t (T, B, I), taken as 0 to 255 */
+    STPN_INPUT_TOKEN   /* int32_t (T, B), each in [0, I): one-hot without the zeros */
+} stpn_input;
+
+typedef struct stpn_sequence {
+    int steps;              /* T, of this call */
+    int batch;              /* B, width of every array; at most the state's batch */
+    int first, last;        /* samples [first, last) are run; 0, 0: all */
+    stpn_input type;        /* of x */
+    const void *x;          /* inputs */
+    const uint8_t *reset;   /* (T, B) or NULL: not 0 zeroes the sample's state before that step */
+    const int32_t *lengths; /* (B) or NULL: steps in [0, T] that a sample has; afterwards its outputs and energy are 0,
+                               nothing flows back, and its state stays */
+} stpn_sequence;
+
+typedef struct stpn_tape stpn_tape;
+/* Room for `steps` steps of `batch` samples, with work space for the backward pass on up to `threads` threads. */
+STPN_API stpn_status stpn_tape_create(stpn_tape **tape, const stpn_net *net, int steps, int batch, int threads,
+                                      stpn_error *error);
+STPN_API void stpn_tape_free(stpn_tape *tape);
+/* Forgets what was recorded. */
+STPN_API void stpn_tape_rewind(stpn_tape *tape);
+/* Steps recorded of sample `sample`. */
+STPN_API int stpn_tape_steps(const stpn_tape *tape, int sample);
+
+/* Runs T steps: outputs of the last unit to `y` (T, B, H), energy of all units to `energy` (T, B); either may be NULL.
+ * The state is read as the start and left as the end. With a tape the steps are appended to it, in as many calls as you
+ * like; between them the state must not be changed from outside. */
+STPN_API stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequence *sequence, void *y,
+                                  void *energy, stpn_tape *tape, stpn_pool *pool, stpn_error *error);
+
+/* One step of streaming inference: `x` (B, I) values of the net's real type, `y` (B, H). The same bits as stpn_forward
+ * gives. It cannot fail, allocates nothing and takes no lock. */
+STPN_API void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y);
+
+/* The exact gradient over everything recorded on the tape (docs/mathematics.md).
+ *   dy      (T, B, H)  gradient with respect to y; T is the tape's longest recording, B its batch
+ *   dstate  in: gradient with respect to the final state; out: with respect to the starting state. NULL: zero, and not
+ *           wanted. A state made by stpn_state_create
+ *   grad    block that the parameters' gradient is added to; read-outs are untouched
+ *   dx      (T, B, I), written; NULL: not wanted
+ * The batch is cut into chunks of 16 samples, whose gradients are added in a fixed tree: the same bits on any pool. */
+STPN_API stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,
+                                   void *dx, stpn_pool *pool, stpn_error *error);
+
+/* ------------------------------------------------------------------------------------- read-outs, losses, optimiser */
+
+/* out (rows, outputs) = y (rows, H) weight^T + bias of head `head`. */
+STPN_API void stpn_head_forward(const stpn_net *net, int head, int rows, const void *y, void *out);
+/* Adds the head's gradient to `grad` and writes dy (rows, H); either may be NULL. */
+STPN_API void stpn_head_backward(const stpn_net *net, int head, int rows, const void *y, const void *dout, void *grad,
+                                 void *dy);
+
+/* Softmax cross-entropy: losses (rows) and dlogits (rows, classes) of loss = scale * sum of losses; either may be NULL.
+ * Labels in [0, classes). */
+STPN_API void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
+                                 double scale, void *losses, void *dlogits);
+
+/* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that
+ * out. Returns the norm before. */
+STPN_API double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm);
+
+typedef struct stpn_adam stpn_adam;
+/* Adam (Kingma and Ba 2015) with bias correction, eps outside the root. */
+STPN_API stpn_status stpn_adam_create(stpn_adam **adam, const stpn_net *net, double learning_rate, double beta1,
+                                      double beta2, double epsilon, stpn_error *error);
+STPN_API void stpn_adam_free(stpn_adam *adam);
+/* One update of the net's parameters from `grad`. */
+STPN_API void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad);
+
+/* ---------------------------------------------------------------------------------------------------- whole training runs */
+
+/* What a run tells while it goes. */
+typedef struct stpn_progress {
+    int epoch, epochs;             /* 1-based epoch under way */
+    int64_t updates_done, updates; /* of this epoch */
+    double loss;                   /* mean over this epoch so far */
+    double accuracy;               /* validation accuracy of the latest evaluation, NaN before the first */
+    double sequences_per_second;
+    double seconds_left;
+    int epoch_ended; /* 1 on the report after an epoch's evaluation */
+} stpn_progress;
+
+typedef struct stpn_run_options {
+    const char *file;       /* experiment file */
+    const char *const *set; /* (set_count) "key=value" */
+    int set_count;
+    int has_seed; /* 1: `seed` replaces the file's */
+    uint64_t seed;
+    const char *out;          /* folder of the run; NULL: runs/NAME-sSEED */
+    int resume;               /* 1: go on from last.safetensors where there is one */
+    int any_kernel;           /* 1: resume although another kernel wrote the checkpoint (the bits will differ) */
+    int threads;              /* 0: one per processor */
+    const volatile int *stop; /* not 0: finish the update under way, save, return STPN_STOPPED. May be NULL */
+    void (*progress)(void *context, const stpn_progress *progress); /* may be NULL */
+    void *context;
+} stpn_run_options;
+
+/* Trains an experiment (docs/experiments.md) and leaves its run folder (docs/file-formats.md). `folder` (size
+ * `folder_size`, may be NULL) receives the folder's name. A finished run that is resumed is left as it is. */
+STPN_API stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size,
+                                    stpn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
