@@ -1,0 +1,127 @@
+/* The table of inner loops: one per instruction set and real type, chosen when a net is made.
+ *
+ * Neurons lie along the lanes of a vector. They are cut into panels of 64 bytes (16 floats or 8 doubles); a matrix over
+ * synapses is stored as (panels, K, lanes), so that one column of a panel is one cache line and sums over k need no
+ * horizontal additions. Lanes past H hold zeros. */
+#ifndef STPN_KERNELS_KERNELS_H
+#define STPN_KERNELS_KERNELS_H
+
+#include <stdint.h>
+#include <stpn/stpn.h>
+
+enum { PANEL_BYTES = 64 };
+
+/* One STPN layer as a kernel sees it: sizes, options, and pointers into a parameter block. `real` arrays. */
+typedef struct stpn_layer {
+    int inputs, hidden, columns; // I, H, K
+    int panels;                  // ceil(H / lanes)
+    int recurrent;               // 1: z = [x ; h], 0: z = x
+    int plastic_begin, plastic_end;
+    stpn_norm norm;
+    stpn_rule rule;
+    stpn_decay decay;
+    stpn_activation activation;
+    stpn_granularity granularity; // a held rate counts as scalar
+    int current;                  // presynaptic current
+    int layer_norm;
+    double clamp;          // 0: none
+    const void *weight;    // (panels, K, lanes)
+    const void *bias;      // (Hp) or NULL
+    const void *lambda;    // (panels, K, lanes), (Hp) or (1)
+    const void *gamma;     // the same
+    const void *ln_weight; // (Hp)
+    const void *ln_bias;   // (Hp)
+    const void *mask;      // (Hp) 1 for a neuron, 0 for padding
+} stpn_layer;
+
+/* Where a layer's gradient is added. NULL: not learned. With scalar rates `lambda` and `gamma` have one partial sum per
+ * lane, which stpn_finish folds into the first. */
+typedef struct stpn_layer_grad {
+    void *weight, *bias, *lambda, *gamma, *ln_weight, *ln_bias;
+    void *scale; // (Hp) sum over steps of what multiplies W in its own gradient; stpn_finish applies it
+} stpn_layer_grad;
+
+enum { STEP_LIVE = 1, STEP_RESET = 2 };
+
+/* One sample over consecutive steps. Rows of Hp values are padded and aligned; `active` has one integer of the real's
+ * size per column, not 0 once the column has carried a signal since the last reset: F of any other column is exactly 0.
+ */
+typedef struct stpn_sweep {
+    int steps;            // T
+    int begin;            // index of the first step on the tape
+    const uint8_t *flags; // (T) STEP_LIVE, STEP_RESET
+    const void *x;        // (T, I), rows x_step values apart
+    size_t x_step;
+    void *out;    // (T, Hp) outputs; a step that is not live repeats the state's h
+    void *energy; // (T) added to, or NULL
+    void *F;      // (panels, K, lanes) state, in and out
+    void *h;      // (Hp) state, in and out
+    void *active; // (K) state, in and out
+    /* Tape, or NULL; rows are those of steps begin, begin + 1, ... */
+    void *norm;              // (T, Hp) ||G_j||
+    void *drive;             // (T, Hp) G_j . z / n_j
+    void *post;              // (T, Hp) ||W + F^c||, norm = post only
+    void *checkpoints;       // (segments of the whole tape, panels, K, lanes)
+    void *checkpoint_active; // (segments of the whole tape, K)
+    int segment;             // steps between checkpoints
+} stpn_sweep;
+
+/* The same sample backwards over all its recorded steps. */
+typedef struct stpn_back {
+    int steps;            // T
+    const uint8_t *flags; // (T)
+    const void *x;        // (T, I)
+    size_t x_step;
+    const void *out; // (T + 1, Hp): row t is h before step t
+    const void *norm, *drive, *post;
+    const void *checkpoints, *checkpoint_active;
+    int segment;
+    const void *dy; // (T - dy_begin, H), rows dy_step values apart; earlier steps have none
+    size_t dy_step;
+    int dy_begin;
+    void *dx; // (T, I) written, rows dx_step values apart, or NULL
+    size_t dx_step;
+    void *dF;  // (panels, K, lanes) in: adjoint of the final F; out: of the first
+    void *dh;  // (Hp) the same for h
+    int dense; // 1: dF and dh going out, or dx, are wanted; 0: columns that never carried a signal are left out
+} stpn_back;
+
+/* One kernel. Every function works on values of type `real`. */
+typedef struct kernel_table {
+    const char *name;
+    stpn_real real;
+    size_t size; // of a value
+    int lanes;   // of a panel
+
+    /* Bytes of work space that the two sweeps need; segments of up to `segment` steps. */
+    size_t (*stpn_forward_bytes)(const stpn_layer *layer);
+    size_t (*stpn_backward_bytes)(const stpn_layer *layer, int segment);
+    void (*stpn_forward)(const stpn_layer *layer, const stpn_sweep *sweep, void *work);
+    void (*stpn_backward)(const stpn_layer *layer, const stpn_layer_grad *grad, const stpn_back *back, void *work);
+    void (*stpn_finish)(const stpn_layer *layer, const stpn_layer_grad *grad);
+
+    /* out (count) from values of an input type. */
+    void (*convert)(size_t count, stpn_input type, const void *x, void *out);
+    /* out (rows, n) = y (rows, k; y_step apart) w^T (n, k) + b (n). */
+    void (*linear_forward)(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *b,
+                           void *out);
+    /* dw += dout^T y, db += dout (both NULL: not wanted); dy (rows, k; dy_step apart) = dout w, or NULL. */
+    void (*linear_backward)(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *dout,
+                            void *dw, void *db, void *dy, size_t dy_step);
+    void (*cross_entropy)(int rows, int classes, const void *logits, const int32_t *labels, double scale, void *losses,
+                          void *dlogits);
+    void (*add)(size_t count, void *sum, const void *term);
+    double (*sum_squares)(size_t count, const void *values);
+    void (*scale)(size_t count, void *values, double factor);
+    void (*limit)(size_t count, void *values, double bound);
+    /* One Adam update; c1 = 1 - beta1^t, c2 = 1 - beta2^t. */
+    void (*adam)(size_t count, void *p, const void *g, void *m, void *v, double rate, double beta1, double beta2,
+                 double epsilon, double c1, double c2);
+} kernel_table;
+
+/* Kernel `index` of a type in order of preference among those this processor can run; NULL past the last. */
+const kernel_table *kernel_at(stpn_real real, int index);
+/* The kernel that STPN_KERNEL names, or the best one. */
+stpn_status kernel_choose(const kernel_table **kernel, stpn_real real, stpn_error *error);
+
+#endif

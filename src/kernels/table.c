@@ -1,0 +1,27 @@
+/* Compiled once per instruction set and real type; KERNEL_TABLE names the table that this build fills. */
+#include "kernels/dense.h"
+#include "kernels/stpn_backward.h"
+#include "kernels/stpn_forward.h"
+
+extern const kernel_table KERNEL_TABLE;
+
+const kernel_table KERNEL_TABLE = {
+    .name = KERNEL_NAME,
+    .real = KERNEL_DOUBLE ? STPN_DOUBLE : STPN_FLOAT,
+    .size = sizeof(real),
+    .lanes = LANES,
+    .stpn_forward_bytes = forward_bytes,
+    .stpn_backward_bytes = backward_bytes,
+    .stpn_forward = stpn_forward_sweep,
+    .stpn_backward = stpn_backward_sweep,
+    .stpn_finish = stpn_finish_gradient,
+    .convert = convert,
+    .linear_forward = linear_forward,
+    .linear_backward = linear_backward,
+    .cross_entropy = cross_entropy,
+    .add = add_block,
+    .sum_squares = sum_squares,
+    .scale = scale_block,
+    .limit = limit_block,
+    .adam = adam_block,
+};

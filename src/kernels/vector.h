@@ -1,0 +1,210 @@
+/* Vectors of the instruction set that this file is compiled for, written with the compiler's own vector types; only what
+ * they cannot say (fused multiply-add, sums, square roots) differs. `real` is the value type, `vec` WIDTH of them. */
+#ifndef STPN_KERNELS_VECTOR_H
+#define STPN_KERNELS_VECTOR_H
+
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(KERNEL_ISA_AVX2) || defined(KERNEL_ISA_AVX512)
+#include <immintrin.h>
+#elif defined(KERNEL_ISA_NEON)
+#include <arm_neon.h>
+#endif
+
+#if KERNEL_DOUBLE
+typedef double real;
+typedef int64_t real_bits;
+#else
+typedef float real;
+typedef int32_t real_bits;
+#endif
+
+#if defined(KERNEL_ISA_AVX512)
+enum { VECTOR_BYTES = 64 };
+#elif defined(KERNEL_ISA_AVX2)
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real_bits ivec __attribute__((vector_size(VECTOR_BYTES)));
+
+enum {
+    LANES = PANEL_BYTES / (int)sizeof(real),  /* neurons of a panel */
+    WIDTH = VECTOR_BYTES / (int)sizeof(real), /* neurons of a vector */
+    VECTORS = LANES / WIDTH                   /* vectors of a panel */
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec load(const real *p)
+{
+    return *(const vec *)p;
+}
+
+INLINE void store(real *p, vec v)
+{
+    *(vec *)p = v;
+}
+
+INLINE vec load_unaligned(const real *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE void store_unaligned(real *p, vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+INLINE vec splat(real x)
+{
+    return x - (vec){0};
+}
+
+/* a b + c, rounded once where the instruction set can. */
+INLINE vec fma_(vec a, vec b, vec c)
+{
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_fmadd_pd(a, b, c);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    return _mm256_fmadd_pd(a, b, c);
+#elif defined(KERNEL_ISA_AVX2)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(KERNEL_ISA_NEON) && KERNEL_DOUBLE
+    return vfmaq_f64(c, a, b);
+#elif defined(KERNEL_ISA_NEON)
+    return vfmaq_f32(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vec root(vec a)
+{
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_sqrt_pd(a);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_sqrt_ps(a);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    return _mm256_sqrt_pd(a);
+#elif defined(KERNEL_ISA_AVX2)
+    return _mm256_sqrt_ps(a);
+#elif defined(KERNEL_ISA_NEON) && KERNEL_DOUBLE
+    return vsqrtq_f64(a);
+#elif defined(KERNEL_ISA_NEON)
+    return vsqrtq_f32(a);
+#else
+    for (int i = 0; i < WIDTH; i++) a[i] = (real)sqrt(a[i]);
+    return a;
+#endif
+}
+
+/* Sum of the lanes, in an order that depends on the width alone. */
+INLINE real sum(vec a)
+{
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_reduce_add_pd(a);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_reduce_add_ps(a);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    __m128d half = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+#elif defined(KERNEL_ISA_AVX2)
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+#else
+    real total = a[0];
+    for (int i = 1; i < WIDTH; i++) total += a[i];
+    return total;
+#endif
+}
+
+/* Lanes of `a` where the mask's lanes are all ones, of `b` where they are 0. */
+INLINE vec choose(ivec mask, vec a, vec b)
+{
+    return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
+}
+
+INLINE vec absolute(vec a)
+{
+    ivec sign = (ivec)splat((real)-0.0);
+    return (vec)((ivec)a & ~sign);
+}
+
+/* NaN passes. */
+INLINE vec bounded(vec a, vec bound)
+{
+    a = choose(a > bound, bound, a);
+    return choose(a < -bound, -bound, a);
+}
+
+#if KERNEL_DOUBLE
+INLINE vec exp_(vec x)
+{
+    for (int i = 0; i < WIDTH; i++) x[i] = exp(x[i]);
+    return x;
+}
+
+INLINE vec tanh_(vec x)
+{
+    for (int i = 0; i < WIDTH; i++) x[i] = tanh(x[i]);
+    return x;
+}
+#else
+/* exp to 1.5 units in the last place: 2^k p(r) with k = round(x / ln 2); p is our minimax fit on |r| <= ln(2) / 2.
+ * Below -87 the result is 0, above 88 infinity. NaN passes. */
+INLINE vec exp_(vec x)
+{
+    vec top = splat(88.0F), low = splat(-87.0F);
+    vec inside = choose(x > top, top, x);
+    inside = choose(inside < low, low, inside);
+    vec shifted = fma_(inside, splat(0x1.715476p+0F), splat(0x1.8p23F));
+    ivec exponent = (ivec)shifted - (ivec)splat(0x1.8p23F);
+    vec k = shifted - splat(0x1.8p23F);
+    vec r = fma_(k, splat(-0x1.62e4p-1F), inside);
+    r = fma_(k, splat(-0x1.7f7d1cp-20F), r);
+    vec p = splat(1.395060309e-3F);
+    p = fma_(p, r, splat(8.368953501e-3F));
+    p = fma_(p, r, splat(4.166620413e-2F));
+    p = fma_(p, r, splat(1.666651831e-1F));
+    p = fma_(p, r, splat(0.5F));
+    p = fma_(p * r, r, r) + splat(1.0F);
+    vec y = (vec)((ivec)p + (exponent << 23));
+    y = choose(x > top, splat(HUGE_VALF), y);
+    y = choose(x < low, splat(0), y);
+    return choose(x != x, x, y);
+}
+
+/* tanh to 2 units in the last place: an odd minimax polynomial up to 0.6, 1 - 2 / (exp(2|x|) + 1) beyond. */
+INLINE vec tanh_(vec x)
+{
+    vec size = absolute(x), square = x * x;
+    vec p = splat(-0x1.830c04p-8F);
+    p = fma_(p, square, splat(0x1.54e01ap-6F));
+    p = fma_(p, square, splat(-0x1.b89edap-5F));
+    p = fma_(p, square, splat(0x1.1109dcp-3F));
+    p = fma_(p, square, splat(-0x1.55553ep-2F));
+    vec small = fma_(p * square, x, x);
+    vec large = splat(1.0F) - splat(2.0F) / (exp_(size + size) + splat(1.0F));
+    large = (vec)((ivec)large | ((ivec)x & (ivec)splat(-0.0F)));
+    return choose(size < splat(0.6F), small, large);
+}
+#endif
+
+INLINE vec sigmoid_(vec x)
+{
+    vec half = splat((real)0.5);
+    return fma_(tanh_(x * half), half, half);
+}
+
+#endif
