@@ -1,0 +1,160 @@
+#include "units/unit.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const unit_type *const registry[] = {
+    &unit_stpn_r,
+    &unit_stpn_f,
+};
+
+enum { UNIT_COUNT = sizeof registry / sizeof *registry, MAX_WIDTH = 1 << 20 };
+
+const unit_type *unit_at(int index)
+{
+    return index < 0 || index >= UNIT_COUNT ? NULL : registry[index];
+}
+
+const unit_type *unit_find(const char *name)
+{
+    for (int i = 0; i < UNIT_COUNT; i++)
+        if (strcmp(registry[i]->name, name) == 0) return registry[i];
+    return NULL;
+}
+
+void unit_names(char *text, size_t size)
+{
+    size_t used = 0;
+    for (int i = 0; i < UNIT_COUNT && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", registry[i]->name);
+}
+
+stpn_unit stpn_unit_default(const char *name, int hidden)
+{
+    const unit_type *type = name ? unit_find(name) : NULL;
+    stpn_unit options = type ? type->defaults : (stpn_unit){0};
+    options.name = name;
+    options.hidden = hidden;
+    return options;
+}
+
+const char *option_choice(const char *choices, int index, int *length)
+{
+    while (index-- > 0) {
+        choices = strchr(choices, '|');
+        if (!choices) return NULL;
+        choices++;
+    }
+    *length = (int)strcspn(choices, "|");
+    return choices;
+}
+
+static stpn_status check_option(const unit_option *option, const stpn_unit *options, const char *place,
+                                stpn_error *error)
+{
+    const char *field = (const char *)options + option->offset;
+    if (option->kind == OPTION_NUMBER) {
+        double value;
+        memcpy(&value, field, sizeof value);
+        if (!isfinite(value) || value < option->minimum || value > option->maximum)
+            return error_set(error, STPN_ERROR_INPUT, "%s.%s is %g, expected a number in [%g, %g]", place, option->name,
+                             value, option->minimum, option->maximum);
+        return STPN_OK;
+    }
+    int value, length;
+    memcpy(&value, field, sizeof value);
+    int valid = option->kind == OPTION_BOOLEAN ? value == 0 || value == 1
+                                               : value >= 0 && option_choice(option->choices, value, &length);
+    if (valid) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s.%s is %d, expected one of %s", place, option->name, value,
+                     option->kind == OPTION_BOOLEAN ? "0|1" : option->choices);
+}
+
+stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, stpn_error *error)
+{
+    char known[256];
+    unit_names(known, sizeof known);
+    const unit_type *type = options->name ? unit_find(options->name) : NULL;
+    if (!type)
+        return error_set(error, STPN_ERROR_INPUT, "%s.name is \"%s\", expected one of %s", place,
+                         options->name ? options->name : "", known);
+    if (options->hidden < 1 || options->hidden > MAX_WIDTH)
+        return error_set(error, STPN_ERROR_INPUT, "%s.hidden is %d, expected 1 to %d", place, options->hidden,
+                         (int)MAX_WIDTH);
+    if (inputs < 1 || inputs > MAX_WIDTH)
+        return error_set(error, STPN_ERROR_INPUT, "%s has %d inputs, expected 1 to %d", place, inputs, (int)MAX_WIDTH);
+    for (int i = 0; i < type->option_count; i++) {
+        stpn_status status = check_option(&type->options[i], options, place, error);
+        if (status) return status;
+    }
+    return type->check(options, inputs, place, error);
+}
+
+size_t row_values(const kernel_table *kernel, int count)
+{
+    size_t lanes = (size_t)kernel->lanes;
+    return ((size_t)count + lanes - 1) / lanes * lanes;
+}
+
+size_t tensor_values(const kernel_table *kernel, tensor_layout layout, int rows, int columns)
+{
+    if (layout == LAYOUT_SCALAR) return (size_t)kernel->lanes;
+    return row_values(kernel, rows) * (layout == LAYOUT_MATRIX ? (size_t)columns : 1);
+}
+
+size_t tensor_at(const kernel_table *kernel, tensor_layout layout, int columns, int row, int column)
+{
+    if (layout != LAYOUT_MATRIX) return (size_t)row;
+    size_t lanes = (size_t)kernel->lanes, r = (size_t)row;
+    return (r / lanes * (size_t)columns + (size_t)column) * lanes + r % lanes;
+}
+
+static int add_tensor(const kernel_table *kernel, unit_tensor *list, int *count, size_t *values, unit_tensor tensor)
+{
+    tensor.offset = *values;
+    *values += tensor_values(kernel, tensor.layout, tensor.rows, tensor.columns);
+    list[*count] = tensor;
+    return (*count)++;
+}
+
+int unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high)
+{
+    return add_tensor(u->kernel, u->tensors, &u->tensor_count, &u->block_values,
+                      (unit_tensor){name, layout, rows, columns, 0, low, high});
+}
+
+int unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns)
+{
+    return add_tensor(u->kernel, u->states, &u->state_count, &u->state_values,
+                      (unit_tensor){name, layout, rows, columns, 0, 0, 0});
+}
+
+stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error)
+{
+    *u = (unit){.type = unit_find(options->name), .options = *options, .kernel = kernel, .inputs = inputs};
+    u->options.name = u->type->name;
+    u->row = row_values(kernel, options->hidden);
+    u->type->plan(u);
+    u->mask = memory_zeroed(u->row, kernel->size);
+    u->held = memory_zeroed(2, PANEL_BYTES);
+    if (!u->mask || !u->held) {
+        unit_close(u);
+        return error_memory(error, "a unit");
+    }
+    double values[2] = {options->lambda, options->gamma}, one = 1;
+    for (int i = 0; i < 2; i++) kernel->convert(1, STPN_INPUT_DOUBLE, &values[i], (char *)u->held + i * PANEL_BYTES);
+    for (int j = 0; j < options->hidden; j++)
+        kernel->convert(1, STPN_INPUT_DOUBLE, &one, value_at(kernel, u->mask, (size_t)j));
+    return STPN_OK;
+}
+
+void unit_close(unit *u)
+{
+    memory_free(u->mask);
+    memory_free(u->held);
+    u->mask = u->held = NULL;
+}

@@ -1,0 +1,352 @@
+/* STPN-R and STPN-F: the short-term-plasticity neuron (Garcia Rodriguez, Guo, Moraitis, ICML 2022), recurrent
+ * (K = I + H) and feed-forward (K = I). The equations stand in kernels/stpn.h and docs/mathematics.md; here is what
+ * they work on: parameters, state, tape. */
+#include "units/unit.h"
+
+#include "base/error.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* F is rebuilt in segments that should stay in a second-level cache. */
+enum { SEGMENT_BYTES = 512 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
+
+enum { PARAMETER_WEIGHT, PARAMETER_MOST = 6, STATE_F = 0 };
+
+#define FIELD(name) offsetof(stpn_unit, name)
+
+static const unit_option options[] = {
+    {"norm", OPTION_CHOICE, FIELD(norm), "pre|post|output|none", 0, 0,
+     "pre: output and kept F divided by ||W + F||; post: kept F divided by the norm after the update; output: only the "
+     "output is divided; none: no division"},
+    {"clamp", OPTION_NUMBER, FIELD(clamp), NULL, 0, 1e30, "bound of |F| after each update; 0: none"},
+    {"plastic", OPTION_CHOICE, FIELD(plastic), "all|input|hidden", 0, 0, "columns that carry F"},
+    {"granularity", OPTION_CHOICE, FIELD(granularity), "synapse|neuron|scalar", 0, 0,
+     "Lambda and Gamma per synapse, per neuron, or one of each"},
+    {"learn", OPTION_BOOLEAN, FIELD(learn), NULL, 0, 0, "true: Lambda and Gamma are trained; false: held"},
+    {"lambda", OPTION_NUMBER, FIELD(lambda), NULL, -1e30, 1e30, "Lambda where learn is false"},
+    {"gamma", OPTION_NUMBER, FIELD(gamma), NULL, -1e30, 1e30, "Gamma where learn is false"},
+    {"rule", OPTION_CHOICE, FIELD(rule), "hebb|oja", 0, 0, "plastic product: z h, or h_j (z_k - sum_m h_m F_mk)"},
+    {"decay", OPTION_CHOICE, FIELD(decay), "after|prompt", 0, 0,
+     "after: Lambda F + Gamma P; prompt: Lambda (F + Gamma P)"},
+    {"activation", OPTION_CHOICE, FIELD(activation), "tanh|sigmoid", 0, 0, "of the output"},
+    {"layer_norm", OPTION_BOOLEAN, FIELD(layer_norm), NULL, 0, 0, "layer norm before the activation"},
+    {"bias", OPTION_BOOLEAN, FIELD(bias), NULL, 0, 0, "a bias per neuron"},
+    {"presynaptic", OPTION_CHOICE, FIELD(presynaptic), "previous|current", 0, 0,
+     "recurrent part of z in the update of F: h before the step, or of the step"},
+};
+
+enum { OPTION_COUNT = sizeof options / sizeof *options };
+
+static stpn_status check_recurrent(const stpn_unit *o, int inputs, const char *place, stpn_error *error)
+{
+    (void)o;
+    (void)inputs;
+    (void)place;
+    (void)error;
+    return STPN_OK;
+}
+
+static stpn_status check_feed_forward(const stpn_unit *o, int inputs, const char *place, stpn_error *error)
+{
+    (void)inputs;
+    if (o->plastic == STPN_PLASTIC_HIDDEN)
+        return error_set(error, STPN_ERROR_INPUT, "%s.plastic is \"hidden\", but stpn_f has no recurrent columns", place);
+    if (o->presynaptic == STPN_PRESYNAPTIC_CURRENT)
+        return error_set(error, STPN_ERROR_INPUT, "%s.presynaptic is \"current\", but stpn_f has no recurrent columns",
+                         place);
+    return STPN_OK;
+}
+
+static int is_recurrent(const unit *u)
+{
+    return u->type == &unit_stpn_r;
+}
+
+static int column_count(const unit *u)
+{
+    return u->inputs + (is_recurrent(u) ? u->options.hidden : 0);
+}
+
+static size_t matrix_values(const unit *u)
+{
+    return u->row * (size_t)column_count(u);
+}
+
+static size_t padded_columns(const unit *u)
+{
+    return row_values(u->kernel, column_count(u));
+}
+
+static void plan(unit *u)
+{
+    const stpn_unit *o = &u->options;
+    int H = o->hidden, K = column_count(u);
+    double bound = 1 / sqrt(is_recurrent(u) ? H : u->inputs);
+    unit_add_tensor(u, "weight", LAYOUT_MATRIX, H, K, -bound, bound);
+    if (o->bias) unit_add_tensor(u, "bias", LAYOUT_VECTOR, H, 1, -bound, bound);
+    if (o->learn) {
+        tensor_layout layout = o->granularity == STPN_GRANULARITY_SYNAPSE  ? LAYOUT_MATRIX
+                               : o->granularity == STPN_GRANULARITY_NEURON ? LAYOUT_VECTOR
+                                                                           : LAYOUT_SCALAR;
+        int rows = layout == LAYOUT_SCALAR ? 1 : H, columns = layout == LAYOUT_MATRIX ? K : 1;
+        unit_add_tensor(u, "lambda", layout, rows, columns, 0, 1);
+        unit_add_tensor(u, "gamma", layout, rows, columns, -0.001 * bound, 0.001 * bound);
+    }
+    if (o->layer_norm) {
+        unit_add_tensor(u, "ln_weight", LAYOUT_VECTOR, H, 1, 1, 1);
+        unit_add_tensor(u, "ln_bias", LAYOUT_VECTOR, H, 1, 0, 0);
+    }
+    unit_add_state(u, "F", LAYOUT_MATRIX, H, K);
+    if (is_recurrent(u)) unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
+    /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), and the columns that carried a signal. */
+    if (!is_recurrent(u)) u->state_values += u->row;
+    u->state_values += padded_columns(u);
+    size_t fit = SEGMENT_BYTES / (matrix_values(u) * u->kernel->size);
+    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
+}
+
+static size_t segment_count(const unit *u, int steps)
+{
+    return (size_t)((steps + u->segment - 1) / u->segment);
+}
+
+/* A sample's tape: norm (T, Hp), drive (T, Hp), for norm post ||W + F^c|| (T, Hp), then per segment F and the active
+ * columns. */
+typedef struct tape_part {
+    void *norm, *drive, *post, *checkpoints, *active;
+    size_t values;
+} tape_part;
+
+static tape_part tape_at(const unit *u, const void *tape, int steps)
+{
+    const kernel_table *k = u->kernel;
+    size_t rows = (size_t)steps * u->row, at = 0;
+    tape_part part = {0};
+    if (u->options.norm != STPN_NORM_NONE) {
+        part.norm = value_at(k, tape, at);
+        at += rows;
+    }
+    part.drive = value_at(k, tape, at);
+    at += rows;
+    if (u->options.norm == STPN_NORM_POST) {
+        part.post = value_at(k, tape, at);
+        at += rows;
+    }
+    part.checkpoints = value_at(k, tape, at);
+    at += segment_count(u, steps) * matrix_values(u);
+    part.active = value_at(k, tape, at);
+    at += row_values(k, (int)segment_count(u, steps) * column_count(u));
+    part.values = at;
+    return part;
+}
+
+static size_t tape_values(const unit *u, int steps)
+{
+    return tape_at(u, NULL, steps).values;
+}
+
+static const void *parameter(const unit *u, const void *block, const char *name)
+{
+    for (int i = 0; i < u->tensor_count; i++)
+        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
+    return NULL;
+}
+
+static stpn_layer layer(const unit *u, const void *parameters)
+{
+    const stpn_unit *o = &u->options;
+    int I = u->inputs, K = column_count(u);
+    return (stpn_layer){
+        .inputs = I,
+        .hidden = o->hidden,
+        .columns = K,
+        .panels = (int)(u->row / (size_t)u->kernel->lanes),
+        .recurrent = is_recurrent(u),
+        .plastic_begin = o->plastic == STPN_PLASTIC_HIDDEN ? I : 0,
+        .plastic_end = o->plastic == STPN_PLASTIC_INPUT ? I : K,
+        .norm = o->norm,
+        .rule = o->rule,
+        .decay = o->decay,
+        .activation = o->activation,
+        .granularity = o->learn ? o->granularity : STPN_GRANULARITY_SCALAR,
+        .current = o->presynaptic == STPN_PRESYNAPTIC_CURRENT,
+        .layer_norm = o->layer_norm,
+        .clamp = o->clamp,
+        .weight = parameter(u, parameters, "weight"),
+        .bias = parameter(u, parameters, "bias"),
+        .lambda = o->learn ? parameter(u, parameters, "lambda") : u->held,
+        .gamma = o->learn ? parameter(u, parameters, "gamma") : (char *)u->held + PANEL_BYTES,
+        .ln_weight = parameter(u, parameters, "ln_weight"),
+        .ln_bias = parameter(u, parameters, "ln_bias"),
+        .mask = u->mask,
+    };
+}
+
+static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scale)
+{
+    void *lambda = (void *)(uintptr_t)parameter(u, gradient, "lambda");
+    return (stpn_layer_grad){
+        .weight = (void *)(uintptr_t)parameter(u, gradient, "weight"),
+        .bias = (void *)(uintptr_t)parameter(u, gradient, "bias"),
+        .lambda = lambda,
+        .gamma = (void *)(uintptr_t)parameter(u, gradient, "gamma"),
+        .ln_weight = (void *)(uintptr_t)parameter(u, gradient, "ln_weight"),
+        .ln_bias = (void *)(uintptr_t)parameter(u, gradient, "ln_bias"),
+        .scale = scale,
+    };
+}
+
+/* A state's parts; the adjoint of a state has the same, its last part unused. */
+static void *state_F(const unit *u, void *state)
+{
+    return value_at(u->kernel, state, u->states[STATE_F].offset);
+}
+
+static void *state_h(const unit *u, void *state)
+{
+    return value_at(u->kernel, state, matrix_values(u));
+}
+
+static void *state_active(const unit *u, void *state)
+{
+    return value_at(u->kernel, state, matrix_values(u) + u->row);
+}
+
+static size_t forward_bytes(const unit *u)
+{
+    stpn_layer L = layer(u, NULL);
+    return u->kernel->stpn_forward_bytes(&L);
+}
+
+/* The work space of a backward pass starts with the sum that ends it (stpn_layer_grad.scale). */
+static size_t backward_bytes(const unit *u)
+{
+    stpn_layer L = layer(u, NULL);
+    return u->row * u->kernel->size + u->kernel->stpn_backward_bytes(&L, u->segment);
+}
+
+static void forward(const unit *u, const void *parameters, const unit_sweep *s, void *work)
+{
+    const kernel_table *k = u->kernel;
+    stpn_layer L = layer(u, parameters);
+    size_t past = (size_t)s->begin * u->row;
+    for (int b = 0; b < s->samples; b++) {
+        size_t sample = (size_t)b;
+        void *state = value_at(k, s->state, sample * s->state_sample);
+        stpn_sweep sweep = {
+            .steps = s->steps,
+            .begin = s->begin,
+            .flags = s->flags + sample * s->flags_sample,
+            .x = value_at(k, s->x, sample * s->x_sample),
+            .x_step = s->x_step,
+            .out = value_at(k, s->out, sample * s->out_sample),
+            .energy = s->energy ? value_at(k, s->energy, sample * s->energy_sample) : NULL,
+            .F = state_F(u, state),
+            .h = state_h(u, state),
+            .active = state_active(u, state),
+        };
+        if (s->tape) {
+            tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
+            sweep.norm = part.norm ? value_at(k, part.norm, past) : NULL;
+            sweep.drive = value_at(k, part.drive, past);
+            sweep.post = part.post ? value_at(k, part.post, past) : NULL;
+            sweep.checkpoints = part.checkpoints;
+            sweep.checkpoint_active = part.active;
+            sweep.segment = u->segment;
+            if (s->begin == 0) memcpy((char *)sweep.out - u->row * k->size, sweep.h, u->row * k->size);
+        }
+        k->stpn_forward(&L, &sweep, work);
+    }
+}
+
+static void backward(const unit *u, const void *parameters, void *gradient, const unit_back *s, void *work)
+{
+    const kernel_table *k = u->kernel;
+    stpn_layer L = layer(u, parameters);
+    stpn_layer_grad grad = layer_grad(u, gradient, work);
+    void *rest = value_at(k, work, u->row);
+    memset(work, 0, u->row * k->size);
+    for (int b = 0; b < s->samples; b++) {
+        size_t sample = (size_t)b;
+        void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
+        tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
+        stpn_back back = {
+            .steps = s->steps[b],
+            .flags = s->flags + sample * s->flags_sample,
+            .x = value_at(k, s->x, sample * s->x_sample),
+            .x_step = s->x_step,
+            .out = value_at(k, s->out, sample * s->out_sample),
+            .norm = part.norm,
+            .drive = part.drive,
+            .post = part.post,
+            .checkpoints = part.checkpoints,
+            .checkpoint_active = part.active,
+            .segment = u->segment,
+            .dy = value_at(k, s->dy, sample * s->dy_sample),
+            .dy_step = s->dy_step,
+            .dy_begin = s->dy_begin ? s->dy_begin[b] : 0,
+            .dx = s->dx ? value_at(k, s->dx, sample * s->dx_sample) : NULL,
+            .dx_step = s->dx_step,
+            .dF = state_F(u, dstate),
+            .dh = state_h(u, dstate),
+            .dense = s->dense || s->dx,
+        };
+        k->stpn_backward(&L, &grad, &back, rest);
+    }
+    k->stpn_finish(&L, &grad);
+}
+
+/* An F from outside may be anything: every column counts as active, and those without plasticity must hold zeros. */
+static stpn_status state_changed(const unit *u, int index, const void *values, void *state, stpn_error *error)
+{
+    if (index != STATE_F) return STPN_OK;
+    stpn_layer L = layer(u, NULL);
+    for (int j = 0; j < L.hidden; j++)
+        for (int c = 0; c < L.columns; c++) {
+            if (c >= L.plastic_begin && c < L.plastic_end) continue;
+            size_t at = (size_t)j * (size_t)L.columns + (size_t)c;
+            double value = u->kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+            if (value != 0)
+                return error_set(error, STPN_ERROR_INPUT,
+                                 "F[%d][%d] is %g, but column %d has no plasticity: expected 0", j, c, value, c);
+        }
+    memset(state_active(u, state), 0xff, (size_t)L.columns * u->kernel->size);
+    return STPN_OK;
+}
+
+#define STPN_DEFAULTS(unit_name)                                                                                           \
+    {                                                                                                                      \
+        .name = unit_name, .learn = 1, .lambda = 0.9, .gamma = 0.01, .bias = 1                                             \
+    }
+
+const unit_type unit_stpn_r = {
+    .name = "stpn_r",
+    .options = options,
+    .option_count = OPTION_COUNT,
+    .defaults = STPN_DEFAULTS("stpn_r"),
+    .check = check_recurrent,
+    .plan = plan,
+    .tape_values = tape_values,
+    .forward_bytes = forward_bytes,
+    .backward_bytes = backward_bytes,
+    .forward = forward,
+    .backward = backward,
+    .state_changed = state_changed,
+};
+
+const unit_type unit_stpn_f = {
+    .name = "stpn_f",
+    .options = options,
+    .option_count = OPTION_COUNT,
+    .defaults = STPN_DEFAULTS("stpn_f"),
+    .check = check_feed_forward,
+    .plan = plan,
+    .tape_values = tape_values,
+    .forward_bytes = forward_bytes,
+    .backward_bytes = backward_bytes,
+    .forward = forward,
+    .backward = backward,
+    .state_changed = state_changed,
+};

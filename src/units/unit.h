@@ -1,0 +1,157 @@
+/* What a unit answers: its options, its parameters and state with their places in a block, its tape, forward, backward.
+ * A unit is one file and one row of the registry; nothing else switches on a unit's name. */
+#ifndef STPN_UNITS_UNIT_H
+#define STPN_UNITS_UNIT_H
+
+#include "kernels/kernels.h"
+
+typedef struct unit unit;
+
+/* ---- options: one table for the parser, the checks and the documentation */
+
+typedef enum option_kind { OPTION_NUMBER, OPTION_BOOLEAN, OPTION_CHOICE } option_kind;
+
+typedef struct unit_option {
+    const char *name;
+    option_kind kind;
+    size_t offset;       // in stpn_unit: double for numbers, int for the others
+    const char *choices; // OPTION_CHOICE: "pre|post|output|none", in the order of the enum
+    double minimum, maximum;
+    const char *help;
+} unit_option;
+
+/* Word `index` of "a|b|c" as a length and a start; NULL past the last. */
+const char *option_choice(const char *choices, int index, int *length);
+
+/* ---- places in a block */
+
+typedef enum tensor_layout {
+    LAYOUT_MATRIX, // (rows, columns) stored as (panels, columns, lanes)
+    LAYOUT_VECTOR, // (rows) padded to whole panels
+    LAYOUT_SCALAR  // one value at the start of a panel
+} tensor_layout;
+
+typedef struct unit_tensor {
+    const char *name; // "weight", ...
+    tensor_layout layout;
+    int rows, columns;
+    size_t offset;    // in values, from the start of the unit's part of the block
+    double low, high; // initial values: uniform
+} unit_tensor;
+
+enum { UNIT_MAX_TENSORS = 8, UNIT_MAX_STATES = 4, UNIT_NAME_SIZE = 32 };
+
+/* Values that a layout takes in a block. */
+size_t tensor_values(const kernel_table *kernel, tensor_layout layout, int rows, int columns);
+/* Place of element (row, column) from the tensor's start. */
+size_t tensor_at(const kernel_table *kernel, tensor_layout layout, int columns, int row, int column);
+/* Values of a row of `count` neurons, padded to whole panels. */
+size_t row_values(const kernel_table *kernel, int count);
+
+/* ---- sweeps over some samples; strides are in values of the kernel's type */
+
+typedef struct unit_sweep {
+    int samples, steps;
+    int begin;            // steps on the tape before these
+    const uint8_t *flags; // (samples, T) STEP_LIVE, STEP_RESET
+    size_t flags_sample;
+    const void *x; // (samples, T, I)
+    size_t x_sample, x_step;
+    void *out; // (samples, T, Hp); with a tape the row before the first is the tape's
+    size_t out_sample;
+    void *energy; // (samples, T) added to, or NULL
+    size_t energy_sample;
+    void *state; // (samples, state_values)
+    size_t state_sample;
+    void *tape; // (samples, unit_tape_values), or NULL
+    size_t tape_sample;
+    int tape_steps; // capacity of the tape
+} unit_sweep;
+
+typedef struct unit_back {
+    int samples;
+    const int *steps; // (samples) recorded
+    const uint8_t *flags;
+    size_t flags_sample;
+    const void *x;
+    size_t x_sample, x_step;
+    const void *out; // (samples, capacity + 1, Hp): row t is h before step t
+    size_t out_sample;
+    const void *tape;
+    size_t tape_sample;
+    int tape_steps;
+    const void *dy; // (samples, T, H) from step dy_begin[sample] (NULL: 0) on
+    size_t dy_sample, dy_step;
+    const int *dy_begin;
+    void *dx; // (samples, T, I) written, or NULL
+    size_t dx_sample, dx_step;
+    void *dstate; // (samples, state_values) in: of the final state; out: of the first
+    size_t dstate_sample;
+    int dense; // the outgoing dstate is wanted
+} unit_back;
+
+/* ---- a unit of a network */
+
+typedef struct unit_type {
+    const char *name;
+    const unit_option *options;
+    int option_count;
+    stpn_unit defaults;
+    /* Checks what the table cannot; `place` starts the message. */
+    stpn_status (*check)(const stpn_unit *options, int inputs, const char *place, stpn_error *error);
+    /* Fills tensors, state, tape sizes of a unit whose options are checked. */
+    void (*plan)(unit *u);
+    size_t (*tape_values)(const unit *u, int steps);
+    size_t (*forward_bytes)(const unit *u);
+    size_t (*backward_bytes)(const unit *u);
+    void (*forward)(const unit *u, const void *parameters, const unit_sweep *sweep, void *work);
+    /* Adds to `gradient`, the unit's part of a block. */
+    void (*backward)(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
+    /* What setting state tensor `index` of one sample entails; `values` is row-major. */
+    stpn_status (*state_changed)(const unit *u, int index, const void *values, void *state, stpn_error *error);
+} unit_type;
+
+struct unit {
+    const unit_type *type;
+    stpn_unit options;
+    const kernel_table *kernel;
+    int inputs;
+    unit_tensor tensors[UNIT_MAX_TENSORS]; // parameters
+    int tensor_count;
+    unit_tensor states[UNIT_MAX_STATES]; // rows of one sample; low and high unused
+    int state_count;
+    size_t block_values; // of the parameters
+    size_t state_values; // of one sample, with what is derived
+    size_t row;          // values of an output row, Hp
+    int segment;         // steps between checkpoints
+    /* Constants that the sweeps need, of the kernel's type. */
+    void *mask; // (Hp) 1 for a neuron, 0 for padding
+    void *held; // lambda at its start, gamma one panel later, where they are not learned
+};
+
+/* NULL where there is no unit of that name. */
+const unit_type *unit_find(const char *name);
+/* Row `index` of the registry; NULL past the last. */
+const unit_type *unit_at(int index);
+/* "stpn_r, stpn_f", for messages. */
+void unit_names(char *text, size_t size);
+
+/* Checks options against their table and the unit's own rules. */
+stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, stpn_error *error);
+/* Makes a unit from checked options; unit_close frees what it holds. */
+stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error);
+void unit_close(unit *u);
+
+/* For `plan`: appends a parameter or a state tensor and returns its index. */
+int unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high);
+int unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns);
+
+/* Address of value `count` of an array of the kernel's type. */
+static inline void *value_at(const kernel_table *kernel, const void *values, size_t count)
+{
+    return (char *)(uintptr_t)values + count * kernel->size;
+}
+
+extern const unit_type unit_stpn_r, unit_stpn_f;
+
+#endif
