@@ -1,0 +1,272 @@
+/* The tape and the backward pass: chunks of samples on any thread, their gradients added in a fixed tree. */
+#include "net/net.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/threads.h"
+
+#include <string.h>
+
+static size_t padded_bytes(size_t bytes)
+{
+    return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
+}
+
+/* Work space of a worker: the unit's own, the adjoint of a chunk's state, and of the rows between two units. */
+typedef struct backward_space {
+    void *unit, *dstate, *rows[2];
+} backward_space;
+
+static size_t rows_bytes(const stpn_net *net, int steps)
+{
+    return net->unit_count > 1 ? padded_bytes((size_t)CHUNK * (size_t)steps * net->widest_row * net->kernel->size) : 0;
+}
+
+static size_t unit_bytes(const stpn_net *net)
+{
+    size_t most = 0;
+    for (int i = 0; i < net->unit_count; i++) {
+        size_t bytes = net->units[i].type->backward_bytes(&net->units[i]);
+        if (bytes > most) most = bytes;
+    }
+    return padded_bytes(most);
+}
+
+static size_t space_bytes(const stpn_net *net, int steps)
+{
+    return unit_bytes(net) + padded_bytes(CHUNK * net->state_values * net->kernel->size) + 2 * rows_bytes(net, steps);
+}
+
+static backward_space space_of_worker(const stpn_tape *tape, int worker)
+{
+    const stpn_net *net = tape->net;
+    char *at = (char *)tape->work + (size_t)worker * tape->work_bytes;
+    backward_space s;
+    s.unit = at;
+    at += unit_bytes(net);
+    s.dstate = at;
+    at += padded_bytes(CHUNK * net->state_values * net->kernel->size);
+    for (int i = 0; i < 2; i++) {
+        s.rows[i] = at;
+        at += rows_bytes(net, tape->steps);
+    }
+    return s;
+}
+
+stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int threads, stpn_error *error)
+{
+    error_clear(error);
+    *out = NULL;
+    if (steps < 1 || steps > 1 << 24)
+        return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 1 to %d", steps, 1 << 24);
+    if (batch < 1 || batch > 1 << 24)
+        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
+    if (threads < 1 || threads > 256)
+        return error_set(error, STPN_ERROR_INPUT, "threads is %d, expected 1 to 256", threads);
+    stpn_tape *tape = memory_zeroed(1, sizeof *tape);
+    if (!tape) return error_memory(error, "a tape");
+    size_t B = (size_t)batch, T = (size_t)steps, units = (size_t)net->unit_count, size = net->kernel->size;
+    size_t chunks = (B + CHUNK - 1) / CHUNK;
+    tape->net = net;
+    tape->steps = steps;
+    tape->batch = batch;
+    tape->workers = threads < (int)chunks ? threads : (int)chunks;
+    tape->recorded = memory_zeroed(B, sizeof *tape->recorded);
+    tape->flags = memory_zeroed(B * T, 1);
+    tape->x = memory_zeroed(B * T, net->input_row * size);
+    tape->out = memory_zeroed(units, sizeof *tape->out);
+    tape->own = memory_zeroed(units, sizeof *tape->own);
+    tape->own_values = memory_zeroed(units, sizeof *tape->own_values);
+    tape->chunk_grad = memory_zeroed(chunks, net->block_values * size);
+    tape->work_bytes = space_bytes(net, steps);
+    tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
+    int complete = tape->recorded && tape->flags && tape->x && tape->out && tape->own && tape->own_values &&
+                   tape->chunk_grad && tape->work;
+    for (size_t i = 0; i < units && complete; i++) {
+        const unit *u = &net->units[i];
+        tape->own_values[i] = u->type->tape_values(u, steps);
+        tape->out[i] = memory_zeroed(B * (T + 1), u->row * size);
+        tape->own[i] = memory_zeroed(B, tape->own_values[i] * size);
+        complete = tape->out[i] && tape->own[i];
+    }
+    if (!complete) {
+        stpn_tape_free(tape);
+        return error_memory(error, "a tape");
+    }
+    *out = tape;
+    return STPN_OK;
+}
+
+void stpn_tape_free(stpn_tape *tape)
+{
+    if (!tape) return;
+    for (int i = 0; i < tape->net->unit_count; i++) {
+        if (tape->out) memory_free(tape->out[i]);
+        if (tape->own) memory_free(tape->own[i]);
+    }
+    memory_free(tape->recorded);
+    memory_free(tape->flags);
+    memory_free(tape->x);
+    memory_free(tape->out);
+    memory_free(tape->own);
+    memory_free(tape->own_values);
+    memory_free(tape->chunk_grad);
+    memory_free(tape->work);
+    memory_free(tape);
+}
+
+void stpn_tape_rewind(stpn_tape *tape)
+{
+    memset(tape->recorded, 0, (size_t)tape->batch * sizeof *tape->recorded);
+}
+
+int stpn_tape_steps(const stpn_tape *tape, int sample)
+{
+    return sample < 0 || sample >= tape->batch ? 0 : tape->recorded[sample];
+}
+
+const void *tape_last_output(const stpn_tape *tape, int sample)
+{
+    const stpn_net *net = tape->net;
+    size_t row = net->units[net->unit_count - 1].row;
+    size_t at = (size_t)sample * ((size_t)tape->steps + 1) + (size_t)tape->recorded[sample];
+    return value_at(net->kernel, tape->out[net->unit_count - 1], at * row);
+}
+
+void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
+{
+    const kernel_table *k = net->kernel;
+    backward_space space = space_of_worker(tape, b->worker);
+    size_t first = (size_t)b->first, T = (size_t)tape->steps;
+    unit_back back = {.samples = b->last - b->first,
+                      .steps = tape->recorded + first,
+                      .flags = tape->flags + first * T,
+                      .flags_sample = T,
+                      .tape_steps = tape->steps,
+                      .dy = b->dy,
+                      .dy_sample = b->dy_sample,
+                      .dy_step = b->dy_step,
+                      .dy_begin = b->dy_begin,
+                      .dstate_sample = net->state_values,
+                      .dense = b->dstate != NULL};
+    void *dstate = space.dstate;
+    if (b->dstate)
+        dstate = value_at(k, b->dstate->values, first * net->state_values);
+    else
+        memset(dstate, 0, (size_t)back.samples * net->state_values * k->size);
+    for (int i = net->unit_count - 1; i >= 0; i--) {
+        const unit *u = &net->units[i];
+        size_t below = i == 0 ? net->input_row : net->units[i - 1].row;
+        back.x_sample = (i == 0 ? T : T + 1) * below;
+        back.x_step = below;
+        back.x = i == 0 ? value_at(k, tape->x, first * back.x_sample)
+                        : value_at(k, tape->out[i - 1], first * back.x_sample + below);
+        back.out_sample = (T + 1) * u->row;
+        back.out = value_at(k, tape->out[i], first * back.out_sample);
+        back.tape_sample = tape->own_values[i];
+        back.tape = value_at(k, tape->own[i], first * back.tape_sample);
+        back.dstate = value_at(k, dstate, net->unit_state[i]);
+        if (i > 0) {
+            back.dx = space.rows[i % 2];
+            back.dx_sample = T * below;
+            back.dx_step = below;
+        } else if (b->dx) {
+            size_t I = (size_t)net->inputs;
+            back.dx = value_at(k, b->dx, first * I);
+            back.dx_sample = I;
+            back.dx_step = (size_t)tape->batch * I;
+        } else {
+            back.dx = NULL;
+        }
+        u->type->backward(u, value_at(k, net->parameters, net->unit_block[i]),
+                          value_at(k, b->grad, net->unit_block[i]), &back, space.unit);
+        back.dy = back.dx;
+        back.dy_sample = back.dx_sample;
+        back.dy_step = back.dx_step;
+        back.dy_begin = NULL;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ sums over chunks */
+
+typedef struct sum_job {
+    const stpn_net *net;
+    char *blocks;
+    int count;
+} sum_job;
+
+/* One slice of the values of all blocks, so that a thread sees the whole tree of its slice. */
+enum { SLICE = 4096 };
+
+static void sum_slice(void *context, int task, int worker)
+{
+    const sum_job *job = context;
+    (void)worker;
+    const kernel_table *k = job->net->kernel;
+    size_t values = job->net->block_values, begin = (size_t)task * SLICE;
+    size_t count = values - begin < SLICE ? values - begin : SLICE;
+    for (int stride = 1; stride < job->count; stride *= 2)
+        for (int i = 0; i + stride < job->count; i += 2 * stride)
+            k->add(count, value_at(k, job->blocks, (size_t)i * values + begin),
+                   value_at(k, job->blocks, (size_t)(i + stride) * values + begin));
+}
+
+void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool)
+{
+    sum_job job = {net, blocks, count};
+    int slices = (int)((net->block_values + SLICE - 1) / SLICE);
+    /* Waking threads costs more than adding a few blocks. */
+    int workers = (size_t)count * net->block_values < 64 * SLICE ? 1 : slices;
+    if (count > 1) pool_run(pool, slices, workers, sum_slice, &job);
+}
+
+typedef struct backward_job {
+    const stpn_net *net;
+    stpn_tape *tape;
+    const void *dy;
+    stpn_state *dstate;
+    void *dx;
+} backward_job;
+
+static void backward_task(void *context, int chunk, int worker)
+{
+    const backward_job *job = context;
+    const stpn_net *net = job->net;
+    const kernel_table *k = net->kernel;
+    size_t H = (size_t)net_outputs(net);
+    int first = chunk * CHUNK, last = first + CHUNK < job->tape->batch ? first + CHUNK : job->tape->batch;
+    net_back back = {.first = first,
+                     .last = last,
+                     .dy = value_at(k, job->dy, (size_t)first * H),
+                     .dy_sample = H,
+                     .dy_step = (size_t)job->tape->batch * H,
+                     .dstate = job->dstate,
+                     .grad = value_at(k, job->tape->chunk_grad, (size_t)chunk * net->block_values),
+                     .dx = job->dx,
+                     .worker = worker};
+    memset(back.grad, 0, net->block_values * k->size);
+    net_backward_chunk(net, job->tape, &back);
+}
+
+stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,
+                          void *dx, stpn_pool *pool, stpn_error *error)
+{
+    error_clear(error);
+    if (tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
+    if (!dy || !grad) return error_set(error, STPN_ERROR_INPUT, "%s is NULL", dy ? "grad" : "dy");
+    if (dstate && (dstate->net != net || dstate->batch != tape->batch))
+        return error_set(error, STPN_ERROR_INPUT, "dstate has %d samples of %s network, expected the tape's %d",
+                         dstate->batch, dstate->net == net ? "this" : "another", tape->batch);
+    backward_job job = {net, tape, dy, dstate, dx};
+    int chunks = (tape->batch + CHUNK - 1) / CHUNK;
+    if (dx) {
+        /* Steps that a sample lacks have no gradient. */
+        int longest = 0;
+        for (int b = 0; b < tape->batch; b++) longest = tape->recorded[b] > longest ? tape->recorded[b] : longest;
+        memset(dx, 0, (size_t)longest * (size_t)tape->batch * (size_t)net->inputs * net->kernel->size);
+    }
+    pool_run(pool, chunks, tape->workers, backward_task, &job);
+    net_sum_blocks(net, tape->chunk_grad, chunks, pool);
+    net->kernel->add(net->block_values, grad, tape->chunk_grad);
+    return STPN_OK;
+}

@@ -1,0 +1,277 @@
+/* Forward over time and samples: the input is brought to the net's type, then every unit runs over a block of steps. */
+#include "net/net.h"
+
+#include "base/error.h"
+#include "base/threads.h"
+
+#include <string.h>
+
+/* Steps that go through all units at once where no tape keeps the rows between them. */
+enum { STEP_BLOCK = 8 };
+
+/* Work space of a chunk: flags, inputs, the rows between units (two, in turn), energy, a unit's own. */
+typedef struct forward_space {
+    uint8_t *flags;
+    void *x, *rows[2], *energy, *unit;
+} forward_space;
+
+static size_t padded_bytes(size_t bytes)
+{
+    return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
+}
+
+static size_t unit_bytes(const stpn_net *net)
+{
+    size_t most = 0;
+    for (int i = 0; i < net->unit_count; i++) {
+        size_t bytes = net->units[i].type->forward_bytes(&net->units[i]);
+        if (bytes > most) most = bytes;
+    }
+    return padded_bytes(most);
+}
+
+size_t net_forward_bytes(const stpn_net *net, int samples)
+{
+    size_t steps = (size_t)samples * STEP_BLOCK, size = net->kernel->size;
+    return padded_bytes(steps) + padded_bytes(steps * net->input_row * size) +
+           2 * padded_bytes(steps * net->widest_row * size) + padded_bytes(steps * size) + unit_bytes(net);
+}
+
+static forward_space space_of_chunk(const stpn_state *state, int first)
+{
+    const stpn_net *net = state->net;
+    size_t samples = (size_t)(state->batch < CHUNK ? state->batch : CHUNK), steps = samples * STEP_BLOCK;
+    size_t size = net->kernel->size;
+    char *at = (char *)state->work + (size_t)(first / CHUNK) * state->work_bytes;
+    forward_space s;
+    s.flags = (uint8_t *)at;
+    at += padded_bytes(steps);
+    s.x = at;
+    at += padded_bytes(steps * net->input_row * size);
+    for (int i = 0; i < 2; i++) {
+        s.rows[i] = at;
+        at += padded_bytes(steps * net->widest_row * size);
+    }
+    s.energy = at;
+    at += padded_bytes(steps * size);
+    s.unit = at;
+    return s;
+}
+
+static void encode_row(const stpn_net *net, const stpn_sequence *q, size_t step, size_t sample, void *row)
+{
+    size_t at = step * (size_t)q->batch + sample, I = (size_t)net->inputs;
+    const kernel_table *k = net->kernel;
+    if (q->type == STPN_INPUT_TOKEN) {
+        const double one = 1;
+        memset(row, 0, I * k->size);
+        k->convert(1, STPN_INPUT_DOUBLE, &one, value_at(k, row, (size_t)((const int32_t *)q->x)[at]));
+        return;
+    }
+    size_t size = q->type == STPN_INPUT_BYTE ? 1 : q->type == STPN_INPUT_FLOAT ? sizeof(float) : sizeof(double);
+    k->convert(I, q->type, (const char *)q->x + at * I * size, row);
+}
+
+/* The rows of one block of steps [t0, t1) of samples [first, last), laid out by sample. */
+typedef struct block_rows {
+    uint8_t *flags;
+    size_t flags_sample;
+    void *x;
+    size_t x_sample, x_step;
+} block_rows;
+
+static void encode_block(const stpn_net *net, const stpn_sequence *q, int t0, int t1, int first, int last,
+                         const block_rows *rows)
+{
+    for (int b = first; b < last; b++) {
+        size_t sample = (size_t)b, local = (size_t)(b - first);
+        int length = q->lengths ? q->lengths[b] : q->steps;
+        for (int t = t0; t < t1; t++) {
+            size_t step = (size_t)t, place = (size_t)(t - t0);
+            int reset = q->reset && q->reset[step * (size_t)q->batch + sample];
+            uint8_t flag = (uint8_t)((t < length ? STEP_LIVE : 0) | (reset ? STEP_RESET : 0));
+            rows->flags[local * rows->flags_sample + place] = flag;
+            if (t < length)
+                encode_row(net, q, step, sample,
+                           value_at(net->kernel, rows->x, local * rows->x_sample + place * rows->x_step));
+        }
+    }
+}
+
+/* Outputs go to y (T, B, H), zero where a sample has ended; energy likewise. */
+static void write_outputs(const stpn_net *net, const stpn_sequence *q, int t0, int t1, int first, int last,
+                          const block_rows *rows, const void *out, size_t out_sample, const void *energy, void *y,
+                          void *energy_out)
+{
+    const kernel_table *k = net->kernel;
+    size_t H = (size_t)net_outputs(net), row = net->units[net->unit_count - 1].row;
+    for (int b = first; b < last; b++)
+        for (int t = t0; t < t1; t++) {
+            size_t local = (size_t)(b - first), place = (size_t)(t - t0), at = (size_t)t * (size_t)q->batch + (size_t)b;
+            int live = rows->flags[local * rows->flags_sample + place] & STEP_LIVE;
+            if (y && live) memcpy(value_at(k, y, at * H), value_at(k, out, local * out_sample + place * row), H * k->size);
+            if (y && !live) memset(value_at(k, y, at * H), 0, H * k->size);
+            if (energy_out)
+                memcpy(value_at(k, energy_out, at), value_at(k, energy, local * (size_t)(t1 - t0) + place), k->size);
+        }
+}
+
+static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int t0, int t1, int first, int last,
+                      void *y, void *energy, stpn_tape *tape)
+{
+    const kernel_table *k = net->kernel;
+    forward_space space = space_of_chunk(state, first);
+    size_t steps = (size_t)(t1 - t0), samples = (size_t)(last - first), capacity = tape ? (size_t)tape->steps : 0;
+    int begin = tape ? tape->recorded[first] : 0;
+    block_rows rows = {space.flags, steps, space.x, steps * net->input_row, net->input_row};
+    if (tape)
+        rows = (block_rows){tape->flags + (size_t)first * capacity + (size_t)begin, capacity,
+                            value_at(k, tape->x, ((size_t)first * capacity + (size_t)begin) * net->input_row),
+                            capacity * net->input_row, net->input_row};
+    encode_block(net, q, t0, t1, first, last, &rows);
+    if (energy) memset(space.energy, 0, samples * steps * k->size);
+    unit_sweep sweep = {.samples = (int)samples,
+                        .steps = (int)steps,
+                        .begin = begin,
+                        .flags = rows.flags,
+                        .flags_sample = rows.flags_sample,
+                        .x = rows.x,
+                        .x_sample = rows.x_sample,
+                        .x_step = rows.x_step,
+                        .energy = energy ? space.energy : NULL,
+                        .energy_sample = steps,
+                        .state_sample = net->state_values,
+                        .tape_steps = (int)capacity};
+    for (int i = 0; i < net->unit_count; i++) {
+        const unit *u = &net->units[i];
+        sweep.state = value_at(k, state->values, (size_t)first * net->state_values + net->unit_state[i]);
+        if (tape) {
+            size_t stride = (capacity + 1) * u->row;
+            sweep.out = value_at(k, tape->out[i], (size_t)first * stride + (size_t)(begin + 1) * u->row);
+            sweep.out_sample = stride;
+            sweep.tape = value_at(k, tape->own[i], (size_t)first * tape->own_values[i]);
+            sweep.tape_sample = tape->own_values[i];
+        } else {
+            sweep.out = space.rows[i % 2];
+            sweep.out_sample = steps * u->row;
+        }
+        u->type->forward(u, value_at(k, net->parameters, net->unit_block[i]), &sweep, space.unit);
+        sweep.x = sweep.out;
+        sweep.x_sample = sweep.out_sample;
+        sweep.x_step = u->row;
+    }
+    if (y || energy)
+        write_outputs(net, q, t0, t1, first, last, &rows, sweep.out, sweep.out_sample, space.energy, y, energy);
+    if (tape)
+        for (int b = first; b < last; b++) tape->recorded[b] += (int)steps;
+}
+
+void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int first, int last, void *y,
+                       void *energy, stpn_tape *tape)
+{
+    /* Energy goes through the chunk's own rows, a block at a time. */
+    int most = tape && !energy ? q->steps : STEP_BLOCK;
+    for (int t = 0; t < q->steps; t += most)
+        run_block(net, state, q, t, t + most < q->steps ? t + most : q->steps, first, last, y, energy, tape);
+}
+
+static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, const stpn_sequence *q, int first,
+                                  int last, const stpn_tape *tape, stpn_error *error)
+{
+    if (state->net != net) return error_set(error, STPN_ERROR_INPUT, "the state belongs to another network");
+    if (tape && tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
+    if (q->steps < 0) return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 0 or more", q->steps);
+    if (q->batch < 1 || q->batch > state->batch || (tape && q->batch > tape->batch))
+        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to the state's %d%s", q->batch, state->batch,
+                         tape && tape->batch < state->batch ? " and the tape's" : "");
+    if (first < 0 || last > q->batch || first >= last)
+        return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
+                         q->batch);
+    if (!q->x && q->steps > 0) return error_set(error, STPN_ERROR_INPUT, "x is NULL");
+    if ((int)q->type < 0 || q->type > STPN_INPUT_TOKEN)
+        return error_set(error, STPN_ERROR_INPUT, "type of the input is %d, expected one of stpn_input", (int)q->type);
+    for (int b = first; b < last && tape; b++) {
+        if (tape->recorded[b] != tape->recorded[first])
+            return error_set(error, STPN_ERROR_INPUT, "sample %d has %d steps on the tape, sample %d has %d: one call "
+                                                      "continues samples of equal length",
+                             first, tape->recorded[first], b, tape->recorded[b]);
+        if (q->steps > tape->steps - tape->recorded[b])
+            return error_set(error, STPN_ERROR_INPUT, "the tape has room for %d more steps, not for %d",
+                             tape->steps - tape->recorded[b], q->steps);
+    }
+    for (int b = first; b < last && q->lengths; b++)
+        if (q->lengths[b] < 0 || q->lengths[b] > q->steps)
+            return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b], q->steps);
+    if (q->type != STPN_INPUT_TOKEN) return STPN_OK;
+    for (int b = first; b < last; b++)
+        for (int t = 0; t < (q->lengths ? q->lengths[b] : q->steps); t++) {
+            int32_t token = ((const int32_t *)q->x)[(size_t)t * (size_t)q->batch + (size_t)b];
+            if (token < 0 || token >= net->inputs)
+                return error_set(error, STPN_ERROR_INPUT, "token of step %d, sample %d is %d, expected 0 to %d", t, b,
+                                 (int)token, net->inputs - 1);
+        }
+    return STPN_OK;
+}
+
+typedef struct forward_job {
+    const stpn_net *net;
+    stpn_state *state;
+    const stpn_sequence *sequence;
+    int first, last;
+    void *y, *energy;
+    stpn_tape *tape;
+} forward_job;
+
+static void forward_task(void *context, int task, int worker)
+{
+    const forward_job *job = context;
+    (void)worker;
+    int chunk = job->first / CHUNK + task, begin = chunk * CHUNK, end = begin + CHUNK;
+    if (begin < job->first) begin = job->first;
+    if (end > job->last) end = job->last;
+    net_forward_chunk(job->net, job->state, job->sequence, begin, end, job->y, job->energy, job->tape);
+}
+
+stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequence *q, void *y, void *energy,
+                         stpn_tape *tape, stpn_pool *pool, stpn_error *error)
+{
+    error_clear(error);
+    int all = q->first == 0 && q->last == 0;
+    forward_job job = {net, state, q, q->first, all ? q->batch : q->last, y, energy, tape};
+    stpn_status status = check_sequence(net, state, q, job.first, job.last, tape, error);
+    if (status) return status;
+    int chunks = (job.last - 1) / CHUNK - job.first / CHUNK + 1;
+    pool_run(pool, chunks, chunks, forward_task, &job);
+    return STPN_OK;
+}
+
+void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y)
+{
+    const kernel_table *k = net->kernel;
+    size_t I = (size_t)net->inputs, H = (size_t)net_outputs(net);
+    for (int first = 0; first < state->batch; first += CHUNK) {
+        int samples = state->batch - first < CHUNK ? state->batch - first : CHUNK;
+        forward_space space = space_of_chunk(state, first);
+        memset(space.flags, STEP_LIVE, (size_t)samples);
+        unit_sweep sweep = {.samples = samples,
+                            .steps = 1,
+                            .flags = space.flags,
+                            .flags_sample = 1,
+                            .x = value_at(k, x, (size_t)first * I),
+                            .x_sample = I,
+                            .x_step = I,
+                            .state_sample = net->state_values};
+        for (int i = 0; i < net->unit_count; i++) {
+            const unit *u = &net->units[i];
+            sweep.state = value_at(k, state->values, (size_t)first * net->state_values + net->unit_state[i]);
+            sweep.out = space.rows[i % 2];
+            sweep.out_sample = u->row;
+            u->type->forward(u, value_at(k, net->parameters, net->unit_block[i]), &sweep, space.unit);
+            sweep.x = sweep.out;
+            sweep.x_sample = sweep.x_step = u->row;
+        }
+        for (int b = 0; b < samples; b++)
+            memcpy(value_at(k, y, (size_t)(first + b) * H), value_at(k, sweep.out, (size_t)b * sweep.out_sample),
+                   H * k->size);
+    }
+}

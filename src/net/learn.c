@@ -1,0 +1,96 @@
+/* What learning needs beside the units: read-outs, the loss, limits on the gradient, Adam. */
+#include "net/learn.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <math.h>
+
+void stpn_head_forward(const stpn_net *net, int head, int rows, const void *y, void *out)
+{
+    size_t H = (size_t)net_outputs(net);
+    net_head_forward(net, head, rows, y, H, out);
+}
+
+void net_head_forward(const stpn_net *net, int head, int rows, const void *y, size_t y_step, void *out)
+{
+    const kernel_table *k = net->kernel;
+    const net_head *h = &net->heads[head];
+    k->linear_forward(rows, h->outputs, net_outputs(net), y, y_step,
+                      value_at(k, net->parameters, h->weight.offset), value_at(k, net->parameters, h->bias.offset), out);
+}
+
+void stpn_head_backward(const stpn_net *net, int head, int rows, const void *y, const void *dout, void *grad, void *dy)
+{
+    size_t H = (size_t)net_outputs(net);
+    net_head_backward(net, head, rows, y, H, dout, grad, dy);
+}
+
+void net_head_backward(const stpn_net *net, int head, int rows, const void *y, size_t y_step, const void *dout,
+                       void *grad, void *dy)
+{
+    const kernel_table *k = net->kernel;
+    const net_head *h = &net->heads[head];
+    size_t H = (size_t)net_outputs(net);
+    k->linear_backward(rows, h->outputs, (int)H, y, y_step, value_at(k, net->parameters, h->weight.offset), dout,
+                       grad ? value_at(k, grad, h->weight.offset) : NULL,
+                       grad ? value_at(k, grad, h->bias.offset) : NULL, dy, H);
+}
+
+void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
+                        double scale, void *losses, void *dlogits)
+{
+    net->kernel->cross_entropy(rows, classes, logits, labels, scale, losses, dlogits);
+}
+
+double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm)
+{
+    const kernel_table *k = net->kernel;
+    if (value > 0) k->limit(net->block_values, grad, value);
+    double length = sqrt(k->sum_squares(net->block_values, grad));
+    if (norm > 0 && length > norm) k->scale(net->block_values, grad, norm / length);
+    return length;
+}
+
+stpn_status stpn_adam_create(stpn_adam **out, const stpn_net *net, double learning_rate, double beta1, double beta2,
+                             double epsilon, stpn_error *error)
+{
+    error_clear(error);
+    *out = NULL;
+    if (!(learning_rate > 0 && isfinite(learning_rate)))
+        return error_set(error, STPN_ERROR_INPUT, "learning_rate is %g, expected more than 0", learning_rate);
+    if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
+        return error_set(error, STPN_ERROR_INPUT, "beta1 is %g and beta2 is %g, expected both in [0, 1)", beta1, beta2);
+    if (!(epsilon > 0 && isfinite(epsilon)))
+        return error_set(error, STPN_ERROR_INPUT, "epsilon is %g, expected more than 0", epsilon);
+    stpn_adam *adam = memory_zeroed(1, sizeof *adam);
+    if (!adam) return error_memory(error, "the optimiser");
+    *adam = (stpn_adam){.learning_rate = learning_rate,
+                        .beta1 = beta1,
+                        .beta2 = beta2,
+                        .epsilon = epsilon,
+                        .first = stpn_block_create(net),
+                        .second = stpn_block_create(net)};
+    if (!adam->first || !adam->second) {
+        stpn_adam_free(adam);
+        return error_memory(error, "the optimiser");
+    }
+    *out = adam;
+    return STPN_OK;
+}
+
+void stpn_adam_free(stpn_adam *adam)
+{
+    if (!adam) return;
+    memory_free(adam->first);
+    memory_free(adam->second);
+    memory_free(adam);
+}
+
+void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad)
+{
+    adam->updates++;
+    double c1 = 1 - pow(adam->beta1, (double)adam->updates), c2 = 1 - pow(adam->beta2, (double)adam->updates);
+    net->kernel->adam(net->block_values, net->parameters, grad, adam->first, adam->second, adam->learning_rate,
+                      adam->beta1, adam->beta2, adam->epsilon, c1, c2);
+}

@@ -1,0 +1,353 @@
+#include "net/net.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_UNITS = 64, MAX_HEADS = 16 };
+
+/* Plans are made of sizes that each fit; their product may not. */
+static const size_t most_values = (size_t)1 << 40;
+
+static stpn_status check_desc(const stpn_net_desc *desc, stpn_error *error)
+{
+    if (desc->real != STPN_FLOAT && desc->real != STPN_DOUBLE)
+        return error_set(error, STPN_ERROR_INPUT, "real is %d, expected STPN_FLOAT or STPN_DOUBLE", (int)desc->real);
+    if (!desc->units || desc->unit_count < 1 || desc->unit_count > MAX_UNITS)
+        return error_set(error, STPN_ERROR_INPUT, "units has %d entries, expected 1 to %d",
+                         desc->units ? desc->unit_count : 0, (int)MAX_UNITS);
+    if (desc->head_count < 0 || desc->head_count > MAX_HEADS || (desc->head_count > 0 && !desc->heads))
+        return error_set(error, STPN_ERROR_INPUT, "heads has %d entries, expected 0 to %d", desc->head_count,
+                         (int)MAX_HEADS);
+    for (int i = 0; i < desc->unit_count; i++) {
+        char place[32];
+        snprintf(place, sizeof place, "units[%d]", i);
+        int inputs = i == 0 ? desc->inputs : desc->units[i - 1].hidden;
+        stpn_status status = unit_check(&desc->units[i], inputs, place, error);
+        if (status) return status;
+    }
+    for (int i = 0; i < desc->head_count; i++) {
+        const stpn_head *head = &desc->heads[i];
+        size_t length = head->name ? strlen(head->name) : 0;
+        if (length == 0 || length >= UNIT_NAME_SIZE)
+            return error_set(error, STPN_ERROR_INPUT, "heads[%d].name has %zu characters, expected 1 to %d", i, length,
+                             (int)UNIT_NAME_SIZE - 1);
+        if (head->outputs < 1 || head->outputs > 1 << 20)
+            return error_set(error, STPN_ERROR_INPUT, "heads[%d].outputs is %d, expected 1 to %d", i, head->outputs,
+                             1 << 20);
+        for (int j = 0; j < i; j++)
+            if (strcmp(desc->heads[j].name, head->name) == 0)
+                return error_set(error, STPN_ERROR_INPUT, "heads[%d].name is \"%s\", which heads[%d] has too", i,
+                                 head->name, j);
+    }
+    return STPN_OK;
+}
+
+static void add_tensor(stpn_net *net, const char *prefix, unit_tensor place)
+{
+    net_tensor *tensor = &net->tensors[net->tensor_count++];
+    snprintf(tensor->name, sizeof tensor->name, "%s.%s", prefix, place.name);
+    tensor->place = place;
+}
+
+static stpn_status open_units(stpn_net *net, const stpn_net_desc *desc, stpn_error *error)
+{
+    for (int i = 0; i < desc->unit_count; i++) {
+        unit *u = &net->units[i];
+        int inputs = i == 0 ? desc->inputs : desc->units[i - 1].hidden;
+        stpn_status status = unit_open(u, &desc->units[i], inputs, net->kernel, error);
+        if (status) return status;
+        net->unit_count++;
+        net->unit_block[i] = net->block_values;
+        net->unit_state[i] = net->state_values;
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "units.%d", i);
+        for (int t = 0; t < u->tensor_count; t++) {
+            unit_tensor place = u->tensors[t];
+            place.offset += net->block_values;
+            add_tensor(net, prefix, place);
+        }
+        for (int s = 0; s < u->state_count; s++) {
+            net_state *state = &net->states[net->state_count++];
+            snprintf(state->name, sizeof state->name, "%s.%s", prefix, u->states[s].name);
+            state->unit = i;
+            state->index = s;
+            state->offset = net->state_values + u->states[s].offset;
+        }
+        net->block_values += u->block_values;
+        net->state_values += u->state_values;
+        if (u->row > net->widest_row) net->widest_row = u->row;
+        if (net->block_values > most_values || net->state_values > most_values)
+            return error_set(error, STPN_ERROR_INPUT, "units[%d] with %d inputs and %d neurons is too large", i, inputs,
+                             u->options.hidden);
+    }
+    return STPN_OK;
+}
+
+static void open_heads(stpn_net *net, const stpn_net_desc *desc)
+{
+    int H = net_outputs(net);
+    double bound = 1 / sqrt(H);
+    for (int i = 0; i < desc->head_count; i++) {
+        net_head *head = &net->heads[net->head_count++];
+        snprintf(head->name, sizeof head->name, "%s", desc->heads[i].name);
+        head->outputs = desc->heads[i].outputs;
+        head->weight = (unit_tensor){"weight", LAYOUT_MATRIX, head->outputs, H, net->block_values, -bound, bound};
+        net->block_values += tensor_values(net->kernel, LAYOUT_MATRIX, head->outputs, H);
+        head->bias = (unit_tensor){"bias", LAYOUT_VECTOR, head->outputs, 1, net->block_values, -bound, bound};
+        net->block_values += tensor_values(net->kernel, LAYOUT_VECTOR, head->outputs, 1);
+        add_tensor(net, head->name, head->weight);
+        add_tensor(net, head->name, head->bias);
+    }
+}
+
+stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_error *error)
+{
+    error_clear(error);
+    *out = NULL;
+    stpn_status status = check_desc(desc, error);
+    if (status) return status;
+    stpn_net *net = memory_zeroed(1, sizeof *net);
+    if (!net) return error_memory(error, "a network");
+    size_t units = (size_t)desc->unit_count, heads = (size_t)desc->head_count;
+    net->inputs = desc->inputs;
+    net->units = memory_zeroed(units, sizeof *net->units);
+    net->unit_block = memory_zeroed(units, sizeof *net->unit_block);
+    net->unit_state = memory_zeroed(units, sizeof *net->unit_state);
+    net->heads = memory_zeroed(heads, sizeof *net->heads);
+    net->tensors = memory_zeroed(units * UNIT_MAX_TENSORS + 2 * heads, sizeof *net->tensors);
+    net->states = memory_zeroed(units * UNIT_MAX_STATES, sizeof *net->states);
+    if (!net->units || !net->unit_block || !net->unit_state || !net->heads || !net->tensors || !net->states)
+        status = error_memory(error, "a network");
+    if (!status) status = kernel_choose(&net->kernel, desc->real, error);
+    if (!status) status = open_units(net, desc, error);
+    if (!status) {
+        open_heads(net, desc);
+        net->input_row = row_values(net->kernel, net->inputs);
+        net->parameters = memory_zeroed(net->block_values, net->kernel->size);
+        if (!net->parameters) status = error_memory(error, "the parameters");
+    }
+    if (status) {
+        stpn_net_free(net);
+        return status;
+    }
+    *out = net;
+    return STPN_OK;
+}
+
+void stpn_net_free(stpn_net *net)
+{
+    if (!net) return;
+    for (int i = 0; i < net->unit_count; i++) unit_close(&net->units[i]);
+    memory_free(net->units);
+    memory_free(net->unit_block);
+    memory_free(net->unit_state);
+    memory_free(net->heads);
+    memory_free(net->tensors);
+    memory_free(net->states);
+    memory_free(net->parameters);
+    memory_free(net);
+}
+
+int net_outputs(const stpn_net *net)
+{
+    return net->units[net->unit_count - 1].options.hidden;
+}
+
+static double read_value(const kernel_table *kernel, const void *values, size_t at)
+{
+    return kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+}
+
+static void write_value(const kernel_table *kernel, void *values, size_t at, double value)
+{
+    if (kernel->real == STPN_DOUBLE)
+        ((double *)values)[at] = value;
+    else
+        ((float *)values)[at] = (float)value;
+}
+
+/* Every element draws from its tensor's stream at its own place: row-major order, whatever the layout. */
+void stpn_net_init(stpn_net *net, uint64_t seed)
+{
+    for (int i = 0; i < net->tensor_count; i++) {
+        const unit_tensor *place = &net->tensors[i].place;
+        random_stream stream = random_open(seed, RANDOM_INIT, (uint64_t)i);
+        for (int row = 0; row < place->rows; row++)
+            for (int column = 0; column < place->columns; column++) {
+                double value = place->low == place->high ? place->low : random_range(&stream, place->low, place->high);
+                size_t at = place->offset + tensor_at(net->kernel, place->layout, place->columns, row, column);
+                write_value(net->kernel, net->parameters, at, value);
+            }
+    }
+}
+
+const char *stpn_net_kernel(const stpn_net *net)
+{
+    return net->kernel->name;
+}
+
+size_t stpn_net_block_size(const stpn_net *net)
+{
+    return net->block_values;
+}
+
+void *stpn_net_parameters(stpn_net *net)
+{
+    return net->parameters;
+}
+
+void *stpn_block_create(const stpn_net *net)
+{
+    return memory_zeroed(net->block_values, net->kernel->size);
+}
+
+void stpn_block_free(void *block)
+{
+    memory_free(block);
+}
+
+int stpn_net_tensor(const stpn_net *net, int index, stpn_tensor *tensor)
+{
+    if (index < 0 || index >= net->tensor_count) return 0;
+    const unit_tensor *place = &net->tensors[index].place;
+    int matrix = place->layout == LAYOUT_MATRIX;
+    *tensor = (stpn_tensor){.name = net->tensors[index].name,
+                            .rank = matrix ? 2 : 1,
+                            .shape = {place->rows, matrix ? place->columns : 0, 0},
+                            .count = (size_t)place->rows * (size_t)place->columns};
+    return 1;
+}
+
+size_t stpn_net_parameter_count(const stpn_net *net)
+{
+    size_t count = 0;
+    stpn_tensor tensor;
+    for (int i = 0; stpn_net_tensor(net, i, &tensor); i++) count += tensor.count;
+    return count;
+}
+
+/* Copies between a place in padded layout and row-major values. */
+static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, void *block, void *values, int into_block)
+{
+    size_t next = 0;
+    for (int row = 0; row < place->rows; row++)
+        for (int column = 0; column < place->columns; column++, next++) {
+            void *inside = value_at(kernel, block, tensor_at(kernel, place->layout, place->columns, row, column));
+            void *outside = value_at(kernel, values, next);
+            memcpy(into_block ? inside : outside, into_block ? outside : inside, kernel->size);
+        }
+}
+
+void stpn_block_get(const stpn_net *net, const void *block, int index, void *values)
+{
+    const unit_tensor *place = &net->tensors[index].place;
+    copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), values, 0);
+}
+
+void stpn_block_set(const stpn_net *net, void *block, int index, const void *values)
+{
+    const unit_tensor *place = &net->tensors[index].place;
+    copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), value_at(net->kernel, values, 0), 1);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ state */
+
+stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, stpn_error *error)
+{
+    error_clear(error);
+    *out = NULL;
+    if (batch < 1 || batch > 1 << 24)
+        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
+    stpn_state *state = memory_zeroed(1, sizeof *state);
+    if (!state) return error_memory(error, "a state");
+    size_t chunks = ((size_t)batch + CHUNK - 1) / CHUNK;
+    state->net = net;
+    state->batch = batch;
+    state->work_bytes = net_forward_bytes(net, batch < CHUNK ? batch : CHUNK);
+    state->values = memory_zeroed((size_t)batch, net->state_values * net->kernel->size);
+    state->work = memory_zeroed(chunks, state->work_bytes);
+    if (!state->values || !state->work) {
+        stpn_state_free(state);
+        return error_memory(error, "a state");
+    }
+    *out = state;
+    return STPN_OK;
+}
+
+void stpn_state_free(stpn_state *state)
+{
+    if (!state) return;
+    memory_free(state->values);
+    memory_free(state->work);
+    memory_free(state);
+}
+
+void stpn_state_zero(stpn_state *state)
+{
+    memset(state->values, 0, (size_t)state->batch * state->net->state_values * state->net->kernel->size);
+}
+
+void stpn_state_copy(stpn_state *to, const stpn_state *from)
+{
+    memcpy(to->values, from->values, (size_t)from->batch * from->net->state_values * from->net->kernel->size);
+}
+
+static const unit_tensor *state_place(const stpn_net *net, int index)
+{
+    return &net->units[net->states[index].unit].states[net->states[index].index];
+}
+
+int stpn_state_tensor(const stpn_state *state, int index, stpn_tensor *tensor)
+{
+    const stpn_net *net = state->net;
+    if (index < 0 || index >= net->state_count) return 0;
+    const unit_tensor *place = state_place(net, index);
+    int matrix = place->layout == LAYOUT_MATRIX;
+    *tensor = (stpn_tensor){.name = net->states[index].name,
+                            .rank = matrix ? 3 : 2,
+                            .shape = {state->batch, place->rows, matrix ? place->columns : 0},
+                            .count = (size_t)state->batch * (size_t)place->rows * (size_t)place->columns};
+    return 1;
+}
+
+static void *sample_state(const stpn_state *state, int sample, size_t offset)
+{
+    return value_at(state->net->kernel, state->values, (size_t)sample * state->net->state_values + offset);
+}
+
+void stpn_state_get(const stpn_state *state, int index, void *values)
+{
+    const stpn_net *net = state->net;
+    const unit_tensor *place = state_place(net, index);
+    size_t count = (size_t)place->rows * (size_t)place->columns;
+    for (int b = 0; b < state->batch; b++)
+        copy_tensor(net->kernel, place, sample_state(state, b, net->states[index].offset),
+                    value_at(net->kernel, values, (size_t)b * count), 0);
+}
+
+stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stpn_error *error)
+{
+    error_clear(error);
+    const stpn_net *net = state->net;
+    const unit_tensor *place = state_place(net, index);
+    const net_state *entry = &net->states[index];
+    const unit *u = &net->units[entry->unit];
+    size_t count = (size_t)place->rows * (size_t)place->columns;
+    for (int b = 0; b < state->batch; b++) {
+        void *from = value_at(net->kernel, values, (size_t)b * count);
+        for (size_t i = 0; i < count; i++)
+            if (isnan(read_value(net->kernel, from, i)))
+                return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i, b);
+        stpn_error inner = {{0}};
+        stpn_status status =
+            u->type->state_changed(u, entry->index, from, sample_state(state, b, net->unit_state[entry->unit]), &inner);
+        if (status) return error_set(error, status, "%s: sample %d: %s", entry->name, b, inner.message);
+        copy_tensor(net->kernel, place, sample_state(state, b, entry->offset), from, 1);
+    }
+    return STPN_OK;
+}

@@ -1,0 +1,102 @@
+/* A network inside: units, read-outs, the layout of its block; and the sweeps over one chunk of samples from which every
+ * public call and the trainers are made. */
+#ifndef STPN_NET_NET_H
+#define STPN_NET_NET_H
+
+#include "units/unit.h"
+
+/* Samples whose gradients are summed in order; chunks are added in a fixed tree. */
+enum { CHUNK = 16 };
+
+enum { NET_MAX_NAME = 64 };
+
+typedef struct net_head {
+    char name[UNIT_NAME_SIZE];
+    int outputs;
+    unit_tensor weight, bias; // offsets from the start of the block
+} net_head;
+
+/* A parameter tensor of the net. */
+typedef struct net_tensor {
+    char name[NET_MAX_NAME];
+    unit_tensor place; // offset from the start of the block
+} net_tensor;
+
+/* A state tensor of one sample. */
+typedef struct net_state {
+    char name[NET_MAX_NAME];
+    int unit, index; // of the unit
+    size_t offset;   // from the start of the sample
+} net_state;
+
+struct stpn_net {
+    const kernel_table *kernel;
+    int inputs;
+    unit *units; // (unit_count)
+    int unit_count;
+    size_t *unit_block; // (unit_count) start of each unit's parameters
+    size_t *unit_state; // (unit_count) start of each unit's state in a sample's
+    net_head *heads;    // (head_count)
+    int head_count;
+    net_tensor *tensors;
+    int tensor_count;
+    net_state *states;
+    int state_count;
+    size_t block_values, state_values;
+    size_t input_row, widest_row; // values of an input row, of the widest unit's output row
+    void *parameters;             // (block_values)
+};
+
+struct stpn_state {
+    const stpn_net *net;
+    int batch;
+    void *values; // (B, state_values)
+    void *work;   // work space of each chunk (chunks, net_forward_bytes)
+    size_t work_bytes;
+};
+
+struct stpn_tape {
+    const stpn_net *net;
+    int steps, batch, workers;
+    int *recorded;  // (B)
+    uint8_t *flags; // (B, T)
+    void *x;        // (B, T, input_row)
+    void **out;     // (unit_count) (B, T + 1, Hp)
+    void **own;     // (unit_count) (B, tape_values)
+    size_t *own_values;
+    void *chunk_grad; // (chunks, block_values)
+    void *work;       // (workers, work_bytes)
+    size_t work_bytes;
+};
+
+/* Outputs of the last unit. */
+int net_outputs(const stpn_net *net);
+
+/* Work space of one chunk: what stpn_forward needs beside the state. */
+size_t net_forward_bytes(const stpn_net *net, int samples);
+
+/* Runs samples [first, last) of the sequence, all inside one chunk of the state. */
+void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequence *sequence, int first, int last,
+                       void *y, void *energy, stpn_tape *tape);
+
+/* Where the gradient of a chunk comes from and goes; strides in values. */
+typedef struct net_back {
+    int first, last; // samples of the tape
+    const void *dy;  // (samples, T, H) of sample `first` on
+    size_t dy_sample, dy_step;
+    const int *dy_begin; // (samples) first step that has a row, NULL: 0
+    stpn_state *dstate;  // or NULL
+    void *grad;          // block, added to
+    void *dx;            // (T, B, I) of the whole batch, or NULL
+    int worker;
+} net_back;
+
+void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *back);
+
+/* Adds `count` blocks into the first, in a tree over their indices that does not depend on who adds. */
+void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool);
+
+/* Address of the output row (Hp values) of sample `sample` after its last recorded step. */
+const void *tape_last_output(const stpn_tape *tape, int sample);
+
+#endif
