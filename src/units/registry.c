@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +11,7 @@ static const unit_type *const registry[] = {
     &unit_stpn_f,
 };
 
-enum { UNIT_COUNT = sizeof registry / sizeof *registry, MAX_WIDTH = 1 << 20 };
+enum { UNIT_COUNT = sizeof registry / sizeof *registry };
 
 const unit_type *unit_at(int index)
 {
@@ -42,38 +41,6 @@ stpn_unit stpn_unit_default(const char *name, int hidden)
     return options;
 }
 
-const char *option_choice(const char *choices, int index, int *length)
-{
-    while (index-- > 0) {
-        choices = strchr(choices, '|');
-        if (!choices) return NULL;
-        choices++;
-    }
-    *length = (int)strcspn(choices, "|");
-    return choices;
-}
-
-static stpn_status check_option(const unit_option *option, const stpn_unit *options, const char *place,
-                                stpn_error *error)
-{
-    const char *field = (const char *)options + option->offset;
-    if (option->kind == OPTION_NUMBER) {
-        double value;
-        memcpy(&value, field, sizeof value);
-        if (!isfinite(value) || value < option->minimum || value > option->maximum)
-            return error_set(error, STPN_ERROR_INPUT, "%s.%s is %g, expected a number in [%g, %g]", place, option->name,
-                             value, option->minimum, option->maximum);
-        return STPN_OK;
-    }
-    int value, length;
-    memcpy(&value, field, sizeof value);
-    int valid = option->kind == OPTION_BOOLEAN ? value == 0 || value == 1
-                                               : value >= 0 && option_choice(option->choices, value, &length);
-    if (valid) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "%s.%s is %d, expected one of %s", place, option->name, value,
-                     option->kind == OPTION_BOOLEAN ? "0|1" : option->choices);
-}
-
 stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, stpn_error *error)
 {
     char known[256];
@@ -82,15 +49,10 @@ stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, 
     if (!type)
         return error_set(error, STPN_ERROR_INPUT, "%s.name is \"%s\", expected one of %s", place,
                          options->name ? options->name : "", known);
-    if (options->hidden < 1 || options->hidden > MAX_WIDTH)
-        return error_set(error, STPN_ERROR_INPUT, "%s.hidden is %d, expected 1 to %d", place, options->hidden,
-                         (int)MAX_WIDTH);
-    if (inputs < 1 || inputs > MAX_WIDTH)
-        return error_set(error, STPN_ERROR_INPUT, "%s has %d inputs, expected 1 to %d", place, inputs, (int)MAX_WIDTH);
-    for (int i = 0; i < type->option_count; i++) {
-        stpn_status status = check_option(&type->options[i], options, place, error);
-        if (status) return status;
-    }
+    if (inputs < 1 || inputs > UNIT_MAX_WIDTH)
+        return error_set(error, STPN_ERROR_INPUT, "%s has %d inputs, expected 1 to %d", place, inputs, (int)UNIT_MAX_WIDTH);
+    stpn_status status = options_check(type->options, type->option_count, options, place, error);
+    if (status) return status;
     return type->check(options, inputs, place, error);
 }
 

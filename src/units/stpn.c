@@ -16,17 +16,18 @@ enum { PARAMETER_WEIGHT, PARAMETER_MOST = 6, STATE_F = 0 };
 
 #define FIELD(name) offsetof(stpn_unit, name)
 
-static const unit_option options[] = {
+static const option options[] = {
+    {"hidden", OPTION_INTEGER, FIELD(hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
     {"norm", OPTION_CHOICE, FIELD(norm), "pre|post|output|none", 0, 0,
      "pre: output and kept F divided by ||W + F||; post: kept F divided by the norm after the update; output: only the "
      "output is divided; none: no division"},
-    {"clamp", OPTION_NUMBER, FIELD(clamp), NULL, 0, 1e30, "bound of |F| after each update; 0: none"},
+    {"clamp", OPTION_NUMBER, FIELD(clamp), NULL, 0, 1e6, "bound of |F| after each update; 0: none"},
     {"plastic", OPTION_CHOICE, FIELD(plastic), "all|input|hidden", 0, 0, "columns that carry F"},
     {"granularity", OPTION_CHOICE, FIELD(granularity), "synapse|neuron|scalar", 0, 0,
      "Lambda and Gamma per synapse, per neuron, or one of each"},
     {"learn", OPTION_BOOLEAN, FIELD(learn), NULL, 0, 0, "true: Lambda and Gamma are trained; false: held"},
-    {"lambda", OPTION_NUMBER, FIELD(lambda), NULL, -1e30, 1e30, "Lambda where learn is false"},
-    {"gamma", OPTION_NUMBER, FIELD(gamma), NULL, -1e30, 1e30, "Gamma where learn is false"},
+    {"lambda", OPTION_NUMBER, FIELD(lambda), NULL, -1e6, 1e6, "Lambda where learn is false"},
+    {"gamma", OPTION_NUMBER, FIELD(gamma), NULL, -1e6, 1e6, "Gamma where learn is false"},
     {"rule", OPTION_CHOICE, FIELD(rule), "hebb|oja", 0, 0, "plastic product: z h, or h_j (z_k - sum_m h_m F_mk)"},
     {"decay", OPTION_CHOICE, FIELD(decay), "after|prompt", 0, 0,
      "after: Lambda F + Gamma P; prompt: Lambda (F + Gamma P)"},
@@ -57,6 +58,12 @@ static stpn_status check_feed_forward(const stpn_unit *o, int inputs, const char
         return error_set(error, STPN_ERROR_INPUT, "%s.presynaptic is \"current\", but stpn_f has no recurrent columns",
                          place);
     return STPN_OK;
+}
+
+static int applies(const stpn_unit *o, const char *name)
+{
+    if (strcmp(name, "lambda") == 0 || strcmp(name, "gamma") == 0) return !o->learn;
+    return strcmp(name, "granularity") != 0 || o->learn;
 }
 
 static int is_recurrent(const unit *u)
@@ -327,6 +334,7 @@ const unit_type unit_stpn_r = {
     .option_count = OPTION_COUNT,
     .defaults = STPN_DEFAULTS("stpn_r"),
     .check = check_recurrent,
+    .applies = applies,
     .plan = plan,
     .tape_values = tape_values,
     .forward_bytes = forward_bytes,
@@ -342,6 +350,7 @@ const unit_type unit_stpn_f = {
     .option_count = OPTION_COUNT,
     .defaults = STPN_DEFAULTS("stpn_f"),
     .check = check_feed_forward,
+    .applies = applies,
     .plan = plan,
     .tape_values = tape_values,
     .forward_bytes = forward_bytes,

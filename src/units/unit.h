@@ -3,25 +3,10 @@
 #ifndef STPN_UNITS_UNIT_H
 #define STPN_UNITS_UNIT_H
 
+#include "base/option.h"
 #include "kernels/kernels.h"
 
 typedef struct unit unit;
-
-/* ---- options: one table for the parser, the checks and the documentation */
-
-typedef enum option_kind { OPTION_NUMBER, OPTION_BOOLEAN, OPTION_CHOICE } option_kind;
-
-typedef struct unit_option {
-    const char *name;
-    option_kind kind;
-    size_t offset;       // in stpn_unit: double for numbers, int for the others
-    const char *choices; // OPTION_CHOICE: "pre|post|output|none", in the order of the enum
-    double minimum, maximum;
-    const char *help;
-} unit_option;
-
-/* Word `index` of "a|b|c" as a length and a start; NULL past the last. */
-const char *option_choice(const char *choices, int index, int *length);
 
 /* ---- places in a block */
 
@@ -39,7 +24,7 @@ typedef struct unit_tensor {
     double low, high; // initial values: uniform
 } unit_tensor;
 
-enum { UNIT_MAX_TENSORS = 8, UNIT_MAX_STATES = 4, UNIT_NAME_SIZE = 32 };
+enum { UNIT_MAX_WIDTH = 1 << 20, UNIT_MAX_TENSORS = 8, UNIT_MAX_STATES = 4, UNIT_NAME_SIZE = 32 };
 
 /* Values that a layout takes in a block. */
 size_t tensor_values(const kernel_table *kernel, tensor_layout layout, int rows, int columns);
@@ -94,11 +79,13 @@ typedef struct unit_back {
 
 typedef struct unit_type {
     const char *name;
-    const unit_option *options;
+    const option *options; // fields of stpn_unit
     int option_count;
     stpn_unit defaults;
     /* Checks what the table cannot; `place` starts the message. */
     stpn_status (*check)(const stpn_unit *options, int inputs, const char *place, stpn_error *error);
+    /* Whether option `name` has an effect with the others as they are. */
+    int (*applies)(const stpn_unit *options, const char *name);
     /* Fills tensors, state, tape sizes of a unit whose options are checked. */
     void (*plan)(unit *u);
     size_t (*tape_values)(const unit *u, int steps);

@@ -1,0 +1,147 @@
+#include "io/net_file.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { NAME_SIZE = 160 };
+
+const char *const net_file_others[] = {"adam.", "progress.", NULL};
+
+static tensor_type type_of(const stpn_net *net)
+{
+    return net->kernel->real == STPN_DOUBLE ? TENSOR_F64 : TENSOR_F32;
+}
+
+stpn_status net_block_to_file(const stpn_net *net, const void *block, const char *prefix, tensor_file *file,
+                              stpn_error *error)
+{
+    stpn_tensor tensor;
+    stpn_status status = STPN_OK;
+    for (int i = 0; !status && stpn_net_tensor(net, i, &tensor); i++) {
+        char name[NAME_SIZE];
+        int64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
+        void *values = memory_zeroed(tensor.count, net->kernel->size);
+        if (!values) return error_memory(error, "a tensor");
+        snprintf(name, sizeof name, "%s%s", prefix, tensor.name);
+        stpn_block_get(net, block, i, values);
+        status = tensor_file_add(file, name, type_of(net), tensor.rank, shape, values, error);
+        memory_free(values);
+    }
+    return status;
+}
+
+static void shape_text(char *text, size_t size, int rank, const int64_t *shape)
+{
+    size_t used = (size_t)snprintf(text, size, "(");
+    for (int i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (used < size) snprintf(text + used, size - used, ")");
+}
+
+static double value_at_index(const tensor_entry *entry, size_t at)
+{
+    return entry->type == TENSOR_F64 ? ((const double *)entry->data)[at] : (double)((const float *)entry->data)[at];
+}
+
+static stpn_status check_entry(const tensor_file *file, const tensor_entry *entry, const char *name,
+                               const stpn_tensor *tensor, stpn_error *error)
+{
+    const char *path = tensor_file_name(file);
+    int64_t expected[2] = {tensor->shape[0], tensor->shape[1]};
+    char wanted[64], found[160];
+    shape_text(wanted, sizeof wanted, tensor->rank, expected);
+    if (!entry)
+        return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s is missing, expected one of shape %s", path, name,
+                         wanted);
+    if (entry->type != TENSOR_F32 && entry->type != TENSOR_F64)
+        return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s has type %s, expected F32 or F64", path, name,
+                         tensor_type_name(entry->type));
+    shape_text(found, sizeof found, entry->rank, entry->shape);
+    int equal = entry->rank == tensor->rank;
+    for (int i = 0; i < tensor->rank && equal; i++) equal = entry->shape[i] == expected[i];
+    if (!equal)
+        return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s has shape %s, expected %s", path, name, found, wanted);
+    for (size_t i = 0; i < entry->count; i++)
+        if (!isfinite(value_at_index(entry, i)))
+            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s: value %zu is %g, expected a finite number", path,
+                             name, i, value_at_index(entry, i));
+    return STPN_OK;
+}
+
+static stpn_status fill(const stpn_net *net, void *block, int index, const tensor_entry *entry, stpn_error *error)
+{
+    if (entry->type == type_of(net)) {
+        stpn_block_set(net, block, index, entry->data);
+        return STPN_OK;
+    }
+    void *values = memory_zeroed(entry->count, net->kernel->size);
+    if (!values) return error_memory(error, "a tensor");
+    net->kernel->convert(entry->count, entry->type == TENSOR_F64 ? STPN_INPUT_DOUBLE : STPN_INPUT_FLOAT, entry->data,
+                         values);
+    stpn_block_set(net, block, index, values);
+    memory_free(values);
+    return STPN_OK;
+}
+
+stpn_status net_block_from_file(const stpn_net *net, void *block, const char *prefix, const tensor_file *file,
+                                stpn_error *error)
+{
+    stpn_tensor tensor;
+    stpn_status status = STPN_OK;
+    void *fresh = stpn_block_create(net);
+    if (!fresh) return error_memory(error, "the parameters");
+    for (int i = 0; !status && stpn_net_tensor(net, i, &tensor); i++) {
+        char name[NAME_SIZE];
+        snprintf(name, sizeof name, "%s%s", prefix, tensor.name);
+        const tensor_entry *entry = tensor_file_find(file, name);
+        status = check_entry(file, entry, name, &tensor, error);
+        if (!status) status = fill(net, fresh, i, entry, error);
+    }
+    if (!status) memcpy(block, fresh, net->block_values * net->kernel->size);
+    stpn_block_free(fresh);
+    return status;
+}
+
+stpn_status net_file_check_names(const stpn_net *net, const tensor_file *file, const char *const *others,
+                                 stpn_error *error)
+{
+    const tensor_entry *entry;
+    for (int i = 0; (entry = tensor_file_entry(file, i)); i++) {
+        stpn_tensor tensor;
+        int known = 0;
+        for (int t = 0; !known && stpn_net_tensor(net, t, &tensor); t++) known = strcmp(tensor.name, entry->name) == 0;
+        for (const char *const *o = others; !known && *o; o++) known = strncmp(*o, entry->name, strlen(*o)) == 0;
+        if (!known)
+            return error_set(error, STPN_ERROR_INPUT, "%s: tensor \"%.100s\" belongs to another network",
+                             tensor_file_name(file), entry->name);
+    }
+    return STPN_OK;
+}
+
+stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *error)
+{
+    error_clear(error);
+    tensor_file *file;
+    stpn_status status = tensor_file_create(&file, error);
+    if (status) return status;
+    status = net_block_to_file(net, net->parameters, "", file, error);
+    if (!status) status = tensor_file_save(file, path, error);
+    tensor_file_free(file);
+    return status;
+}
+
+stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
+{
+    error_clear(error);
+    tensor_file *file;
+    stpn_status status = tensor_file_read(&file, path, error);
+    if (status) return status;
+    status = net_file_check_names(net, file, net_file_others, error);
+    if (!status) status = net_block_from_file(net, net->parameters, "", file, error);
+    tensor_file_free(file);
+    return status;
+}

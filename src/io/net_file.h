@@ -1,0 +1,22 @@
+/* Blocks of a network in safetensors files, tensor by tensor, row-major, by name. */
+#ifndef STPN_IO_NET_FILE_H
+#define STPN_IO_NET_FILE_H
+
+#include "io/safetensors.h"
+#include "net/net.h"
+
+/* Adds every tensor of a block as PREFIX + its name. */
+stpn_status net_block_to_file(const stpn_net *net, const void *block, const char *prefix, tensor_file *file,
+                              stpn_error *error);
+/* Fills a block; checks that each tensor is there with its shape and finite values of type F32 or F64. Nothing is
+ * changed where one is wrong. */
+stpn_status net_block_from_file(const stpn_net *net, void *block, const char *prefix, const tensor_file *file,
+                                stpn_error *error);
+/* An error where the file holds a tensor that is neither the net's nor begins with one of `others` (NULL-terminated). */
+stpn_status net_file_check_names(const stpn_net *net, const tensor_file *file, const char *const *others,
+                                 stpn_error *error);
+
+/* What a checkpoint holds beside the parameters: prefixes of tensors that loading a net leaves aside. */
+extern const char *const net_file_others[];
+
+#endif

@@ -1,0 +1,51 @@
+/* An experiment: what an experiment file says, checked, with every default filled in. */
+#ifndef STPN_TRAIN_EXPERIMENT_H
+#define STPN_TRAIN_EXPERIMENT_H
+
+#include "io/json.h"
+#include "tasks/task.h"
+#include "units/unit.h"
+
+typedef enum train_method { METHOD_SUPERVISED } train_method;
+
+typedef struct train_options {
+    int method;
+    int epochs, batch;
+    double learning_rate, beta1, beta2, epsilon;
+    double clip_value, clip_norm; // 0: none
+    int shuffle;
+    int patience;       // evaluations without a better one before the run ends; 0: never
+    int evaluate_every; // epochs
+} train_options;
+
+typedef struct experiment {
+    char *name, *note; // note may be NULL
+    uint64_t seed;
+    const task_type *task;
+    task_options task_options;
+    stpn_unit *units; // (unit_count)
+    int unit_count;
+    train_options train;
+    json_t *resolved; // every value, as it is written to experiment.json
+} experiment;
+
+/* Reads a file, applies "key=value" settings and then the seed if one is given, and checks everything. */
+stpn_status experiment_read(experiment *e, const char *path, const char *const *set, int set_count,
+                            const uint64_t *seed, stpn_error *error);
+/* The same from memory; `name` stands in messages. */
+stpn_status experiment_parse(experiment *e, const char *name, const char *text, size_t size, const char *const *set,
+                             int set_count, const uint64_t *seed, stpn_error *error);
+void experiment_free(experiment *e);
+
+/* A unit from {"name" or "unit": ..., options}, as experiment files and golden files have it. */
+stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char *name_key, const char *place,
+                           stpn_error *error);
+
+/* The network that the experiment trains: its units and one read-out. */
+stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error);
+
+/* The table of `train`, and its defaults, for help and documentation. */
+const option *train_option_table(int *count);
+train_options train_option_defaults(void);
+
+#endif

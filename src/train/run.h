@@ -1,0 +1,35 @@
+/* A run: an experiment trained into a folder (docs/file-formats.md), and a run that is opened again to be looked at. */
+#ifndef STPN_TRAIN_RUN_H
+#define STPN_TRAIN_RUN_H
+
+#include "train/experiment.h"
+#include "train/supervised.h"
+
+enum { RUN_PATH = 4096 };
+
+#define RUN_EXPERIMENT "experiment.json"
+#define RUN_METRICS "metrics.csv"
+#define RUN_LAST "last.safetensors"
+#define RUN_BEST "best.safetensors"
+#define RUN_SUMMARY "summary.json"
+
+/* FOLDER/NAME; an error where that is too long. */
+stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, stpn_error *error);
+
+/* What a run works with. */
+typedef struct run {
+    experiment experiment;
+    stpn_net *net;
+    task_data data;
+    stpn_pool *pool;
+    supervised *learner;
+} run;
+
+/* Net, data and learner of e, which the run takes over even on failure; run_close frees everything. */
+stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error);
+void run_close(run *r);
+
+/* Opens the folder of a run with its last parameters, or its best. */
+stpn_status run_open_folder(run *r, const char *folder, int best, int threads, stpn_error *error);
+
+#endif

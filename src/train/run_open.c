@@ -1,0 +1,59 @@
+#include "base/error.h"
+#include "base/file.h"
+#include "io/net_file.h"
+#include "train/run.h"
+
+#include <stdio.h>
+
+stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, stpn_error *error)
+{
+    int length = snprintf(path, RUN_PATH, "%s/%s", folder, name);
+    if (length >= 0 && length < RUN_PATH) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%.200s...: the path is too long", folder);
+}
+
+stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
+{
+    *r = (run){.experiment = *e};
+    *e = (experiment){0};
+    const experiment *own = &r->experiment;
+    stpn_status status = experiment_net(&r->net, own, STPN_FLOAT, error);
+    if (!status) {
+        stpn_net_init(r->net, own->seed);
+        status = stpn_pool_create(&r->pool, threads, error);
+    }
+    if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
+    if (!status)
+        status = supervised_create(&r->learner, r->net, &own->train, own->task->steps(&own->task_options), r->pool, NULL,
+                                   error);
+    if (status) run_close(r);
+    return status;
+}
+
+void run_close(run *r)
+{
+    supervised_free(r->learner);
+    task_data_free(&r->data);
+    stpn_pool_free(r->pool);
+    stpn_net_free(r->net);
+    experiment_free(&r->experiment);
+    *r = (run){0};
+}
+
+stpn_status run_open_folder(run *r, const char *folder, int best, int threads, stpn_error *error)
+{
+    char path[RUN_PATH];
+    experiment e;
+    *r = (run){0};
+    if (!file_is_folder(folder)) return error_set(error, STPN_ERROR_INPUT, "%s: is no folder of a run", folder);
+    stpn_status status = run_path(path, folder, RUN_EXPERIMENT, error);
+    if (!status && !file_exists(path))
+        return error_set(error, STPN_ERROR_INPUT, "%s: is no run: it has no %s", folder, RUN_EXPERIMENT);
+    if (!status) status = experiment_read(&e, path, NULL, 0, NULL, error);
+    if (!status) status = run_open(r, &e, threads, error);
+    if (status) return status;
+    status = run_path(path, folder, best ? RUN_BEST : RUN_LAST, error);
+    if (!status) status = stpn_net_load(r->net, path, error);
+    if (status) run_close(r);
+    return status;
+}

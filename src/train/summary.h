@@ -1,0 +1,24 @@
+/* summary.json: what a finished run achieved, and where. */
+#ifndef STPN_TRAIN_SUMMARY_H
+#define STPN_TRAIN_SUMMARY_H
+
+#include "train/checkpoint.h"
+#include "train/run.h"
+
+typedef struct summary_times {
+    double seconds; // of training, over all processes that took part
+    int64_t updates_per_epoch;
+} summary_times;
+
+/* Measures the test set with the net's parameters and with those of the file `best`, and the validation set; the net
+ * keeps its parameters. The text is the caller's (memory_free). */
+stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
+                         char **text, stpn_error *error);
+
+/* {"accuracy", "loss", "energy", "energy_per_neuron", "energy_steps"} of a split. */
+stpn_status summary_of_split(run *r, const task_split *split, json_t **object, stpn_error *error);
+
+/* {"processor", "system", "kernel", "threads"}. */
+json_t *summary_machine(const run *r);
+
+#endif
