@@ -1,0 +1,11 @@
+# Every tests/fuzz/fuzz_NAME.c is one libFuzzer program, build/fuzz/fuzz_NAME.
+file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+foreach(source IN LISTS fuzz_sources)
+    cmake_path(GET source STEM program)
+    add_executable(${program} ${source})
+    set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+    target_include_directories(${program} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)
+    target_compile_definitions(${program} PRIVATE STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${program} PRIVATE stpn_static stpn_flags)
+    target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+endforeach()
