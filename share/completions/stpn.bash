@@ -1,0 +1,58 @@
+# bash completion for stpn
+
+_stpn() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+    local commands="train eval verify bench info inspect help"
+    COMPREPLY=()
+
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+        return
+    fi
+    case $command,$previous in
+        train,--out)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            return
+            ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--threads | bench,--threads) return ;;
+        bench,--size)
+            mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post" -- "$current")
+            return
+            ;;
+        bench,--unit)
+            mapfile -t COMPREPLY < <(compgen -W "stpn_r stpn_f" -- "$current")
+            return
+            ;;
+        verify,--kernel)
+            mapfile -t COMPREPLY < <(compgen -W "portable avx2 avx512 neon" -- "$current")
+            return
+            ;;
+    esac
+
+    local options=""
+    case $command in
+        train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet" ;;
+        eval) options="--json --best --threads" ;;
+        verify) options="--json --kernel" ;;
+        bench) options="--size --unit --threads --all-kernels --json" ;;
+        info | inspect) options="--json" ;;
+        help) options=$commands ;;
+    esac
+    if [[ $current == -* || $command == help ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+        return
+    fi
+    case $command in
+        train | verify)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            ;;
+        eval | inspect)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -d -- "$current")
+            ;;
+    esac
+}
+
+complete -F _stpn stpn
