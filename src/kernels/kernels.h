@@ -43,9 +43,8 @@ typedef struct stpn_layer_grad {
 
 enum { STEP_LIVE = 1, STEP_RESET = 2 };
 
-/* One sample over consecutive steps. Rows of Hp values are padded and aligned; `active` has one integer of the real's
- * size per column, not 0 once the column has carried a signal since the last reset: F of any other column is exactly 0.
- */
+/* One sample over consecutive steps. Rows of Hp values are padded and aligned; `active` (stpn_active_values) says which
+ * columns have carried a signal since the last reset: F of any other column is exactly 0. */
 typedef struct stpn_sweep {
     int steps;            // T
     int begin;            // index of the first step on the tape
@@ -56,13 +55,13 @@ typedef struct stpn_sweep {
     void *energy; // (T) added to, or NULL
     void *F;      // (panels, K, lanes) state, in and out
     void *h;      // (Hp) state, in and out
-    void *active; // (K) state, in and out
+    void *active; // state, in and out; all zeros after a reset
     /* Tape, or NULL; rows are those of steps begin, begin + 1, ... */
     void *norm;              // (T, Hp) ||G_j||
     void *drive;             // (T, Hp) G_j . z / n_j
     void *post;              // (T, Hp) ||W + F^c||, norm = post only
     void *checkpoints;       // (segments of the whole tape, panels, K, lanes)
-    void *checkpoint_active; // (segments of the whole tape, K)
+    void *checkpoint_active; // (segments of the whole tape, stpn_active_values)
     int segment;             // steps between checkpoints
 } stpn_sweep;
 
@@ -96,6 +95,9 @@ typedef struct kernel_table {
     /* Bytes of work space that the two sweeps need; segments of up to `segment` steps. */
     size_t (*stpn_forward_bytes)(const stpn_layer *layer);
     size_t (*stpn_backward_bytes)(const stpn_layer *layer, int segment);
+    /* Values that `active` takes; and how all columns become active, for an F from outside. */
+    size_t (*stpn_active_values)(const stpn_layer *layer);
+    void (*stpn_activate_all)(const stpn_layer *layer, void *active);
     void (*stpn_forward)(const stpn_layer *layer, const stpn_sweep *sweep, void *work);
     void (*stpn_backward)(const stpn_layer *layer, const stpn_layer_grad *grad, const stpn_back *back, void *work);
     void (*stpn_finish)(const stpn_layer *layer, const stpn_layer_grad *grad);

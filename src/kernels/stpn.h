@@ -8,7 +8,7 @@
  * with v = z, or z - sum_m h_m F_m (oja), h in place of the h before in v's recurrent part where presynaptic is current.
  *
  * A column whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. The sweeps visit
- * the other columns, in order, and use the sum of W^2 over the rest. */
+ * the other columns, the active ones, and use the sum of W^2 over the rest. */
 #ifndef STPN_KERNELS_STPN_H
 #define STPN_KERNELS_STPN_H
 
@@ -22,53 +22,96 @@ typedef struct mode {
     int clamp;  // bound |F|
     int prompt; // decay prompt
     int shared; // one Lambda and one Gamma per neuron or layer
+    /* Of the backward sweep: */
+    int coupled;    // v's adjoint is needed before any row's s'
+    int all_inputs; // the adjoint of the inputs is wanted
+    int learned;    // Lambda and Gamma are parameters
 } mode;
 
 INLINE mode layer_mode(const stpn_layer *L)
 {
-    return (mode){L->norm, L->clamp > 0, L->decay == STPN_DECAY_PROMPT, L->granularity != STPN_GRANULARITY_SYNAPSE};
+    return (mode){.norm = L->norm,
+                  .clamp = L->clamp > 0,
+                  .prompt = L->decay == STPN_DECAY_PROMPT,
+                  .shared = L->granularity != STPN_GRANULARITY_SYNAPSE};
 }
 
-/* Active columns in rising order; those at [plastic_begin, plastic_end) of the list carry F. */
+/* The active columns, in the order in which they became so, as the state keeps them. */
 typedef struct columns {
-    int32_t *k;
-    int count, plastic_begin, plastic_end;
+    real_bits *mask; // (K, padded) all ones where a column is active
+    int32_t *k;      // (K) those that carry F from the front, those that do not from the back
+    int32_t *count;  // (2) how many of each
 } columns;
 
-INLINE void list_columns(const stpn_layer *L, const real_bits *active, columns *list)
+/* Row length of arrays over columns. */
+INLINE size_t padded_columns(const stpn_layer *L)
 {
-    int count = 0, begin = 0, end = 0;
-    for (int k = 0; k < L->columns; k++) {
-        if (k == L->plastic_begin) begin = count;
-        list->k[count] = k;
-        count += active[k] != 0;
-        if (k == L->plastic_end - 1) end = count;
-    }
-    list->count = count;
-    list->plastic_begin = begin;
-    list->plastic_end = end;
+    return ((size_t)L->columns + LANES - 1) / LANES * LANES;
 }
 
-/* Marks the columns where z is not 0; returns whether there is a new one. */
-INLINE int mark_active(int count, const real *z, real_bits *active)
+/* Values of the memory that a `columns` takes. */
+static inline size_t columns_values(const stpn_layer *L)
 {
-    real_bits fresh = 0;
-    for (int k = 0; k < count; k++) {
-        real_bits bits;
-        memcpy(&bits, &z[k], sizeof bits);
-        fresh |= bits & ~active[k];
-    }
-    if (!fresh) return 0;
-    for (int k = 0; k < count; k++) active[k] = z[k] != 0 ? (real_bits)-1 : active[k];
-    return 1;
+    return padded_columns(L) + ((size_t)L->columns + 2 + LANES - 1) / LANES * LANES;
 }
 
-INLINE int mark_recurrent(const stpn_layer *L, real_bits *active)
+INLINE columns columns_at(const stpn_layer *L, void *active)
+{
+    columns c = {.mask = active};
+    c.k = (int32_t *)(c.mask + padded_columns(L));
+    c.count = c.k + L->columns;
+    return c;
+}
+
+INLINE void columns_clear(const stpn_layer *L, const columns *c)
+{
+    memset(c->mask, 0, padded_columns(L) * sizeof *c->mask);
+    c->count[0] = c->count[1] = 0;
+}
+
+INLINE void columns_add(const stpn_layer *L, const columns *c, int k)
+{
+    c->mask[k] = (real_bits)-1;
+    if (k >= L->plastic_begin && k < L->plastic_end)
+        c->k[c->count[0]++] = k;
+    else
+        c->k[L->columns - ++c->count[1]] = k;
+}
+
+/* Adds columns [begin, end) that are not active yet; returns whether there was one. */
+INLINE int columns_add_range(const stpn_layer *L, const columns *c, int begin, int end)
 {
     int fresh = 0;
-    for (int k = L->inputs; k < L->columns; k++) {
-        fresh |= active[k] == 0;
-        active[k] = (real_bits)-1;
+    for (int k = begin; k < end; k++)
+        if (!c->mask[k]) {
+            columns_add(L, c, k);
+            fresh = 1;
+        }
+    return fresh;
+}
+
+/* For an F from outside: any column may hold one. */
+static inline void activate_all(const stpn_layer *L, void *active)
+{
+    columns c = columns_at(L, active);
+    columns_add_range(L, &c, 0, L->columns);
+}
+
+/* Adds the columns where z (a padded row, zeros behind) is not 0; two floats at a time, as most are active already. */
+INLINE int columns_add_signal(const stpn_layer *L, const columns *c, const real *z)
+{
+    enum { STRIDE = (int)(sizeof(uint64_t) / sizeof(real)) };
+    int fresh = 0;
+    for (int k = 0; k < L->columns; k += STRIDE) {
+        uint64_t bits, mask;
+        memcpy(&bits, z + k, sizeof bits);
+        memcpy(&mask, c->mask + k, sizeof mask);
+        if (!(bits & ~mask)) continue;
+        for (int i = k; i < k + STRIDE; i++)
+            if (z[i] != 0 && !c->mask[i]) {
+                columns_add(L, c, i);
+                fresh = 1;
+            }
     }
     return fresh;
 }
@@ -125,39 +168,41 @@ INLINE vec updated(mode m, vec decayed_F, vec product, vec lambda, vec gamma)
     return m.prompt ? lambda * fma_(gamma, product, decayed_F) : fma_(gamma, product, lambda * decayed_F);
 }
 
-/* Sum of W^2 over the columns that are not listed. */
-INLINE void sum_unlisted(const stpn_layer *L, const columns *list, real *squares)
+/* Sum of W^2 over the columns that are not active. */
+INLINE void sum_inactive(const stpn_layer *L, const columns *c, real *squares)
 {
     const real *weight = L->weight;
+    int all = c->count[0] + c->count[1] == L->columns;
     for (int i = 0; i < group_count(L); i++) {
         group g = group_at((mode){.shared = 0}, L, i);
-        vec total = splat(0);
-        int next = 0;
-        for (int k = 0; k < L->columns; k++) {
-            if (next < list->count && list->k[next] == k) {
-                next++;
-                continue;
-            }
-            vec w = load(weight + g.matrix + (size_t)k * LANES);
-            total = fma_(w, w, total);
+        vec even = splat(0), odd = splat(0);
+        int k = 0;
+        for (; k + 2 <= L->columns && !all; k += 2) {
+            vec w0 = (vec)((ivec)load(weight + g.matrix + (size_t)k * LANES) & ~(c->mask[k] - (ivec){0}));
+            vec w1 = (vec)((ivec)load(weight + g.matrix + (size_t)(k + 1) * LANES) & ~(c->mask[k + 1] - (ivec){0}));
+            even = fma_(w0, w0, even);
+            odd = fma_(w1, w1, odd);
         }
-        store(squares + g.row, total);
+        for (; k < L->columns && !all; k++) {
+            vec w = (vec)((ivec)load(weight + g.matrix + (size_t)k * LANES) & ~(c->mask[k] - (ivec){0}));
+            even = fma_(w, w, even);
+        }
+        store(squares + g.row, even + odd);
     }
 }
 
-/* v = z - sum_m h_m F_m over the plastic columns of the list; z elsewhere. */
-INLINE void oja_presynaptic(const stpn_layer *L, const columns *list, const real *F, const real *h, const real *z,
-                            real *v)
+/* v = z - sum_m h_m F_m over the active plastic columns; z elsewhere. v may be z itself. */
+INLINE void oja_presynaptic(const stpn_layer *L, const int32_t *k, int count, const real *F, const real *h,
+                            const real *z, real *v)
 {
     if (v != z) memcpy(v, z, (size_t)L->columns * sizeof *v);
-    for (int i = list->plastic_begin; i < list->plastic_end; i++) {
-        int k = list->k[i];
+    for (int i = 0; i < count; i++) {
         vec total = splat(0);
         for (int n = 0; n < group_count(L); n++) {
             group g = group_at((mode){.shared = 0}, L, n);
-            total = fma_(load(h + g.row), load(F + g.matrix + (size_t)k * LANES), total);
+            total = fma_(load(h + g.row), load(F + g.matrix + (size_t)k[i] * LANES), total);
         }
-        v[k] = z[k] - sum(total);
+        v[k[i]] = z[k[i]] - sum(total);
     }
 }
 

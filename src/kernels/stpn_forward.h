@@ -7,34 +7,37 @@
 
 typedef struct forward_work {
     real *z, *z_next, *v;           // (K) presynaptic now, of the next step, of a pending update
-    real *unlisted;                 // (Hp) sum of W^2 over columns off the list
+    real *inactive;                 // (Hp) sum of W^2 over inactive columns
     real *squares, *drive, *potential; // (Hp) ||G||^2, G . z, before the activation
     real *norm, *inverse, *post;    // (Hp) ||G||, 1 / n of the latest step; ||W + F^c||
-    columns list;
+    columns active;                 // of the state
 } forward_work;
 
 static size_t forward_bytes(const stpn_layer *L)
 {
-    size_t row = padded_rows(L) * sizeof(real), columns_bytes = rounded((size_t)L->columns * sizeof(real));
-    return 3 * columns_bytes + 7 * row + rounded((size_t)(L->columns + 1) * sizeof(int32_t));
+    size_t row = padded_rows(L) * sizeof(real), columns_bytes = padded_columns(L) * sizeof(real);
+    return 3 * columns_bytes + 7 * row;
 }
 
-static forward_work forward_carve(const stpn_layer *L, void *work)
+static forward_work forward_carve(const stpn_layer *L, void *active, void *work)
 {
     char *at = work;
-    size_t row = padded_rows(L) * sizeof(real), columns_bytes = (size_t)L->columns * sizeof(real);
+    size_t row = padded_rows(L) * sizeof(real), columns_bytes = padded_columns(L) * sizeof(real);
     forward_work w;
     w.z = carve(&at, columns_bytes);
     w.z_next = carve(&at, columns_bytes);
     w.v = carve(&at, columns_bytes);
-    w.unlisted = carve(&at, row);
+    w.inactive = carve(&at, row);
     w.squares = carve(&at, row);
     w.drive = carve(&at, row);
     w.potential = carve(&at, row);
     w.norm = carve(&at, row);
     w.inverse = carve(&at, row);
     w.post = carve(&at, row);
-    w.list.k = carve(&at, (size_t)(L->columns + 1) * sizeof(int32_t));
+    w.active = columns_at(L, active);
+    /* The padding behind z stays 0: it is read as a signal. */
+    memset(w.z, 0, columns_bytes);
+    memset(w.z_next, 0, columns_bytes);
     return w;
 }
 
@@ -44,34 +47,24 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
                           const real *v, const real *z, const real *h)
 {
     const real *weight = (const real *)L->weight + g.matrix;
-    const columns *list = &w->list;
+    const int32_t *plastic = w->active.k, *fixed = w->active.k + L->columns - w->active.count[1];
+    int plastic_count = w->active.count[0], fixed_count = w->active.count[1];
     F += g.matrix;
-    vec unlisted = load(w->unlisted + g.row);
-    vec drive = splat(0), squares = unlisted;
+    vec inactive = load(w->inactive + g.row);
+    vec drive = splat(0), squares = inactive;
     vec now = splat(0), inverse = splat(0), bound = splat((real)L->clamp), inverse_post = splat(1);
     if (update) {
         now = load(h + g.row);
         inverse = load(w->inverse + g.row);
     }
-    if (dot)
-        for (int i = 0; i < list->plastic_begin; i++) {
-            size_t at = (size_t)list->k[i] * LANES;
-            vec G = load(weight + at);
-            drive = fma_(G, splat(z[list->k[i]]), drive);
-            squares = fma_(G, G, squares);
-        }
     if (update && m.norm == STPN_NORM_POST) {
-        vec total = unlisted;
-        for (int i = 0; i < list->plastic_begin; i++) {
-            vec G = load(weight + (size_t)list->k[i] * LANES);
+        vec total = inactive;
+        for (int i = 0; i < fixed_count; i++) {
+            vec G = load(weight + (size_t)fixed[i] * LANES);
             total = fma_(G, G, total);
         }
-        for (int i = list->plastic_end; i < list->count; i++) {
-            vec G = load(weight + (size_t)list->k[i] * LANES);
-            total = fma_(G, G, total);
-        }
-        for (int i = list->plastic_begin; i < list->plastic_end; i++) {
-            int k = list->k[i];
+        for (int i = 0; i < plastic_count; i++) {
+            int k = plastic[i];
             size_t at = (size_t)k * LANES;
             vec next = updated(m, load(F + at), splat(v[k]) * now, rate_at(m, L->lambda, g.lambda, g.matrix + at),
                                rate_at(m, L->gamma, g.gamma, g.matrix + at));
@@ -84,8 +77,8 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
         store(w->post + g.row, total);
         inverse_post = inverse_norm(total);
     }
-    for (int i = list->plastic_begin; i < list->plastic_end; i++) {
-        int k = list->k[i];
+    for (int i = 0; i < plastic_count; i++) {
+        int k = plastic[i];
         size_t at = (size_t)k * LANES;
         vec next = load(F + at);
         if (update && m.norm == STPN_NORM_POST) {
@@ -104,10 +97,9 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
         }
     }
     if (dot) {
-        for (int i = list->plastic_end; i < list->count; i++) {
-            size_t at = (size_t)list->k[i] * LANES;
-            vec G = load(weight + at);
-            drive = fma_(G, splat(z[list->k[i]]), drive);
+        for (int i = 0; i < fixed_count; i++) {
+            vec G = load(weight + (size_t)fixed[i] * LANES);
+            drive = fma_(G, splat(z[fixed[i]]), drive);
             squares = fma_(G, G, squares);
         }
         store(w->drive + g.row, drive);
@@ -175,8 +167,8 @@ INLINE real step_energy(const stpn_layer *L, const forward_work *w, const real *
         group g = group_at((mode){.shared = 0}, L, n);
         const real *weight = (const real *)L->weight + g.matrix;
         vec row = splat(0);
-        for (int i = 0; i < w->list.count; i++) {
-            int k = w->list.k[i];
+        for (int k = 0; k < L->columns; k++) {
+            if (z[k] == 0) continue;
             size_t at = (size_t)k * LANES;
             row = fma_(splat(z[k] * z[k]), absolute(load(weight + at) + load(F + g.matrix + at)), row);
         }
@@ -186,35 +178,49 @@ INLINE real step_energy(const stpn_layer *L, const forward_work *w, const real *
     return sum(total);
 }
 
+/* F of the active columns, and which they are. */
+INLINE void save_checkpoint(const stpn_layer *L, const stpn_sweep *s, const columns *active, int segment)
+{
+    real *to = (real *)s->checkpoints + (size_t)segment * matrix_values(L);
+    const real *from = s->F;
+    memcpy((real *)s->checkpoint_active + (size_t)segment * columns_values(L), active->mask,
+           columns_values(L) * sizeof *to);
+    if (2 * active->count[0] > L->columns) {
+        memcpy(to, from, matrix_values(L) * sizeof *to);
+        return;
+    }
+    for (int p = 0; p < L->panels; p++)
+        for (int i = 0; i < active->count[0]; i++) {
+            size_t at = ((size_t)p * (size_t)L->columns + (size_t)active->k[i]) * LANES;
+            memcpy(to + at, from + at, LANES * sizeof *to);
+        }
+}
+
 INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void *work)
 {
-    forward_work w = forward_carve(L, work);
-    size_t K = (size_t)L->columns, I = (size_t)L->inputs, Hp = padded_rows(L), H = (size_t)L->hidden;
+    forward_work w = forward_carve(L, s->active, work);
+    size_t I = (size_t)L->inputs, Hp = padded_rows(L), H = (size_t)L->hidden;
     int groups = group_count(L), oja = L->rule == STPN_RULE_OJA;
     real *F = s->F, *h = s->h, *out = s->out, *energy = s->energy;
-    real_bits *active = s->active;
     const real *x = s->x;
     const real *pending = NULL; // v of the update that is still to do
-    int pending_step = 0, listed = 0;
+    int pending_step = 0, summed = 0;
     for (int t = 0; t < s->steps; t++) {
         int live = s->flags[t] & STEP_LIVE;
         if (live && (s->flags[t] & STEP_RESET)) {
             memset(F, 0, matrix_values(L) * sizeof *F);
             memset(h, 0, Hp * sizeof *h);
-            memset(active, 0, K * sizeof *active);
+            columns_clear(L, &w.active);
             pending = NULL;
-            listed = 0;
+            summed = 0;
         }
         if (live) {
             memcpy(w.z_next, x + (size_t)t * s->x_step, I * sizeof *x);
             if (L->recurrent) memcpy(w.z_next + I, h, H * sizeof *h);
-            int fresh = mark_active((int)K, w.z_next, active);
-            if (L->current) fresh |= mark_recurrent(L, active);
-            if (fresh || !listed) {
-                list_columns(L, active, &w.list);
-                if (L->norm != STPN_NORM_NONE) sum_unlisted(L, &w.list, w.unlisted);
-                listed = 1;
-            }
+            int fresh = columns_add_signal(L, &w.active, w.z_next);
+            if (L->current) fresh |= columns_add_range(L, &w.active, (int)I, L->columns);
+            if (L->norm != STPN_NORM_NONE && (fresh || !summed)) sum_inactive(L, &w.active, w.inactive);
+            summed = 1;
         }
         for (int n = 0; n < groups; n++) {
             group g = group_at(m, L, n);
@@ -228,11 +234,7 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
         if (s->post && pending) memcpy((real *)s->post + (size_t)pending_step * Hp, w.post, Hp * sizeof *h);
         pending = NULL;
         int index = s->begin + t;
-        if (s->checkpoints && index % s->segment == 0) {
-            size_t segment = (size_t)(index / s->segment);
-            memcpy((real *)s->checkpoints + segment * matrix_values(L), F, matrix_values(L) * sizeof *F);
-            memcpy((real_bits *)s->checkpoint_active + segment * K, active, K * sizeof *active);
-        }
+        if (s->checkpoints && index % s->segment == 0) save_checkpoint(L, s, &w.active, index / s->segment);
         if (live) {
             activate(L, &w, h);
             if (energy) energy[t] += step_energy(L, &w, F, w.z_next);
@@ -244,7 +246,7 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
             if (L->current) memcpy(w.z + I, h, H * sizeof *h);
             pending = w.z;
             if (oja) {
-                oja_presynaptic(L, &w.list, F, h, w.z, w.v);
+                oja_presynaptic(L, w.active.k, w.active.count[0], F, h, w.z, w.v);
                 pending = w.v;
             }
             pending_step = t;
@@ -262,9 +264,9 @@ static void stpn_forward_sweep(const stpn_layer *L, const stpn_sweep *sweep, voi
 {
     mode m = layer_mode(L);
     if (m.norm == STPN_NORM_PRE && !m.clamp && !m.prompt && !m.shared)
-        forward_sweep((mode){STPN_NORM_PRE, 0, 0, 0}, L, sweep, work);
+        forward_sweep((mode){.norm = STPN_NORM_PRE}, L, sweep, work);
     else if (m.norm == STPN_NORM_POST && m.clamp && !m.prompt && !m.shared)
-        forward_sweep((mode){STPN_NORM_POST, 1, 0, 0}, L, sweep, work);
+        forward_sweep((mode){.norm = STPN_NORM_POST, .clamp = 1}, L, sweep, work);
     else
         forward_sweep(m, L, sweep, work);
 }

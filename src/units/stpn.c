@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* F is rebuilt in segments that should stay in a second-level cache. */
-enum { SEGMENT_BYTES = 512 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
+enum { SEGMENT_BYTES = 768 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
 
 enum { PARAMETER_WEIGHT, PARAMETER_MOST = 6, STATE_F = 0 };
 
@@ -81,79 +81,6 @@ static size_t matrix_values(const unit *u)
     return u->row * (size_t)column_count(u);
 }
 
-static size_t padded_columns(const unit *u)
-{
-    return row_values(u->kernel, column_count(u));
-}
-
-static void plan(unit *u)
-{
-    const stpn_unit *o = &u->options;
-    int H = o->hidden, K = column_count(u);
-    double bound = 1 / sqrt(is_recurrent(u) ? H : u->inputs);
-    unit_add_tensor(u, "weight", LAYOUT_MATRIX, H, K, -bound, bound);
-    if (o->bias) unit_add_tensor(u, "bias", LAYOUT_VECTOR, H, 1, -bound, bound);
-    if (o->learn) {
-        tensor_layout layout = o->granularity == STPN_GRANULARITY_SYNAPSE  ? LAYOUT_MATRIX
-                               : o->granularity == STPN_GRANULARITY_NEURON ? LAYOUT_VECTOR
-                                                                           : LAYOUT_SCALAR;
-        int rows = layout == LAYOUT_SCALAR ? 1 : H, columns = layout == LAYOUT_MATRIX ? K : 1;
-        unit_add_tensor(u, "lambda", layout, rows, columns, 0, 1);
-        unit_add_tensor(u, "gamma", layout, rows, columns, -0.001 * bound, 0.001 * bound);
-    }
-    if (o->layer_norm) {
-        unit_add_tensor(u, "ln_weight", LAYOUT_VECTOR, H, 1, 1, 1);
-        unit_add_tensor(u, "ln_bias", LAYOUT_VECTOR, H, 1, 0, 0);
-    }
-    unit_add_state(u, "F", LAYOUT_MATRIX, H, K);
-    if (is_recurrent(u)) unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
-    /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), and the columns that carried a signal. */
-    if (!is_recurrent(u)) u->state_values += u->row;
-    u->state_values += padded_columns(u);
-    size_t fit = SEGMENT_BYTES / (matrix_values(u) * u->kernel->size);
-    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
-}
-
-static size_t segment_count(const unit *u, int steps)
-{
-    return (size_t)((steps + u->segment - 1) / u->segment);
-}
-
-/* A sample's tape: norm (T, Hp), drive (T, Hp), for norm post ||W + F^c|| (T, Hp), then per segment F and the active
- * columns. */
-typedef struct tape_part {
-    void *norm, *drive, *post, *checkpoints, *active;
-    size_t values;
-} tape_part;
-
-static tape_part tape_at(const unit *u, const void *tape, int steps)
-{
-    const kernel_table *k = u->kernel;
-    size_t rows = (size_t)steps * u->row, at = 0;
-    tape_part part = {0};
-    if (u->options.norm != STPN_NORM_NONE) {
-        part.norm = value_at(k, tape, at);
-        at += rows;
-    }
-    part.drive = value_at(k, tape, at);
-    at += rows;
-    if (u->options.norm == STPN_NORM_POST) {
-        part.post = value_at(k, tape, at);
-        at += rows;
-    }
-    part.checkpoints = value_at(k, tape, at);
-    at += segment_count(u, steps) * matrix_values(u);
-    part.active = value_at(k, tape, at);
-    at += row_values(k, (int)segment_count(u, steps) * column_count(u));
-    part.values = at;
-    return part;
-}
-
-static size_t tape_values(const unit *u, int steps)
-{
-    return tape_at(u, NULL, steps).values;
-}
-
 static const void *parameter(const unit *u, const void *block, const char *name)
 {
     for (int i = 0; i < u->tensor_count; i++)
@@ -189,6 +116,80 @@ static stpn_layer layer(const unit *u, const void *parameters)
         .ln_bias = parameter(u, parameters, "ln_bias"),
         .mask = u->mask,
     };
+}
+
+static size_t active_values(const unit *u)
+{
+    stpn_layer L = layer(u, NULL);
+    return u->kernel->stpn_active_values(&L);
+}
+
+static void plan(unit *u)
+{
+    const stpn_unit *o = &u->options;
+    int H = o->hidden, K = column_count(u);
+    double bound = 1 / sqrt(is_recurrent(u) ? H : u->inputs);
+    unit_add_tensor(u, "weight", LAYOUT_MATRIX, H, K, -bound, bound);
+    if (o->bias) unit_add_tensor(u, "bias", LAYOUT_VECTOR, H, 1, -bound, bound);
+    if (o->learn) {
+        tensor_layout layout = o->granularity == STPN_GRANULARITY_SYNAPSE  ? LAYOUT_MATRIX
+                               : o->granularity == STPN_GRANULARITY_NEURON ? LAYOUT_VECTOR
+                                                                           : LAYOUT_SCALAR;
+        int rows = layout == LAYOUT_SCALAR ? 1 : H, columns = layout == LAYOUT_MATRIX ? K : 1;
+        unit_add_tensor(u, "lambda", layout, rows, columns, 0, 1);
+        unit_add_tensor(u, "gamma", layout, rows, columns, -0.001 * bound, 0.001 * bound);
+    }
+    if (o->layer_norm) {
+        unit_add_tensor(u, "ln_weight", LAYOUT_VECTOR, H, 1, 1, 1);
+        unit_add_tensor(u, "ln_bias", LAYOUT_VECTOR, H, 1, 0, 0);
+    }
+    unit_add_state(u, "F", LAYOUT_MATRIX, H, K);
+    if (is_recurrent(u)) unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
+    /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), and the columns that carried a signal. */
+    if (!is_recurrent(u)) u->state_values += u->row;
+    u->state_values += active_values(u);
+    size_t fit = SEGMENT_BYTES / (matrix_values(u) * u->kernel->size);
+    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
+}
+
+static size_t segment_count(const unit *u, int steps)
+{
+    return (size_t)((steps + u->segment - 1) / u->segment);
+}
+
+/* A sample's tape: norm (T, Hp), drive (T, Hp), for norm post ||W + F^c|| (T, Hp), then per segment F and the active
+ * columns. */
+typedef struct tape_part {
+    void *norm, *drive, *post, *checkpoints, *active;
+    size_t values;
+} tape_part;
+
+static tape_part tape_at(const unit *u, const void *tape, int steps)
+{
+    const kernel_table *k = u->kernel;
+    size_t rows = (size_t)steps * u->row, at = 0;
+    tape_part part = {0};
+    if (u->options.norm != STPN_NORM_NONE) {
+        part.norm = value_at(k, tape, at);
+        at += rows;
+    }
+    part.drive = value_at(k, tape, at);
+    at += rows;
+    if (u->options.norm == STPN_NORM_POST) {
+        part.post = value_at(k, tape, at);
+        at += rows;
+    }
+    part.checkpoints = value_at(k, tape, at);
+    at += segment_count(u, steps) * matrix_values(u);
+    part.active = value_at(k, tape, at);
+    at += segment_count(u, steps) * active_values(u);
+    part.values = at;
+    return part;
+}
+
+static size_t tape_values(const unit *u, int steps)
+{
+    return tape_at(u, NULL, steps).values;
 }
 
 static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scale)
@@ -319,7 +320,7 @@ static stpn_status state_changed(const unit *u, int index, const void *values, v
                 return error_set(error, STPN_ERROR_INPUT,
                                  "F[%d][%d] is %g, but column %d has no plasticity: expected 0", j, c, value, c);
         }
-    memset(state_active(u, state), 0xff, (size_t)L.columns * u->kernel->size);
+    u->kernel->stpn_activate_all(&L, state_active(u, state));
     return STPN_OK;
 }
 

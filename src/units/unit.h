@@ -136,7 +136,7 @@ int unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, in
 /* Address of value `count` of an array of the kernel's type. */
 static inline void *value_at(const kernel_table *kernel, const void *values, size_t count)
 {
-    return (char *)(uintptr_t)values + count * kernel->size;
+    return (void *)((uintptr_t)values + count * kernel->size);
 }
 
 extern const unit_type unit_stpn_r, unit_stpn_f;
