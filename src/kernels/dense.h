@@ -20,7 +20,8 @@ static void convert(size_t count, stpn_input type, const void *x, void *out)
     }
 }
 
-static void linear_forward(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *b, void *out)
+static void linear_forward(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *b,
+                           void *out)
 {
     const real *weight = w, *bias = b;
     for (int row = 0; row < rows; row++) {
@@ -30,10 +31,8 @@ static void linear_forward(int rows, int n, int k, const void *y, size_t y_step,
             const real *panel = weight + (size_t)(first / LANES) * (size_t)k * LANES + first % LANES;
             vec total = load(bias + first);
             for (int i = 0; i < k; i++) total = fma_(load(panel + (size_t)i * LANES), splat(from[i]), total);
-            if (first + WIDTH <= n)
-                store_unaligned(to + first, total);
-            else
-                memcpy(to + first, &total, (size_t)(n - first) * sizeof *to);
+            if (first + WIDTH <= n) store_unaligned(to + first, total);
+            else memcpy(to + first, &total, (size_t)(n - first) * sizeof *to);
         }
     }
 }

@@ -72,10 +72,8 @@ INLINE void columns_clear(const stpn_layer *L, const columns *c)
 INLINE void columns_add(const stpn_layer *L, const columns *c, int k)
 {
     c->mask[k] = (real_bits)-1;
-    if (k >= L->plastic_begin && k < L->plastic_end)
-        c->k[c->count[0]++] = k;
-    else
-        c->k[L->columns - ++c->count[1]] = k;
+    if (k >= L->plastic_begin && k < L->plastic_end) c->k[c->count[0]++] = k;
+    else c->k[L->columns - ++c->count[1]] = k;
 }
 
 /* Adds columns [begin, end) that are not active yet; returns whether there was one. */
@@ -102,6 +100,7 @@ INLINE int columns_add_signal(const stpn_layer *L, const columns *c, const real 
 {
     enum { STRIDE = (int)(sizeof(uint64_t) / sizeof(real)) };
     int fresh = 0;
+    if (c->count[0] + c->count[1] == L->columns) return 0;
     for (int k = 0; k < L->columns; k += STRIDE) {
         uint64_t bits, mask;
         memcpy(&bits, z + k, sizeof bits);

@@ -28,7 +28,9 @@ typedef struct backward_work {
     real *dv;          // (K, WIDTH) and
     real *dv_sum;      // (K) adjoint of v, where it is needed on its own
     real *dh;          // (Hp) adjoint of h of the step
-    real *ds, *dot;    // (Hp) adjoint of u/n + b; F~bar . F
+    real *ds;          // (Hp) adjoint of u/n + b
+    real *to_h, *dot;  // (Hp) sums of the way in: P' . v, F~bar . F
+    real *post_dot;    // (Hp) F' times its adjoint
     real *normalised;  // (Hp) layer norm
 } backward_work;
 
@@ -37,7 +39,7 @@ static size_t backward_bytes(const stpn_layer *L, int segment)
     size_t row = padded_rows(L) * sizeof(real), K = (size_t)L->columns, S = (size_t)segment;
     size_t columns_row = padded_columns(L) * sizeof(real);
     return S * (matrix_values(L) * sizeof(real) + 2 * columns_row + row) + rounded(S * sizeof(back_point)) +
-           rounded(S * K * sizeof(int32_t)) + 3 * columns_row + 2 * rounded(K * WIDTH * sizeof(real)) + 4 * row;
+           rounded(S * K * sizeof(int32_t)) + 3 * columns_row + 2 * rounded(K * WIDTH * sizeof(real)) + 6 * row;
 }
 
 static backward_work backward_carve(const stpn_layer *L, int segment, void *work)
@@ -59,7 +61,9 @@ static backward_work backward_carve(const stpn_layer *L, int segment, void *work
     w.dv = carve(&at, K * WIDTH * sizeof(real));
     w.dh = carve(&at, row);
     w.ds = carve(&at, row);
+    w.to_h = carve(&at, row);
     w.dot = carve(&at, row);
+    w.post_dot = carve(&at, row);
     w.normalised = carve(&at, row);
     return w;
 }
@@ -116,7 +120,8 @@ INLINE int rebuild_segment(mode m, const stpn_layer *L, const stpn_back *b, back
     int begin = segment * b->segment, end = begin + b->segment < b->steps ? begin + b->segment : b->steps;
     int live = 0, list_count[2], oja = L->rule == STPN_RULE_OJA;
     const real *x = b->x, *out = b->out;
-    const columns saved = columns_at(L, (real_bits *)(uintptr_t)b->checkpoint_active + (size_t)segment * columns_values(L));
+    const columns saved =
+        columns_at(L, (real_bits *)(uintptr_t)b->checkpoint_active + (size_t)segment * columns_values(L));
     columns active = {w->mask, w->k, list_count};
     memcpy(active.mask, saved.mask, Kp * sizeof *active.mask);
     memcpy(active.k, saved.k, K * sizeof *active.k);
@@ -160,14 +165,16 @@ INLINE int rebuild_segment(mode m, const stpn_layer *L, const stpn_back *b, back
     return live;
 }
 
-/* What one step of one group works on. */
+/* What a step works on. */
 typedef struct back_step {
     const stpn_layer *layer;
     const stpn_layer_grad *grad;
     const backward_work *work;
     const back_point *point;
-    const real *F, *z, *v; // of the step
-    real *dF;              // (panels, K, lanes) adjoint of F', then of F
+    const real *F, *z, *v;                         // of the step
+    const real *h, *inverse, *norm, *drive, *post; // (Hp) of the step
+    real *dF;                                      // (panels, K, lanes) adjoint of F', then of F
+    int dot_known;                                 // norm post: w->post_dot holds sum_k F'_k times its adjoint
 } back_step;
 
 INLINE void add_to(real *p, vec v)
@@ -175,146 +182,183 @@ INLINE void add_to(real *p, vec v)
     store(p, load(p) + v);
 }
 
-/* Adjoint of F^ from that of F', in place of it, for the norm post and the clamp; returns what the step adds to `scale`.
- */
-INLINE vec undo_post_and_clamp(mode m, const back_step *s, group g, vec now, vec inverse, vec post)
+/* What the columns of a step add up to, for one group. */
+typedef struct column_sums {
+    vec to_h;          // sum_k P'_k v_k
+    vec to_n;          // F~bar . F, norm pre
+    vec lambda, gamma; // shared rates
+} column_sums;
+
+/* The step's constants of one group on the way in: from the adjoint of F' to that of P and F~. */
+typedef struct way_in {
+    vec now, inverse; // h, 1 / n
+    vec inverse_post; // 1 / m
+    vec post_factor;  // m' / r_m
+    vec bound;        // of |F|
+} way_in;
+
+INLINE vec inverse_of(mode m, const real *inverse, size_t row)
 {
-    const stpn_layer *L = s->layer;
-    const back_point *point = s->point;
-    const real *weight = L->weight;
-    vec bound = splat((real)L->clamp), inverse_post = splat(1), factor = splat(0);
-    if (m.norm == STPN_NORM_POST) {
-        vec dot = splat(0);
-        for (int i = 0; i < point->plastic_count; i++) {
-            int k = point->plastic[i];
-            size_t at = g.matrix + (size_t)k * LANES;
-            vec raw = updated(m, decayed(m, load(s->F + at), inverse), splat(s->v[k]) * now,
-                              rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
-            if (m.clamp) raw = bounded(raw, bound);
-            dot = fma_(load(s->dF + at), raw, dot);
-        }
-        inverse_post = inverse_norm(post);
-        ivec is_zero = post == splat(0);
-        factor = -dot * inverse_post * inverse_post / choose(is_zero, splat(1), post);
-    }
-    for (int i = 0; i < point->plastic_count; i++) {
-        int k = point->plastic[i];
-        size_t at = g.matrix + (size_t)k * LANES;
-        vec raw = updated(m, decayed(m, load(s->F + at), inverse), splat(s->v[k]) * now,
-                          rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
-        vec adjoint = load(s->dF + at);
-        if (m.norm == STPN_NORM_POST) {
-            vec kept = m.clamp ? bounded(raw, bound) : raw;
-            add_to((real *)s->grad->weight + at, factor * kept);
-            adjoint = fma_(factor, load(weight + at) + kept, adjoint * inverse_post);
-        }
-        if (m.clamp) adjoint = choose(absolute(raw) > bound, splat(0), adjoint);
-        store(s->dF + at, adjoint);
-    }
-    return factor;
+    return m.norm == STPN_NORM_NONE ? splat(0) : load(inverse + row);
 }
 
-/* From the adjoint of F^: the gradients of Lambda and Gamma, sum_k P'_k v_k for h, F~bar . F for n; and v's adjoint
- * where rows are coupled. */
-INLINE void back_product(mode m, const back_step *s, group g, vec now, vec inverse, vec *drive, vec *dot)
+/* For norm post: m' / r_m = -(F^c . F' adjoint) / (m^2 r_m), where F^c = m F'. */
+INLINE vec post_factor(vec dot, vec inverse_post, vec post)
 {
-    const stpn_layer *L = s->layer;
-    const back_point *point = s->point;
-    const real *F = s->F + g.matrix, *dF = s->dF + g.matrix, *v = s->v;
-    real *dlambda = s->grad->lambda, *dgamma = s->grad->gamma, *dv = s->work->dv;
-    vec shared_lambda = splat(0), shared_gamma = splat(0), to_h = splat(0), to_n = splat(0);
-    for (int i = 0; i < point->plastic_count; i++) {
-        int k = point->plastic[i];
-        size_t at = (size_t)k * LANES;
-        vec lambda = rate_at(m, L->lambda, g.lambda, g.matrix + at);
-        vec gamma = rate_at(m, L->gamma, g.gamma, g.matrix + at);
-        vec old_F = load(F + at), adjoint = load(dF + at), signal = splat(v[k]), to_product;
-        if (m.prompt) {
-            /* F^ = Lambda (F~ + Gamma P) */
-            vec inside = adjoint * lambda, product = signal * now;
-            to_product = inside * gamma;
-            vec for_lambda = adjoint * fma_(gamma, product, decayed(m, old_F, inverse)), for_gamma = inside * product;
-            if (m.learned && m.shared) {
-                shared_lambda += for_lambda;
-                shared_gamma += for_gamma;
-            } else if (m.learned) {
-                add_to(dlambda + g.matrix + at, for_lambda);
-                add_to(dgamma + g.matrix + at, for_gamma);
-            }
-            to_h = fma_(to_product, signal, to_h);
-            if (m.norm == STPN_NORM_PRE) to_n = fma_(inside, old_F, to_n);
-        } else {
-            /* F^ = Lambda F~ + Gamma P; products are shared to save multiplications. */
-            vec along_F = adjoint * old_F, along_h = adjoint * now;
-            to_product = adjoint * gamma;
-            if (m.learned && m.shared) {
-                shared_lambda += decayed(m, along_F, inverse);
-                shared_gamma = fma_(along_h, signal, shared_gamma);
-            } else if (m.learned) {
-                real *to_lambda = dlambda + g.matrix + at, *to_gamma = dgamma + g.matrix + at;
-                vec sum_lambda = load(to_lambda);
-                store(to_lambda, m.norm == STPN_NORM_PRE ? fma_(along_F, inverse, sum_lambda) : along_F + sum_lambda);
-                store(to_gamma, fma_(along_h, signal, load(to_gamma)));
-            }
-            to_h = fma_(to_product, signal, to_h);
-            if (m.norm == STPN_NORM_PRE) to_n = fma_(along_F, lambda, to_n);
-        }
-        if (m.coupled) {
-            real *sums = dv + (size_t)k * WIDTH;
-            store(sums, g.row == 0 ? to_product * now : fma_(to_product, now, load(sums)));
-        }
+    ivec is_zero = post == splat(0);
+    return -dot * (post + splat(NORM_EPSILON)) * inverse_post * inverse_post / choose(is_zero, splat(1), post);
+}
+
+INLINE way_in way_in_at(mode m, const back_step *s, size_t row, vec post_dot)
+{
+    way_in in = {.now = load(s->h + row), .inverse = inverse_of(m, s->inverse, row)};
+    in.bound = splat((real)s->layer->clamp);
+    if (m.norm == STPN_NORM_POST) {
+        vec post = load(s->post + row);
+        in.inverse_post = inverse_norm(post);
+        in.post_factor = post_factor(post_dot, in.inverse_post, post);
+    }
+    return in;
+}
+
+/* Adjoint of F^ from that of F': back through norm post and the clamp. */
+INLINE vec column_undo(mode m, const back_step *s, size_t at, const way_in *in, vec F, vec signal, vec lambda,
+                       vec gamma, vec adjoint)
+{
+    vec raw = updated(m, decayed(m, F, in->inverse), signal * in->now, lambda, gamma);
+    if (m.norm == STPN_NORM_POST) {
+        vec kept = m.clamp ? bounded(raw, in->bound) : raw;
+        add_to((real *)s->grad->weight + at, in->post_factor * kept);
+        adjoint = fma_(in->post_factor, load((const real *)s->layer->weight + at) + kept, adjoint * in->inverse_post);
+    }
+    return m.clamp ? choose(absolute(raw) > in->bound, splat(0), adjoint) : adjoint;
+}
+
+/* One column on the way in: gradients of Lambda and Gamma, what goes to h and n, and to v where rows are coupled.
+ * Returns the adjoint of F^. `at` is the column's offset in (panels, K, lanes). */
+INLINE vec column_in(mode m, const back_step *s, size_t at, int k, int first_group, const way_in *in, vec F, vec signal,
+                     vec lambda, vec gamma, vec adjoint, column_sums *sums)
+{
+    if (m.clamp || m.norm == STPN_NORM_POST) adjoint = column_undo(m, s, at, in, F, signal, lambda, gamma, adjoint);
+    vec for_lambda, for_gamma, to_product;
+    if (m.prompt) {
+        vec inside = adjoint * lambda, product = signal * in->now;
+        to_product = inside * gamma;
+        for_lambda = adjoint * fma_(gamma, product, decayed(m, F, in->inverse));
+        for_gamma = inside * product;
+        if (m.norm == STPN_NORM_PRE) sums->to_n = fma_(inside, F, sums->to_n);
+    } else {
+        vec along = adjoint * F;
+        to_product = adjoint * gamma;
+        for_lambda = decayed(m, along, in->inverse);
+        for_gamma = adjoint * in->now * signal;
+        if (m.norm == STPN_NORM_PRE) sums->to_n = fma_(along, lambda, sums->to_n);
     }
     if (m.learned && m.shared) {
-        size_t at = L->granularity == STPN_GRANULARITY_NEURON ? g.row : g.row % LANES;
-        add_to(dlambda + at, shared_lambda);
-        add_to(dgamma + at, shared_gamma);
+        sums->lambda += for_lambda;
+        sums->gamma += for_gamma;
+    } else if (m.learned) {
+        add_to((real *)s->grad->lambda + at, for_lambda);
+        add_to((real *)s->grad->gamma + at, for_gamma);
     }
-    *drive = to_h;
-    *dot = to_n;
+    sums->to_h = fma_(to_product, signal, sums->to_h);
+    if (m.coupled) {
+        real *dv = s->work->dv + (size_t)k * WIDTH;
+        store(dv, first_group ? to_product * in->now : fma_(to_product, in->now, load(dv)));
+    }
+    return adjoint;
 }
+
+/* The step's constants of one group on the way out: from s' to the adjoints of W, F and z. */
+typedef struct way_out {
+    vec now, inverse;
+    vec to_G;   // s' / n
+    vec factor; // c = n' / r
+} way_out;
 
 /* Adds a column's part of z's adjoint, neuron by neuron. */
-INLINE void add_to_dz(const back_step *s, group g, int k, vec to_z)
+INLINE void add_to_dz(const back_step *s, int first_group, int k, vec to_z)
 {
     real *sums = s->work->dz + (size_t)k * WIDTH;
-    store(sums, g.row == 0 ? to_z : load(sums) + to_z);
+    store(sums, first_group ? to_z : load(sums) + to_z);
 }
 
-/* From s': the gradient of W, the adjoint of F in place of that of F^, and z's. */
-INLINE void back_drive(mode m, const back_step *s, group g, vec ds, vec now, vec inverse, vec factor)
+/* One column on the way out; returns the adjoint of F from that of F^. */
+INLINE vec column_out(mode m, const back_step *s, size_t at, int k, int first_group, const way_out *out, vec F,
+                      vec lambda, vec gamma, vec adjoint)
+{
+    real *dweight = (real *)s->grad->weight + at;
+    vec signal = splat(s->z[k]), G = load((const real *)s->layer->weight + at) + F, sum_weight = load(dweight), through;
+    if (m.all_inputs || k >= s->layer->inputs) {
+        vec to_z = out->to_G * G;
+        if (!m.coupled) to_z = fma_((m.prompt ? adjoint * lambda : adjoint) * gamma, out->now, to_z);
+        add_to_dz(s, first_group, k, to_z);
+    }
+    if (m.norm == STPN_NORM_NONE) {
+        through = out->to_G * signal;
+        store(dweight, sum_weight + through);
+    } else {
+        through = fma_(out->to_G, signal, out->factor * G);
+        store(dweight, fma_(out->to_G, signal, fma_(out->factor, F, sum_weight)));
+    }
+    return fma_(m.norm == STPN_NORM_PRE ? adjoint * out->inverse : adjoint, lambda, through);
+}
+
+/* The way in for all columns of a group. */
+INLINE void group_in(mode m, const back_step *s, group g, const way_in *in, column_sums *sums)
 {
     const stpn_layer *L = s->layer;
-    const back_point *point = s->point;
-    const real *weight = (const real *)L->weight + g.matrix, *F = s->F + g.matrix, *z = s->z;
-    real *dweight = (real *)s->grad->weight + g.matrix, *dF = s->dF + g.matrix;
-    vec to_G = m.norm == STPN_NORM_NONE ? ds : ds * inverse;
-    for (int i = 0; i < point->plastic_count; i++) {
-        int k = point->plastic[i];
-        size_t at = (size_t)k * LANES;
-        vec signal = splat(z[k]), old_F = load(F + at), G = load(weight + at) + old_F, adjoint = load(dF + at);
-        vec lambda = rate_at(m, L->lambda, g.lambda, g.matrix + at), sum_weight = load(dweight + at), through;
-        if (m.all_inputs || k >= L->inputs) {
-            vec to_z = to_G * G;
-            if (!m.coupled) {
-                vec gamma = rate_at(m, L->gamma, g.gamma, g.matrix + at);
-                to_z = fma_((m.prompt ? adjoint * lambda : adjoint) * gamma, now, to_z);
-            }
-            add_to_dz(s, g, k, to_z);
-        }
-        if (m.norm == STPN_NORM_NONE) {
-            through = to_G * signal;
-            store(dweight + at, sum_weight + through);
-        } else {
-            through = fma_(to_G, signal, factor * G);
-            store(dweight + at, fma_(to_G, signal, fma_(factor, old_F, sum_weight)));
-        }
-        store(dF + at, fma_(m.norm == STPN_NORM_PRE ? adjoint * inverse : adjoint, lambda, through));
+    for (int i = 0; i < s->point->plastic_count; i++) {
+        int k = s->point->plastic[i];
+        size_t at = g.matrix + (size_t)k * LANES;
+        vec adjoint =
+            column_in(m, s, at, k, g.row == 0, in, load(s->F + at), splat(s->v[k]), rate_at(m, L->lambda, g.lambda, at),
+                      rate_at(m, L->gamma, g.gamma, at), load(s->dF + at), sums);
+        if (m.clamp || m.norm == STPN_NORM_POST) store(s->dF + at, adjoint);
     }
-    for (int i = 0; i < point->fixed_count; i++) {
-        int k = point->fixed[i];
-        size_t at = (size_t)k * LANES;
-        if (m.all_inputs || k >= L->inputs) add_to_dz(s, g, k, to_G * load(weight + at));
-        add_to(dweight + at, to_G * splat(z[k]));
+}
+
+/* The way out for columns [begin, end) of a group's list; for norm post also the next step's dot. */
+INLINE void group_out(mode m, const back_step *s, group g, const way_out *out, int begin, int end, vec *post_dot)
+{
+    const stpn_layer *L = s->layer;
+    for (int i = begin; i < end; i++) {
+        int k = s->point->plastic[i];
+        size_t at = g.matrix + (size_t)k * LANES;
+        vec F = load(s->F + at), lambda = rate_at(m, L->lambda, g.lambda, at);
+        vec gamma = rate_at(m, L->gamma, g.gamma, at);
+        vec adjoint = column_out(m, s, at, k, g.row == 0, out, F, lambda, gamma, load(s->dF + at));
+        store(s->dF + at, adjoint);
+        if (m.norm == STPN_NORM_POST) *post_dot = fma_(adjoint, F, *post_dot);
+    }
+}
+
+/* The way out of step `s` and the way in of the step before it in one pass: the rates, F's adjoint and the gradients
+ * pass through the registers once. */
+INLINE void group_out_and_in(mode m, const back_step *s, const back_step *before, group g, const way_out *out,
+                             const way_in *in, column_sums *sums)
+{
+    const stpn_layer *L = s->layer;
+    for (int i = 0; i < before->point->plastic_count; i++) {
+        int k = s->point->plastic[i];
+        size_t at = g.matrix + (size_t)k * LANES;
+        vec lambda = rate_at(m, L->lambda, g.lambda, at), gamma = rate_at(m, L->gamma, g.gamma, at);
+        vec adjoint = column_out(m, s, at, k, g.row == 0, out, load(s->F + at), lambda, gamma, load(s->dF + at));
+        store(s->dF + at, adjoint);
+        column_in(m, before, at, k, g.row == 0, in, load(before->F + at), splat(before->v[k]), lambda, gamma, adjoint,
+                  sums);
+    }
+}
+
+/* Columns without F. */
+INLINE void group_out_fixed(mode m, const back_step *s, group g, const way_out *out)
+{
+    for (int i = 0; i < s->point->fixed_count; i++) {
+        int k = s->point->fixed[i];
+        size_t at = g.matrix + (size_t)k * LANES;
+        if (m.all_inputs || k >= s->layer->inputs)
+            add_to_dz(s, g.row == 0, k, out->to_G * load((const real *)s->layer->weight + at));
+        add_to((real *)s->grad->weight + at, out->to_G * splat(s->z[k]));
     }
 }
 
@@ -406,125 +450,171 @@ INLINE void back_oja_F(const back_step *s, group g, vec now)
     }
 }
 
-/* What of one step differs from group to group. */
-typedef struct step_rows {
-    const real *h, *drive, *norm, *post, *inverse;
-} step_rows;
-
-/* From the adjoint of F' and of h, in w->dh, to that of the potential's input: rates, h, F~bar . F. */
-INLINE vec back_group_in(mode m, const back_step *s, group g, const step_rows *rows, vec now, vec inverse, vec *dot)
+/* For norm post and an adjoint from outside: sum_k F'_k times its adjoint, after the last step. */
+INLINE vec final_dot(mode m, const back_step *s, group g)
 {
-    vec to_h;
-    if (m.clamp || m.norm == STPN_NORM_POST) {
-        vec factor = undo_post_and_clamp(m, s, g, now, inverse, row_or_zero(rows->post, g.row));
-        if (m.norm == STPN_NORM_POST) add_to((real *)s->grad->scale + g.row, factor);
+    const stpn_layer *L = s->layer;
+    way_in in = way_in_at(m, s, g.row, splat(0));
+    vec dot = splat(0);
+    for (int i = 0; i < s->point->plastic_count; i++) {
+        int k = s->point->plastic[i];
+        size_t at = g.matrix + (size_t)k * LANES;
+        vec last = updated(m, decayed(m, load(s->F + at), in.inverse), splat(s->v[k]) * in.now,
+                           rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
+        if (m.clamp) last = bounded(last, in.bound);
+        dot = fma_(load(s->dF + at), last * in.inverse_post, dot);
     }
-    back_product(m, s, g, now, inverse, &to_h, dot);
-    return load(s->work->dh + g.row) + to_h;
+    return dot;
 }
 
-/* From the adjoint of u/n + b on. */
-INLINE void back_group_out(mode m, const back_step *s, group g, const step_rows *rows, vec ds, vec dot, vec now,
-                           vec inverse)
+/* Sums of the way in that are complete with the group. */
+INLINE void keep_sums(mode m, const back_step *s, group g, const way_in *in, const column_sums *sums)
 {
-    real *dbias = s->grad->bias;
-    vec factor = splat(0);
-    if (dbias) add_to(dbias + g.row, ds);
-    if (m.norm != STPN_NORM_NONE) {
-        factor = norm_factor(ds, load(rows->drive + g.row), dot, inverse, load(rows->norm + g.row));
-        add_to((real *)s->grad->scale + g.row, factor);
+    const backward_work *w = s->work;
+    store(w->to_h + g.row, sums->to_h);
+    store(w->dot + g.row, sums->to_n);
+    if (m.norm == STPN_NORM_POST) add_to((real *)s->grad->scale + g.row, in->post_factor);
+    if (m.learned && m.shared) {
+        size_t at = s->layer->granularity == STPN_GRANULARITY_NEURON ? g.row : g.row % LANES;
+        add_to((real *)s->grad->lambda + at, sums->lambda);
+        add_to((real *)s->grad->gamma + at, sums->gamma);
     }
-    back_drive(m, s, g, ds, now, inverse, factor);
+}
+
+/* The way in of a step on its own. */
+INLINE void step_in(mode m, const back_step *s, group g)
+{
+    column_sums sums = {splat(0), splat(0), splat(0), splat(0)};
+    vec dot = splat(0);
+    if (m.norm == STPN_NORM_POST && s->dot_known) dot = load(s->work->post_dot + g.row);
+    if (m.norm == STPN_NORM_POST && !s->dot_known) dot = final_dot(m, s, g);
+    way_in in = way_in_at(m, s, g.row, dot);
+    group_in(m, s, g, &in, &sums);
+    keep_sums(m, s, g, &in, &sums);
+}
+
+/* The way out of a step from s' on, and the way in of the step before, where there is one to join. */
+INLINE void step_out(mode m, const back_step *s, const back_step *before, group g, vec ds)
+{
+    const backward_work *w = s->work;
+    way_out out = {load(s->h + g.row), inverse_of(m, s->inverse, g.row), ds, splat(0)};
+    if (s->grad->bias) add_to((real *)s->grad->bias + g.row, ds);
+    if (m.norm != STPN_NORM_NONE) {
+        out.to_G = ds * out.inverse;
+        out.factor = norm_factor(ds, load(s->drive + g.row), load(w->dot + g.row), out.inverse, load(s->norm + g.row));
+        add_to((real *)s->grad->scale + g.row, out.factor);
+    }
+    int joined = 0;
+    vec post_dot = splat(0);
+    if (before) {
+        column_sums sums = {splat(0), splat(0), splat(0), splat(0)};
+        way_in in = way_in_at(m, before, g.row, splat(0));
+        group_out_and_in(m, s, before, g, &out, &in, &sums);
+        keep_sums(m, before, g, &in, &sums);
+        joined = before->point->plastic_count;
+    }
+    group_out(m, s, g, &out, joined, s->point->plastic_count, &post_dot);
+    group_out_fixed(m, s, g, &out);
+    if (m.norm == STPN_NORM_POST) store(w->post_dot + g.row, post_dot);
 }
 
 /* All groups of a step. Where nothing couples the rows each goes through alone, from end to end, while it is in the
- * first-level cache. */
-INLINE void back_groups(mode m, const back_step *s, const step_rows *rows)
+ * first-level cache. `in_done`: the step after this one has done the way in. */
+INLINE void back_groups(mode m, const back_step *s, const back_step *before, int in_done)
 {
     const stpn_layer *L = s->layer;
     const backward_work *w = s->work;
     int groups = group_count(L), together = m.coupled || L->layer_norm;
     for (int n = 0; n < groups; n++) {
         group g = group_at(m, L, n);
-        vec now = load(rows->h + g.row), dot;
-        vec inverse = m.norm == STPN_NORM_NONE ? splat(0) : load(rows->inverse + g.row);
-        vec dh = back_group_in(m, s, g, rows, now, inverse, &dot);
-        if (!together) {
-            back_group_out(m, s, g, rows, through_activation(L, dh, now), dot, now, inverse);
-        } else {
-            store(w->dh + g.row, dh);
-            store(w->dot + g.row, dot);
-        }
+        if (!in_done) step_in(m, s, g);
+        vec dh = load(w->dh + g.row) + load(w->to_h + g.row);
+        if (together) store(w->dh + g.row, dh);
+        else step_out(m, s, before, g, through_activation(L, dh, load(s->h + g.row)));
     }
     if (!together) return;
     if (m.coupled) back_coupling(s);
     for (int n = 0; n < groups; n++)
-        store(w->ds + n * WIDTH, through_activation(L, load(w->dh + n * WIDTH), load(rows->h + n * WIDTH)));
-    if (L->layer_norm) back_layer_norm(s, rows->drive);
+        store(w->ds + n * WIDTH, through_activation(L, load(w->dh + n * WIDTH), load(s->h + n * WIDTH)));
+    if (L->layer_norm) back_layer_norm(s, s->drive);
     for (int n = 0; n < groups; n++) {
         group g = group_at(m, L, n);
-        vec now = load(rows->h + g.row);
-        vec inverse = m.norm == STPN_NORM_NONE ? splat(0) : load(rows->inverse + g.row);
-        back_group_out(m, s, g, rows, load(w->ds + g.row), load(w->dot + g.row), now, inverse);
-        if (L->rule == STPN_RULE_OJA) back_oja_F(s, g, now);
+        step_out(m, s, before, g, load(w->ds + g.row));
+        if (L->rule == STPN_RULE_OJA) back_oja_F(s, g, load(s->h + g.row));
     }
 }
 
-/* z's adjoint of some columns: the sum over neurons, and v's share where that was kept apart. */
-INLINE void sum_dz(mode m, const back_step *s, const int32_t *k, int count, int with_v)
+/* z's adjoint of some columns: the sum over neurons, and v's share where that was kept apart; that of the h before goes
+ * to `carried`. */
+INLINE void sum_dz(mode m, const back_step *s, const int32_t *k, int count, int with_v, real *carried)
 {
     const backward_work *w = s->work;
+    int I = s->layer->inputs;
     for (int i = 0; i < count; i++) {
-        if (!m.all_inputs && k[i] < s->layer->inputs) continue;
+        if (!m.all_inputs && k[i] < I) continue;
         real total = sum(load(w->dz + (size_t)k[i] * WIDTH));
-        w->dz_sum[k[i]] = with_v ? w->dz_sum[k[i]] + total : total;
+        if (with_v) total += w->dz_sum[k[i]];
+        if (k[i] < I)
+            w->dz_sum[k[i]] = total;
+        else
+            carried[k[i] - I] = total;
     }
 }
 
-INLINE void carry_dh(const back_step *s, const int32_t *k, int count, real *carried)
+/* Step `i` of a segment. */
+INLINE back_step step_at(const stpn_layer *L, const stpn_layer_grad *grad, const stpn_back *b, const backward_work *w,
+                         int i)
 {
-    int I = s->layer->inputs;
-    for (int i = 0; i < count; i++)
-        if (k[i] >= I) carried[k[i] - I] = s->work->dz_sum[k[i]];
+    size_t Kp = padded_columns(L), Hp = padded_rows(L), t = (size_t)w->point[i].t;
+    return (back_step){.layer = L,
+                       .grad = grad,
+                       .work = w,
+                       .point = &w->point[i],
+                       .F = segment_F(L, w, i),
+                       .z = w->z + (size_t)i * Kp,
+                       .v = w->v + (size_t)i * Kp,
+                       .h = (const real *)b->out + (t + 1) * Hp,
+                       .inverse = w->inverse + (size_t)i * Hp,
+                       .norm = b->norm ? (const real *)b->norm + t * Hp : NULL,
+                       .drive = (const real *)b->drive + t * Hp,
+                       .post = b->post ? (const real *)b->post + t * Hp : NULL,
+                       .dF = b->dF};
 }
 
 INLINE void backward_sweep(mode m, const stpn_layer *L, const stpn_layer_grad *grad, const stpn_back *b, void *work)
 {
     backward_work w = backward_carve(L, b->segment, work);
-    size_t Kp = padded_columns(L), I = (size_t)L->inputs, H = (size_t)L->hidden, Hp = padded_rows(L);
+    size_t I = (size_t)L->inputs, H = (size_t)L->hidden, Hp = padded_rows(L);
     const real *dy = b->dy;
-    real *carried = b->dh, *dx = b->dx;
-    back_step s = {.layer = L, .grad = grad, .work = &w, .dF = b->dF};
+    real *carried = b->dh, *dx = b->dx, *dF = b->dF;
+    int can_join = !m.coupled && !m.clamp && m.norm != STPN_NORM_POST, dot_known = !b->dense;
+    memset(w.post_dot, 0, Hp * sizeof *w.post_dot);
     for (int t = 0; t < b->steps && dx; t++) memset(dx + (size_t)t * b->dx_step, 0, I * sizeof *dx);
     for (int segment = (b->steps - 1) / b->segment; segment >= 0 && b->steps > 0; segment--) {
-        int live = rebuild_segment(m, L, b, &w, segment);
-        for (int i = live - 1; i >= 0; i--) {
+        int in_done = 0;
+        for (int i = rebuild_segment(m, L, b, &w, segment) - 1; i >= 0; i--) {
             const back_point *point = &w.point[i];
             size_t t = (size_t)point->t;
-            step_rows rows = {.h = (const real *)b->out + (t + 1) * Hp,
-                              .drive = (const real *)b->drive + t * Hp,
-                              .norm = b->norm ? (const real *)b->norm + t * Hp : NULL,
-                              .post = b->post ? (const real *)b->post + t * Hp : NULL,
-                              .inverse = w.inverse + (size_t)i * Hp};
-            s.point = point;
-            s.F = segment_F(L, &w, i);
-            s.z = w.z + (size_t)i * Kp;
-            s.v = w.v + (size_t)i * Kp;
+            back_step s = step_at(L, grad, b, &w, i), before;
+            int reset = b->flags[t] & STEP_RESET, join = can_join && i > 0 && !reset;
+            if (join) before = step_at(L, grad, b, &w, i - 1);
+            s.dot_known = dot_known;
             memcpy(w.dh, carried, Hp * sizeof *w.dh);
             if (point->t >= b->dy_begin) {
                 const real *row = dy + (t - (size_t)b->dy_begin) * b->dy_step;
                 for (size_t j = 0; j < H; j++) w.dh[j] += row[j];
             }
-            back_groups(m, &s, &rows);
-            sum_dz(m, &s, point->plastic, point->plastic_count, m.coupled);
-            sum_dz(m, &s, point->fixed, point->fixed_count, 0);
-            for (size_t k = 0; k < I && dx; k++) dx[t * b->dx_step + k] = w.dz_sum[k];
+            back_groups(m, &s, join ? &before : NULL, in_done);
+            in_done = join;
+            dot_known = 1;
             memset(carried, 0, Hp * sizeof *carried);
-            if (b->flags[t] & STEP_RESET) {
-                memset(s.dF, 0, matrix_values(L) * sizeof *s.dF);
-            } else if (L->recurrent) {
-                carry_dh(&s, point->plastic, point->plastic_count, carried);
-                carry_dh(&s, point->fixed, point->fixed_count, carried);
+            sum_dz(m, &s, point->plastic, point->plastic_count, m.coupled, carried);
+            sum_dz(m, &s, point->fixed, point->fixed_count, 0, carried);
+            for (size_t k = 0; k < I && dx; k++) dx[t * b->dx_step + k] = w.dz_sum[k];
+            if (reset) {
+                memset(carried, 0, Hp * sizeof *carried);
+                memset(dF, 0, matrix_values(L) * sizeof *dF);
+                memset(w.post_dot, 0, Hp * sizeof *w.post_dot);
             }
         }
     }
@@ -541,14 +631,12 @@ static void stpn_backward_sweep(const stpn_layer *L, const stpn_layer_grad *grad
     int usual = !m.prompt && !m.shared && !m.coupled && m.learned;
     if (usual && pre && m.all_inputs)
         backward_sweep((mode){.norm = STPN_NORM_PRE, .all_inputs = 1, .learned = 1}, L, grad, back, work);
-    else if (usual && pre)
-        backward_sweep((mode){.norm = STPN_NORM_PRE, .learned = 1}, L, grad, back, work);
+    else if (usual && pre) backward_sweep((mode){.norm = STPN_NORM_PRE, .learned = 1}, L, grad, back, work);
     else if (usual && post && m.all_inputs)
         backward_sweep((mode){.norm = STPN_NORM_POST, .clamp = 1, .all_inputs = 1, .learned = 1}, L, grad, back, work);
     else if (usual && post)
         backward_sweep((mode){.norm = STPN_NORM_POST, .clamp = 1, .learned = 1}, L, grad, back, work);
-    else
-        backward_sweep(m, L, grad, back, work);
+    else backward_sweep(m, L, grad, back, work);
 }
 
 /* dW += scale W, and the one sum of a scalar rate. */

@@ -6,11 +6,11 @@
 #include "kernels/stpn.h"
 
 typedef struct forward_work {
-    real *z, *z_next, *v;           // (K) presynaptic now, of the next step, of a pending update
-    real *inactive;                 // (Hp) sum of W^2 over inactive columns
+    real *z, *z_next, *v;              // (K) presynaptic now, of the next step, of a pending update
+    real *inactive;                    // (Hp) sum of W^2 over inactive columns
     real *squares, *drive, *potential; // (Hp) ||G||^2, G . z, before the activation
-    real *norm, *inverse, *post;    // (Hp) ||G||, 1 / n of the latest step; ||W + F^c||
-    columns active;                 // of the state
+    real *norm, *inverse, *post;       // (Hp) ||G||, 1 / n of the latest step; ||W + F^c||
+    columns active;                    // of the state
 } forward_work;
 
 static size_t forward_bytes(const stpn_layer *L)
@@ -85,8 +85,9 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
             next = next * inverse_post;
             store(F + at, next);
         } else if (update) {
-            next = updated(m, decayed(m, next, inverse), splat(v[k]) * now,
-                           rate_at(m, L->lambda, g.lambda, g.matrix + at), rate_at(m, L->gamma, g.gamma, g.matrix + at));
+            next =
+                updated(m, decayed(m, next, inverse), splat(v[k]) * now, rate_at(m, L->lambda, g.lambda, g.matrix + at),
+                        rate_at(m, L->gamma, g.gamma, g.matrix + at));
             if (m.clamp) next = bounded(next, bound);
             store(F + at, next);
         }
@@ -224,12 +225,9 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
         }
         for (int n = 0; n < groups; n++) {
             group g = group_at(m, L, n);
-            if (live && pending)
-                forward_group(m, 1, 1, L, g, &w, F, pending, w.z_next, h);
-            else if (live)
-                forward_group(m, 0, 1, L, g, &w, F, NULL, w.z_next, h);
-            else if (pending)
-                forward_group(m, 1, 0, L, g, &w, F, pending, NULL, h);
+            if (live && pending) forward_group(m, 1, 1, L, g, &w, F, pending, w.z_next, h);
+            else if (live) forward_group(m, 0, 1, L, g, &w, F, NULL, w.z_next, h);
+            else if (pending) forward_group(m, 1, 0, L, g, &w, F, pending, NULL, h);
         }
         if (s->post && pending) memcpy((real *)s->post + (size_t)pending_step * Hp, w.post, Hp * sizeof *h);
         pending = NULL;
@@ -254,8 +252,7 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
         memcpy(out + (size_t)t * Hp, h, Hp * sizeof *h);
     }
     if (!pending) return;
-    for (int n = 0; n < groups; n++)
-        forward_group(m, 1, 0, L, group_at(m, L, n), &w, F, pending, NULL, h);
+    for (int n = 0; n < groups; n++) forward_group(m, 1, 0, L, group_at(m, L, n), &w, F, pending, NULL, h);
     if (s->post) memcpy((real *)s->post + (size_t)pending_step * Hp, w.post, Hp * sizeof *h);
 }
 
@@ -267,8 +264,7 @@ static void stpn_forward_sweep(const stpn_layer *L, const stpn_sweep *sweep, voi
         forward_sweep((mode){.norm = STPN_NORM_PRE}, L, sweep, work);
     else if (m.norm == STPN_NORM_POST && m.clamp && !m.prompt && !m.shared)
         forward_sweep((mode){.norm = STPN_NORM_POST, .clamp = 1}, L, sweep, work);
-    else
-        forward_sweep(m, L, sweep, work);
+    else forward_sweep(m, L, sweep, work);
 }
 
 #endif
