@@ -15,7 +15,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--threads | bench,--threads) return ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post" -- "$current")
             return
@@ -33,11 +33,12 @@ _stpn() {
     local options=""
     case $command in
         train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet" ;;
-        eval) options="--json --best --threads" ;;
+        eval) options="--json --best --examples --threads" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --unit --threads --all-kernels --json" ;;
-        info | inspect) options="--json" ;;
-        help) options=$commands ;;
+        info) options="--json" ;;
+        inspect) options="--json --best" ;;
+        help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")

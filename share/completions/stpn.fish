@@ -13,14 +13,15 @@ complete -c stpn -n __fish_use_subcommand -a help -d 'Explain the commands'
 complete -c stpn -n '__fish_seen_subcommand_from train' -F
 complete -c stpn -n '__fish_seen_subcommand_from train' -l set -x -d 'Change one value: KEY=VALUE'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l seed -x -d 'Take this seed'
-complete -c stpn -n '__fish_seen_subcommand_from train' -l seeds -x -d 'Train once with each seed: FIRST-LAST'
+complete -c stpn -n '__fish_seen_subcommand_from train' -l seeds -x -d 'Train once with each seed: 0-4 or 0,2,5'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l out -x -a '(__fish_complete_directories)' -d "The run's folder"
 complete -c stpn -n '__fish_seen_subcommand_from train' -l resume -d 'Go on from the last checkpoint'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l any-kernel -d 'Resume although another kernel wrote the checkpoint'
-complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Show no progress'
+complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no progress and no result'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -a '(__fish_complete_directories)'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l best -d 'Take the parameters of the best evaluation'
+complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
 
 complete -c stpn -n '__fish_seen_subcommand_from verify' -F
 complete -c stpn -n '__fish_seen_subcommand_from verify' -l kernel -x -a 'portable avx2 avx512 neon' -d 'Take this kernel'
@@ -32,4 +33,4 @@ complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measu
 complete -c stpn -n '__fish_seen_subcommand_from train eval bench' -l threads -x -d 'Number of threads'
 complete -c stpn -n '__fish_seen_subcommand_from eval verify bench info inspect' -l json -d 'Print one JSON document'
 
-complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval verify bench info inspect'
+complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval verify bench info inspect keys'

@@ -26,10 +26,8 @@ void machine_processor(char *text, size_t size)
 void machine_system(char *text, size_t size)
 {
     struct utsname names;
-    if (uname(&names) != 0)
-        snprintf(text, size, "unknown");
-    else
-        snprintf(text, size, "%s %s", names.sysname, names.machine);
+    if (uname(&names) != 0) snprintf(text, size, "unknown");
+    else snprintf(text, size, "%s %s", names.sysname, names.machine);
 }
 
 int machine_processors(void)

@@ -53,13 +53,11 @@ void option_set_integer(const option *o, void *fields, int value)
 
 void option_expectation(const option *o, char *text, size_t size)
 {
-    if (o->kind == OPTION_BOOLEAN)
-        snprintf(text, size, "true or false");
-    else if (o->kind == OPTION_CHOICE)
-        snprintf(text, size, "one of %s", o->choices);
+    if (o->kind == OPTION_BOOLEAN) snprintf(text, size, "true or false");
+    else if (o->kind == OPTION_CHOICE) snprintf(text, size, "one of %s", o->choices);
     else
-        snprintf(text, size, "%s from %.10g to %.10g", o->kind == OPTION_INTEGER ? "an integer" : "a number", o->minimum,
-                 o->maximum);
+        snprintf(text, size, "%s from %.10g to %.10g", o->kind == OPTION_INTEGER ? "an integer" : "a number",
+                 o->minimum, o->maximum);
 }
 
 static int is_valid(const option *o, const void *fields)

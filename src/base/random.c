@@ -40,7 +40,8 @@ double random_unit(random_stream *s)
 
 double random_range(random_stream *s, double low, double high)
 {
-    return low + (high - low) * random_unit(s);
+    double value = low + (high - low) * random_unit(s);
+    return value < high ? value : nextafter(high, low);
 }
 
 double random_normal(random_stream *s)

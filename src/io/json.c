@@ -38,14 +38,11 @@ stpn_status json_read(json_t **object, const char *name, const char *text, size_
     int equal = second && json_equal(first, second);
     json_decref(second);
     stpn_status status = STPN_OK;
-    if (!equal)
-        status = error_memory(error, name);
+    if (!equal) status = error_memory(error, name);
     else if (!json_is_object(first))
         status = error_set(error, STPN_ERROR_INPUT, "%s: holds %s, expected an object", name, json_kind(first));
-    if (status)
-        json_decref(first);
-    else
-        *object = first;
+    if (status) json_decref(first);
+    else *object = first;
     return status;
 }
 
@@ -78,8 +75,8 @@ static stpn_status step_into(json_t *at, const char *assignment, const char *par
         return error_set(error, STPN_ERROR_INPUT, "--set %s: \"%s\" is not an index from 0 to %d", assignment, part,
                          (int)json_array_size(at) - 1);
     }
-    return error_set(error, STPN_ERROR_INPUT, "--set %s: \"%s\" is inside %s, expected an object or an array", assignment,
-                     part, json_kind(at));
+    return error_set(error, STPN_ERROR_INPUT, "--set %s: \"%s\" is inside %s, expected an object or an array",
+                     assignment, part, json_kind(at));
 }
 
 stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *error)
@@ -98,7 +95,8 @@ stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *er
         stpn_status status = step_into(at, assignment, part, &member, error);
         if (status) return status;
         if (!member)
-            return error_set(error, STPN_ERROR_INPUT, "--set %s: there is no \"%s\" in the experiment", assignment, part);
+            return error_set(error, STPN_ERROR_INPUT, "--set %s: there is no \"%s\" in the experiment", assignment,
+                             part);
         at = member;
     }
     json_error_t problem;
@@ -271,8 +269,8 @@ static int difference_below(const json_t *a, const json_t *b, char *path, size_t
             if (other) difference_below(value, other, path, size, strlen(path));
             return 1;
         }
-        json_object_foreach((json_t *)(uintptr_t)b, key, value)
-            if (!json_object_get(a, key)) return differs_at(path, size, used, ".", key);
+        json_object_foreach((json_t *)(uintptr_t)b, key,
+                            value) if (!json_object_get(a, key)) return differs_at(path, size, used, ".", key);
         return 0;
     }
     if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {

@@ -51,7 +51,7 @@ static stpn_status check_entry(const tensor_file *file, const tensor_entry *entr
                                const stpn_tensor *tensor, stpn_error *error)
 {
     const char *path = tensor_file_name(file);
-    int64_t expected[2] = {tensor->shape[0], tensor->shape[1]};
+    int64_t expected[TENSOR_MAX_RANK] = {tensor->shape[0], tensor->shape[1], tensor->shape[2]};
     char wanted[64], found[160];
     shape_text(wanted, sizeof wanted, tensor->rank, expected);
     if (!entry)

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,11 +48,12 @@ stpn_status kernel_choose(const kernel_table **kernel, stpn_real real, stpn_erro
     *kernel = kernel_at(real, 0);
     if (!forced || !*forced) return STPN_OK;
     char known[128] = "";
-    for (int i = 0; kernel_at(real, i); i++) {
+    size_t used = 0;
+    for (int i = 0; kernel_at(real, i) && used < sizeof known; i++) {
         *kernel = kernel_at(real, i);
         if (strcmp((*kernel)->name, forced) == 0) return STPN_OK;
-        strcat(strcat(known, i ? ", " : ""), (*kernel)->name);
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", (*kernel)->name);
     }
-    return error_set(error, STPN_ERROR_INPUT, "STPN_KERNEL is \"%s\", expected one that this processor runs: %s", forced,
-                     known);
+    return error_set(error, STPN_ERROR_INPUT, "STPN_KERNEL is \"%s\", expected one that this processor runs: %s",
+                     forced, known);
 }

@@ -554,10 +554,8 @@ INLINE void sum_dz(mode m, const back_step *s, const int32_t *k, int count, int 
         if (!m.all_inputs && k[i] < I) continue;
         real total = sum(load(w->dz + (size_t)k[i] * WIDTH));
         if (with_v) total += w->dz_sum[k[i]];
-        if (k[i] < I)
-            w->dz_sum[k[i]] = total;
-        else
-            carried[k[i] - I] = total;
+        if (k[i] < I) w->dz_sum[k[i]] = total;
+        else carried[k[i] - I] = total;
     }
 }
 

@@ -150,10 +150,8 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
                       .dstate_sample = net->state_values,
                       .dense = b->dstate != NULL};
     void *dstate = space.dstate;
-    if (b->dstate)
-        dstate = value_at(k, b->dstate->values, first * net->state_values);
-    else
-        memset(dstate, 0, (size_t)back.samples * net->state_values * k->size);
+    if (b->dstate) dstate = value_at(k, b->dstate->values, first * net->state_values);
+    else memset(dstate, 0, (size_t)back.samples * net->state_values * k->size);
     for (int i = net->unit_count - 1; i >= 0; i--) {
         const unit *u = &net->units[i];
         size_t below = i == 0 ? net->input_row : net->units[i - 1].row;
@@ -178,8 +176,8 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
         } else {
             back.dx = NULL;
         }
-        u->type->backward(u, value_at(k, net->parameters, net->unit_block[i]),
-                          value_at(k, b->grad, net->unit_block[i]), &back, space.unit);
+        u->type->backward(u, value_at(k, net->parameters, net->unit_block[i]), value_at(k, b->grad, net->unit_block[i]),
+                          &back, space.unit);
         back.dy = back.dx;
         back.dy_sample = back.dx_sample;
         back.dy_step = back.dx_step;

@@ -109,15 +109,16 @@ static void write_outputs(const stpn_net *net, const stpn_sequence *q, int t0, i
         for (int t = t0; t < t1; t++) {
             size_t local = (size_t)(b - first), place = (size_t)(t - t0), at = (size_t)t * (size_t)q->batch + (size_t)b;
             int live = rows->flags[local * rows->flags_sample + place] & STEP_LIVE;
-            if (y && live) memcpy(value_at(k, y, at * H), value_at(k, out, local * out_sample + place * row), H * k->size);
+            if (y && live)
+                memcpy(value_at(k, y, at * H), value_at(k, out, local * out_sample + place * row), H * k->size);
             if (y && !live) memset(value_at(k, y, at * H), 0, H * k->size);
             if (energy_out)
                 memcpy(value_at(k, energy_out, at), value_at(k, energy, local * (size_t)(t1 - t0) + place), k->size);
         }
 }
 
-static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int t0, int t1, int first, int last,
-                      void *y, void *energy, stpn_tape *tape)
+static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int t0, int t1, int first,
+                      int last, void *y, void *energy, stpn_tape *tape)
 {
     const kernel_table *k = net->kernel;
     forward_space space = space_of_chunk(state, first);
@@ -187,13 +188,15 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     if (first < 0 || last > q->batch || first >= last)
         return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
                          q->batch);
-    if (!q->x && q->steps > 0) return error_set(error, STPN_ERROR_INPUT, "x is NULL");
+    if (q->steps == 0) return STPN_OK;
+    if (!q->x) return error_set(error, STPN_ERROR_INPUT, "x is NULL");
     if ((int)q->type < 0 || q->type > STPN_INPUT_TOKEN)
         return error_set(error, STPN_ERROR_INPUT, "type of the input is %d, expected one of stpn_input", (int)q->type);
     for (int b = first; b < last && tape; b++) {
         if (tape->recorded[b] != tape->recorded[first])
-            return error_set(error, STPN_ERROR_INPUT, "sample %d has %d steps on the tape, sample %d has %d: one call "
-                                                      "continues samples of equal length",
+            return error_set(error, STPN_ERROR_INPUT,
+                             "sample %d has %d steps on the tape, sample %d has %d: one call "
+                             "continues samples of equal length",
                              first, tape->recorded[first], b, tape->recorded[b]);
         if (q->steps > tape->steps - tape->recorded[b])
             return error_set(error, STPN_ERROR_INPUT, "the tape has room for %d more steps, not for %d",
@@ -201,7 +204,8 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     }
     for (int b = first; b < last && q->lengths; b++)
         if (q->lengths[b] < 0 || q->lengths[b] > q->steps)
-            return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b], q->steps);
+            return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b],
+                             q->steps);
     if (q->type != STPN_INPUT_TOKEN) return STPN_OK;
     for (int b = first; b < last; b++)
         for (int t = 0; t < (q->lengths ? q->lengths[b] : q->steps); t++) {

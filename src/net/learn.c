@@ -16,8 +16,8 @@ void net_head_forward(const stpn_net *net, int head, int rows, const void *y, si
 {
     const kernel_table *k = net->kernel;
     const net_head *h = &net->heads[head];
-    k->linear_forward(rows, h->outputs, net_outputs(net), y, y_step,
-                      value_at(k, net->parameters, h->weight.offset), value_at(k, net->parameters, h->bias.offset), out);
+    k->linear_forward(rows, h->outputs, net_outputs(net), y, y_step, value_at(k, net->parameters, h->weight.offset),
+                      value_at(k, net->parameters, h->bias.offset), out);
 }
 
 void stpn_head_backward(const stpn_net *net, int head, int rows, const void *y, const void *dout, void *grad, void *dy)

@@ -165,10 +165,8 @@ static double read_value(const kernel_table *kernel, const void *values, size_t 
 
 static void write_value(const kernel_table *kernel, void *values, size_t at, double value)
 {
-    if (kernel->real == STPN_DOUBLE)
-        ((double *)values)[at] = value;
-    else
-        ((float *)values)[at] = (float)value;
+    if (kernel->real == STPN_DOUBLE) ((double *)values)[at] = value;
+    else ((float *)values)[at] = (float)value;
 }
 
 /* Every element draws from its tensor's stream at its own place: row-major order, whatever the layout. */
@@ -342,7 +340,8 @@ stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stp
         void *from = value_at(net->kernel, values, (size_t)b * count);
         for (size_t i = 0; i < count; i++)
             if (isnan(read_value(net->kernel, from, i)))
-                return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i, b);
+                return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i,
+                                 b);
         stpn_error inner = {{0}};
         stpn_status status =
             u->type->state_changed(u, entry->index, from, sample_state(state, b, net->unit_state[entry->unit]), &inner);

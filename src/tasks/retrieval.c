@@ -49,8 +49,8 @@ static void draw_sequence(int pairs, random_stream *stream, int32_t *tokens, int
     *label = tokens[2 * asked + 1];
 }
 
-static stpn_status draw_split(const task_options *o, uint64_t seed, random_purpose purpose, int count, task_split *split,
-                              stpn_error *error)
+static stpn_status draw_split(const task_options *o, uint64_t seed, random_purpose purpose, int count,
+                              task_split *split, stpn_error *error)
 {
     int T = steps(o);
     split->count = count;

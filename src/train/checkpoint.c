@@ -100,7 +100,8 @@ static stpn_status check_format(const tensor_file *file, const char *kernel, stp
 static stpn_status check_counts(const tensor_file *file, const progress_counts *c, int64_t updates, stpn_error *error)
 {
     int valid = c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->best_epoch >= 0 && c->best_epoch <= c->epoch &&
-                c->waited >= 0 && isfinite(c->loss_sum) && c->best_accuracy >= 0 && c->best_accuracy <= 1 && updates >= 0;
+                c->waited >= 0 && isfinite(c->loss_sum) && c->best_accuracy >= 0 && c->best_accuracy <= 1 &&
+                updates >= 0;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));
@@ -122,8 +123,8 @@ stpn_status checkpoint_load(const char *path, stpn_net *net, stpn_adam *adam, pr
     for (int i = 0; i < 3 && !status; i++) status = net_block_from_file(net, blocks[i], prefixes[i], file, error);
     if (!status) status = read_scalar(file, "adam.updates", TENSOR_I64, &updates, error);
     for (int i = 0; i < COUNTS && !status; i++)
-        status = read_scalar(file, count_table[i].name, count_table[i].type, (char *)&read + count_table[i].offset,
-                             error);
+        status =
+            read_scalar(file, count_table[i].name, count_table[i].type, (char *)&read + count_table[i].offset, error);
     if (!status) status = check_counts(file, &read, updates, error);
     if (!status) {
         size_t bytes = net->block_values * net->kernel->size;

@@ -7,10 +7,10 @@
 
 /* Where a run stands. Nothing here depends on time, threads or paths. */
 typedef struct progress_counts {
-    int64_t epoch;     // epochs completed
-    int64_t update;    // updates done of the epoch under way
-    double loss_sum;   // over those updates
-    int64_t correct;   // right answers of those
+    int64_t epoch;      // epochs completed
+    int64_t update;     // updates done of the epoch under way
+    double loss_sum;    // over those updates
+    int64_t correct;    // right answers of those
     int64_t best_epoch; // of the best evaluation; 0: none yet
     double best_accuracy;
     int64_t waited; // evaluations since the best

@@ -14,7 +14,8 @@ enum { MAX_UNITS = 64, NAME_MOST = 100 };
 static const option train_table[] = {
     {"method", OPTION_CHOICE, FIELD(method), "supervised", 0, 0, "how the network learns"},
     {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "passes over the training sequences"},
-    {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20, "sequences of an update; a last partial batch is dropped"},
+    {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
+     "sequences of an update; a last partial batch is dropped"},
     {"learning_rate", OPTION_NUMBER, FIELD(learning_rate), NULL, 1e-12, 1e3, "of Adam"},
     {"beta1", OPTION_NUMBER, FIELD(beta1), NULL, 0, 0.999999, "Adam's decay of the mean"},
     {"beta2", OPTION_NUMBER, FIELD(beta2), NULL, 0, 0.99999999, "Adam's decay of the square"},
@@ -128,8 +129,8 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
         if (!status && !json_object_get(object, "hidden"))
             status = error_set(error, STPN_ERROR_INPUT, "%s.hidden is missing, expected the number of neurons", place);
         if (!status)
-            status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->task->symbols(&e->task_options), place,
-                                error);
+            status =
+                unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->task->symbols(&e->task_options), place, error);
         e->unit_count++;
     }
     return status;
@@ -145,8 +146,7 @@ static stpn_status read_task(experiment *e, const json_t *root, stpn_error *erro
     if (status) return status;
     e->task = task_find(name);
     task_names(known, sizeof known);
-    if (!e->task)
-        return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s", name, known);
+    if (!e->task) return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s", name, known);
     const char *const others[] = {"name", NULL};
     e->task_options = e->task->defaults;
     return options_from_json(object, "task", e->task->options, e->task->option_count, others, &e->task_options, error);
@@ -160,8 +160,9 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     stpn_status status = member(root, "train", 0, &object, error);
     if (!status) status = options_from_json(object, "train", train_table, TRAIN_OPTIONS, NULL, &e->train, error);
     if (!status && e->train.batch > e->task_options.train)
-        status = error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
-                           e->train.batch, e->task_options.train);
+        status =
+            error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
+                      e->train.batch, e->task_options.train);
     return status;
 }
 

@@ -25,13 +25,13 @@ typedef struct trainer {
     char *text; // resolved experiment
     progress_counts counts;
     metrics metrics;
-    int32_t *order;                // (train.count) of the epoch, or NULL
-    evaluation validation;         // the latest
-    double reported;               // clock of the latest report
-    double lap;                    // clock when the latest row of metrics was added, or training began
-    double rate;                   // training sequences per second up to the latest row
-    int64_t lap_sequences;         // trained on since
-    int64_t updates;               // of an epoch
+    int32_t *order;        // (train.count) of the epoch, or NULL
+    evaluation validation; // the latest
+    double reported;       // clock of the latest report
+    double lap;            // clock when the latest row of metrics was added, or training began
+    double rate;           // training sequences per second up to the latest row
+    int64_t lap_sequences; // trained on since
+    int64_t updates;       // of an epoch
 } trainer;
 
 static double seconds_so_far(const trainer *t)
@@ -108,8 +108,9 @@ static stpn_status load_last(trainer *t, stpn_error *error)
         status = checkpoint_load(path, t->run.net, supervised_adam(t->run.learner), &t->counts,
                                  t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
         if (!status && (t->counts.epoch > e->train.epochs || t->counts.update >= t->updates))
-            status = error_set(error, STPN_ERROR_INPUT, "%s: progress is beyond the experiment's %d epochs of %" PRId64
-                                                        " updates", path, e->train.epochs, t->updates);
+            status = error_set(error, STPN_ERROR_INPUT,
+                               "%s: progress is beyond the experiment's %d epochs of %" PRId64 " updates", path,
+                               e->train.epochs, t->updates);
     }
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
     if (!status) status = metrics_resume(&t->metrics, path, t->counts.epoch, error);

@@ -89,7 +89,11 @@ stpn_status supervised_create(supervised **out, stpn_net *net, const train_optio
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
     s->sums = memory_zeroed((size_t)s->chunks, sizeof *s->sums);
-    stpn_status status = s->worker && s->blocks && s->sums ? STPN_OK : error_memory(error, "the trainer");
+    if (!s->worker || !s->blocks || !s->sums) {
+        supervised_free(s);
+        return error_memory(error, "the trainer");
+    }
+    stpn_status status = STPN_OK;
     for (int i = 0; i < s->workers && !status; i++) status = make_worker(&s->worker[i], net, steps, error);
     if (!status)
         status = stpn_adam_create(&s->adam, net, options->learning_rate, options->beta1, options->beta2,
@@ -176,7 +180,7 @@ static void update_chunk(void *context, int chunk, int thread)
     chunk_sum sum = {0};
     for (int i = 0; i < count; i++) {
         sum.loss += value_of(k, w->losses, (size_t)i);
-        sum.correct += largest(k, w->logits, (size_t)(i * classes), classes) == w->labels[i];
+        sum.correct += largest(k, w->logits, (size_t)i * (size_t)classes, classes) == w->labels[i];
     }
     s->sums[chunk] = sum;
 }
@@ -227,12 +231,12 @@ static void evaluate_chunk(void *context, int chunk, int thread)
     k->cross_entropy(count, classes, w->logits, w->labels, 1, w->losses, NULL);
     chunk_sum sum = {0};
     for (int i = 0; i < count; i++) {
-        int answer = largest(k, w->logits, (size_t)(i * classes), classes);
+        int answer = largest(k, w->logits, (size_t)i * (size_t)classes, classes);
         if (job->answers) job->answers[begin + i] = answer;
         sum.loss += value_of(k, w->losses, (size_t)i);
         sum.correct += answer == w->labels[i];
-        for (int t = 0; t < s->steps; t++)
-            job->energy[(size_t)chunk * (size_t)s->steps + (size_t)t] += value_of(k, w->energy, (size_t)(t * CHUNK + i));
+        for (size_t t = 0; t < (size_t)s->steps; t++)
+            job->energy[(size_t)chunk * (size_t)s->steps + t] += value_of(k, w->energy, t * CHUNK + (size_t)i);
     }
     job->sums[chunk] = sum;
 }

@@ -50,7 +50,8 @@ stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, 
         return error_set(error, STPN_ERROR_INPUT, "%s.name is \"%s\", expected one of %s", place,
                          options->name ? options->name : "", known);
     if (inputs < 1 || inputs > UNIT_MAX_WIDTH)
-        return error_set(error, STPN_ERROR_INPUT, "%s has %d inputs, expected 1 to %d", place, inputs, (int)UNIT_MAX_WIDTH);
+        return error_set(error, STPN_ERROR_INPUT, "%s has %d inputs, expected 1 to %d", place, inputs,
+                         (int)UNIT_MAX_WIDTH);
     stpn_status status = options_check(type->options, type->option_count, options, place, error);
     if (status) return status;
     return type->check(options, inputs, place, error);

@@ -53,7 +53,8 @@ static stpn_status check_feed_forward(const stpn_unit *o, int inputs, const char
 {
     (void)inputs;
     if (o->plastic == STPN_PLASTIC_HIDDEN)
-        return error_set(error, STPN_ERROR_INPUT, "%s.plastic is \"hidden\", but stpn_f has no recurrent columns", place);
+        return error_set(error, STPN_ERROR_INPUT, "%s.plastic is \"hidden\", but stpn_f has no recurrent columns",
+                         place);
     if (o->presynaptic == STPN_PRESYNAPTIC_CURRENT)
         return error_set(error, STPN_ERROR_INPUT, "%s.presynaptic is \"current\", but stpn_f has no recurrent columns",
                          place);
@@ -315,7 +316,8 @@ static stpn_status state_changed(const unit *u, int index, const void *values, v
         for (int c = 0; c < L.columns; c++) {
             if (c >= L.plastic_begin && c < L.plastic_end) continue;
             size_t at = (size_t)j * (size_t)L.columns + (size_t)c;
-            double value = u->kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+            double value =
+                u->kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
             if (value != 0)
                 return error_set(error, STPN_ERROR_INPUT,
                                  "F[%d][%d] is %g, but column %d has no plasticity: expected 0", j, c, value, c);
@@ -324,16 +326,11 @@ static stpn_status state_changed(const unit *u, int index, const void *values, v
     return STPN_OK;
 }
 
-#define STPN_DEFAULTS(unit_name)                                                                                           \
-    {                                                                                                                      \
-        .name = unit_name, .learn = 1, .lambda = 0.9, .gamma = 0.01, .bias = 1                                             \
-    }
-
 const unit_type unit_stpn_r = {
     .name = "stpn_r",
     .options = options,
     .option_count = OPTION_COUNT,
-    .defaults = STPN_DEFAULTS("stpn_r"),
+    .defaults = {.name = "stpn_r", .learn = 1, .lambda = 0.9, .gamma = 0.01, .bias = 1},
     .check = check_recurrent,
     .applies = applies,
     .plan = plan,
@@ -349,7 +346,7 @@ const unit_type unit_stpn_f = {
     .name = "stpn_f",
     .options = options,
     .option_count = OPTION_COUNT,
-    .defaults = STPN_DEFAULTS("stpn_f"),
+    .defaults = {.name = "stpn_f", .learn = 1, .lambda = 0.9, .gamma = 0.01, .bias = 1},
     .check = check_feed_forward,
     .applies = applies,
     .plan = plan,
