@@ -95,18 +95,16 @@ static inline void activate_all(const stpn_layer *L, void *active)
     columns_add_range(L, &c, 0, L->columns);
 }
 
-/* Adds the columns where z (a padded row, zeros behind) is not 0; two floats at a time, as most are active already. */
+/* Adds the columns where z (a padded row, zeros behind) is not 0; a vector at a time, as most are active already. */
 INLINE int columns_add_signal(const stpn_layer *L, const columns *c, const real *z)
 {
-    enum { STRIDE = (int)(sizeof(uint64_t) / sizeof(real)) };
     int fresh = 0;
     if (c->count[0] + c->count[1] == L->columns) return 0;
-    for (int k = 0; k < L->columns; k += STRIDE) {
-        uint64_t bits, mask;
-        memcpy(&bits, z + k, sizeof bits);
+    for (int k = 0; k < L->columns; k += WIDTH) {
+        ivec bits = (ivec)load(z + k), mask;
         memcpy(&mask, c->mask + k, sizeof mask);
-        if (!(bits & ~mask)) continue;
-        for (int i = k; i < k + STRIDE; i++)
+        if (!any_bit(bits & ~mask)) continue;
+        for (int i = k; i < k + WIDTH; i++)
             if (z[i] != 0 && !c->mask[i]) {
                 columns_add(L, c, i);
                 fresh = 1;

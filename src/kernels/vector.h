@@ -135,6 +135,23 @@ INLINE vec choose(ivec mask, vec a, vec b)
     return (vec)(((ivec)a & mask) | ((ivec)b & ~mask));
 }
 
+/* 1 where any bit is set. */
+INLINE int any_bit(ivec a)
+{
+#if defined(KERNEL_ISA_AVX512)
+    return _mm512_test_epi32_mask((__m512i)a, (__m512i)a) != 0;
+#elif defined(KERNEL_ISA_AVX2)
+    return !_mm256_testz_si256((__m256i)a, (__m256i)a);
+#elif defined(KERNEL_ISA_NEON)
+    return vmaxvq_u32(vreinterpretq_u32_u8((uint8x16_t)a)) != 0;
+#else
+    uint64_t words[VECTOR_BYTES / sizeof(uint64_t)], all = 0;
+    memcpy(words, &a, sizeof words);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) all |= words[i];
+    return all != 0;
+#endif
+}
+
 INLINE vec absolute(vec a)
 {
     ivec sign = (ivec)splat((real)-0.0);
