@@ -119,10 +119,10 @@ static stpn_layer layer(const unit *u, const void *parameters)
     };
 }
 
+/* What of a sample's state says which columns are active; it stands last. */
 static size_t active_values(const unit *u)
 {
-    stpn_layer L = layer(u, NULL);
-    return u->kernel->stpn_active_values(&L);
+    return u->state_values - matrix_values(u) - u->row;
 }
 
 static void plan(unit *u)
@@ -148,7 +148,8 @@ static void plan(unit *u)
     if (is_recurrent(u)) unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
     /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), and the columns that carried a signal. */
     if (!is_recurrent(u)) u->state_values += u->row;
-    u->state_values += active_values(u);
+    stpn_layer L = layer(u, NULL);
+    u->state_values += u->kernel->stpn_active_values(&L);
     size_t fit = SEGMENT_BYTES / (matrix_values(u) * u->kernel->size);
     u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
 }
