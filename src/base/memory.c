@@ -3,8 +3,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, MUCH = 1 << 30 };
+
+/* The system promises more than it has, and kills who uses it: what cannot fit is refused here. */
+static size_t physical_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : SIZE_MAX;
+}
 
 void *memory_zeroed(size_t count, size_t size)
 {
@@ -12,6 +20,7 @@ void *memory_zeroed(size_t count, size_t size)
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return NULL;
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (bytes == 0) bytes = ALIGNMENT;
+    if (bytes > MUCH && bytes > physical_memory()) return NULL;
     void *block = aligned_alloc(ALIGNMENT, bytes);
     if (block) memset(block, 0, bytes);
     return block;

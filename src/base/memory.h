@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* `count` elements of `size` bytes, zeroed and aligned to 64 bytes; NULL where that overflows or memory is out. A count
+/* `count` elements of `size` bytes, zeroed and aligned to 64 bytes; NULL where that overflows, memory is out or the machine has less. A count
  * of 0 gives a pointer that may be freed. */
 void *memory_zeroed(size_t count, size_t size);
 /* A growing byte buffer's realloc; keeps the old block on failure. */

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -114,50 +115,17 @@ stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *er
     return failed ? error_memory(error, "a setting") : STPN_OK;
 }
 
-/* Letters to change, add or drop to turn one word into the other. */
-static int distance(const char *a, const char *b)
-{
-    enum { MOST = 40 };
-    size_t n = strlen(a), m = strlen(b);
-    if (n > MOST || m > MOST) return MOST;
-    int row[MOST + 1];
-    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
-    for (size_t i = 1; i <= n; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= m; j++) {
-            int least = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < least) least = row[j] + 1;
-            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = least;
-        }
-    }
-    return row[m];
-}
-
 static stpn_status unknown_key(const char *place, const char *key, const option *table, int count,
                                const char *const *others, stpn_error *error)
 {
-    const char *nearest = NULL;
-    int least = 1000;
-    for (int i = 0; i < count; i++) {
-        int d = distance(key, table[i].name);
-        if (d < least) {
-            least = d;
-            nearest = table[i].name;
-        }
-    }
-    for (; others && *others; others++) {
-        int d = distance(key, *others);
-        if (d < least) {
-            least = d;
-            nearest = *others;
-        }
-    }
-    const char *dot = *place ? "." : "";
-    return error_set(error, STPN_ERROR_INPUT, "%s%s%.100s is not a known key; the nearest is \"%s\"", place, dot, key,
-                     nearest ? nearest : "none");
+    enum { MOST = 64 };
+    const char *known[MOST];
+    int words = 0;
+    for (int i = 0; i < count && words < MOST; i++) known[words++] = table[i].name;
+    for (; others && *others && words < MOST; others++) known[words++] = *others;
+    const char *nearest = words_nearest(key, known, words);
+    return error_set(error, STPN_ERROR_INPUT, "%s%s%.100s is not a known key; the nearest is \"%s\"", place,
+                     *place ? "." : "", key, nearest ? nearest : "none");
 }
 
 /* Into the field; 0 where the value's type or, for a choice, its word is wrong. */

@@ -39,6 +39,12 @@ static double seconds_so_far(const trainer *t)
     return t->metrics.seconds + machine_seconds() - t->lap;
 }
 
+static stpn_status holds_a_run(const trainer *t, stpn_error *error)
+{
+    return error_set(error, STPN_ERROR_INPUT,
+                     "%s: holds a run already: go on with --resume, or name another folder with --out", t->folder);
+}
+
 static stpn_status prepare_folder(trainer *t, const experiment *e, stpn_error *error)
 {
     const stpn_run_options *o = t->options;
@@ -48,9 +54,7 @@ static stpn_status prepare_folder(trainer *t, const experiment *e, stpn_error *e
     if (length < 0 || (size_t)length >= sizeof t->folder || (o->out && !*o->out))
         return error_set(error, STPN_ERROR_INPUT, "the run's folder has an empty or too long name");
     stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
-    if (!status && !o->resume && file_exists(path))
-        return error_set(error, STPN_ERROR_INPUT,
-                         "%s: holds a run already: go on with --resume, or name another folder with --out", t->folder);
+    if (!status && !o->resume && file_exists(path)) return holds_a_run(t, error);
     if (!status) status = file_make_folder(t->folder, error);
     if (!status) status = file_lock_folder(t->folder, &t->lock, error);
     return status;
@@ -59,9 +63,15 @@ static stpn_status prepare_folder(trainer *t, const experiment *e, stpn_error *e
 /* The experiment of an interrupted run has to be the one asked for. */
 static stpn_status compare_experiment(const trainer *t, const experiment *e, int *exists, stpn_error *error)
 {
-    char path[RUN_PATH], place[256];
+    char path[RUN_PATH], last[RUN_PATH], place[256];
     stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
     *exists = !status && file_exists(path);
+    if (*exists && !t->options->resume) return holds_a_run(t, error);
+    if (!status) status = run_path(last, t->folder, RUN_LAST, error);
+    if (!status && !*exists && file_exists(last))
+        return error_set(error, STPN_ERROR_INPUT,
+                         "%s: holds a checkpoint without its %s: name another folder with --out", t->folder,
+                         RUN_EXPERIMENT);
     if (status || !*exists) return status;
     experiment before;
     status = experiment_read(&before, path, NULL, 0, NULL, error);
@@ -111,6 +121,8 @@ static stpn_status load_last(trainer *t, stpn_error *error)
             status = error_set(error, STPN_ERROR_INPUT,
                                "%s: progress is beyond the experiment's %d epochs of %" PRId64 " updates", path,
                                e->train.epochs, t->updates);
+    } else if (!status) {
+        status = save_last(t, error);
     }
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
     if (!status) status = metrics_resume(&t->metrics, path, t->counts.epoch, error);
@@ -178,8 +190,11 @@ static stpn_status end_epoch(trainer *t, stpn_error *error)
     c->update = 0;
     stpn_status status = STPN_OK;
     if (c->epoch % train->evaluate_every == 0 || c->epoch == train->epochs) {
-        status = supervised_evaluate(t->run.learner, &t->run.data.validation, &t->validation, NULL, NULL, error);
-        if (status) return status;
+        stpn_error inner = {{0}};
+        status = supervised_evaluate(t->run.learner, &t->run.data.validation, &t->validation, NULL, NULL, &inner);
+        if (status)
+            return error_set(error, status, "%s: %s after epoch %" PRId64 "; %s is from before", t->folder,
+                             inner.message, c->epoch, RUN_LAST);
         double now = machine_seconds();
         t->rate = (double)t->lap_sequences / (now - t->lap);
         metrics_row row = {.epoch = c->epoch,

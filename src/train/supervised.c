@@ -274,5 +274,8 @@ stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluati
     result->accuracy = correct / count;
     memory_free(job.sums);
     memory_free(job.energy);
+    if (!isfinite(result->loss) || !isfinite(result->energy))
+        return error_set(error, STPN_ERROR_NUMERIC, "the %s of an evaluation is not finite",
+                         isfinite(result->loss) ? "energy" : "loss");
     return STPN_OK;
 }
