@@ -1,0 +1,117 @@
+#include "cli/cli.h"
+
+#include "base/words.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const command *const commands[] = {
+    &command_train, &command_eval, &command_verify, &command_bench, &command_info, &command_inspect, &command_help,
+};
+
+enum { COMMANDS = sizeof commands / sizeof *commands, LINE_SIZE = 4096 };
+
+const command *command_at(int index)
+{
+    return index < 0 || index >= COMMANDS ? NULL : commands[index];
+}
+
+const command *command_find(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i]->table.command, name) == 0) return commands[i];
+    return NULL;
+}
+
+int complain_of_command(const char *name)
+{
+    const char *names[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) names[i] = commands[i]->table.command;
+    say("there is no command \"%s\"; the nearest is %s; see stpn help", name, words_nearest(name, names, COMMANDS));
+    return EXIT_WRONG_USE;
+}
+
+/* A name with line breaks or escape codes in it still makes one harmless line. */
+static void print_line(const char *prefix, char *text)
+{
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    fprintf(stderr, "stpn: %s%s%s\n", prefix, *prefix ? ": " : "", text);
+}
+
+void say(const char *format, ...)
+{
+    char text[LINE_SIZE];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    print_line("", text);
+}
+
+int complain_of_use(const char *name, const char *format, ...)
+{
+    char text[LINE_SIZE];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    print_line(name, text);
+    return EXIT_WRONG_USE;
+}
+
+int complain(stpn_status status, const stpn_error *error)
+{
+    say("%s", error->message);
+    switch (status) {
+    case STPN_OK: return EXIT_DONE;
+    case STPN_ERROR_INPUT: return EXIT_WRONG_USE;
+    case STPN_ERROR_NUMERIC: return EXIT_CHECK_FAILED;
+    case STPN_STOPPED: return EXIT_INTERRUPTED;
+    default: return EXIT_SYSTEM_FAILED;
+    }
+}
+
+int complain_of_memory(void)
+{
+    say("out of memory");
+    return EXIT_SYSTEM_FAILED;
+}
+
+int print_json(json_t *document)
+{
+    char *text = document ? json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
+    json_decref(document);
+    if (!text) return complain_of_memory();
+    puts(text);
+    free(text);
+    return EXIT_DONE;
+}
+
+void print_measures_heading(void)
+{
+    printf("%-14s%11s%12s%14s%12s\n", "", "accuracy", "loss", "energy/step", "sequences");
+}
+
+/* A hand-edited summary may lack a number. */
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+void print_measures(const char *name, const json_t *split)
+{
+    printf("%-14s%11.5f%12.5g%14.5g%12.0f\n", name, number_of(split, "accuracy"), number_of(split, "loss"),
+           number_of(split, "energy"), number_of(split, "sequences"));
+}
+
+int shows_colour(int descriptor)
+{
+    const char *none = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    return isatty(descriptor) && !(none && *none) && terminal && strcmp(terminal, "dumb") != 0;
+}

@@ -1,0 +1,142 @@
+/* stpn eval: a run's parameters on its test and validation sets. */
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "train/summary.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum { EXAMPLES = 8, THREADS_MOST = 256 };
+
+/* A sequence, the answer to it and the right one, as the task writes them. */
+static json_t *example(const task_type *task, const task_split *split, int index, int32_t answer)
+{
+    char sequence[512];
+    int shown = split->steps < (int)sizeof sequence - 1 ? split->steps : (int)sizeof sequence - 1;
+    for (int t = 0; t < shown; t++)
+        sequence[t] = task->symbol(split->tokens[(size_t)index * (size_t)split->steps + (size_t)t]);
+    char got = task->symbol(answer), expected = task->symbol(split->labels[index]);
+    json_t *object = json_object();
+    int failed = json_object_set_new(object, "sequence", json_stringn(sequence, (size_t)shown));
+    failed |= json_object_set_new(object, "answer", json_stringn(&got, 1));
+    failed |= json_object_set_new(object, "expected", json_stringn(&expected, 1));
+    failed |= json_object_set_new(object, "right", json_boolean(answer == split->labels[index]));
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* The first sequences of the test set: taken as they come, not chosen. */
+static stpn_status examples_of(run *r, int count, json_t **list, stpn_error *error)
+{
+    task_split first = r->data.test;
+    if (first.count > count) first.count = count;
+    *list = json_array();
+    if (first.count == 0) return STPN_OK;
+    evaluation unused;
+    int32_t *answers = memory_zeroed((size_t)first.count, sizeof *answers);
+    int failed = !answers || !*list;
+    stpn_status status = failed ? STPN_OK : supervised_evaluate(r->learner, &first, &unused, NULL, answers, error);
+    for (int i = 0; i < first.count && !failed && !status; i++)
+        failed = json_array_append_new(*list, example(r->experiment.task, &first, i, answers[i]));
+    memory_free(answers);
+    if (!failed && !status) return STPN_OK;
+    json_decref(*list);
+    *list = NULL;
+    if (failed) snprintf(error->message, sizeof error->message, "out of memory");
+    return failed ? STPN_ERROR_MEMORY : status;
+}
+
+static int print_text(const json_t *document)
+{
+    int colour = shows_colour(STDOUT_FILENO);
+    printf("%s: %s, %s parameters, kernel %s\n", json_string_value(json_object_get(document, "run")),
+           json_string_value(json_object_get(document, "name")),
+           json_string_value(json_object_get(document, "parameters")),
+           json_string_value(json_object_get(json_object_get(document, "machine"), "kernel")));
+    print_measures_heading();
+    print_measures("test", json_object_get(document, "test"));
+    print_measures("validation", json_object_get(document, "validation"));
+    const json_t *list = json_object_get(document, "examples");
+    size_t count = json_array_size(list);
+    if (count) printf("\nthe first of the test set:\n");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *e = json_array_get(list, i);
+        int right = json_is_true(json_object_get(e, "right"));
+        printf("  %s -> %s   %s%s%s", json_string_value(json_object_get(e, "sequence")),
+               json_string_value(json_object_get(e, "answer")), colour ? right ? "\033[32m" : "\033[31m" : "",
+               right ? "right" : "wrong", colour ? "\033[0m" : "");
+        if (!right) printf(", it is %s", json_string_value(json_object_get(e, "expected")));
+        printf("\n");
+    }
+    return EXIT_DONE;
+}
+
+static stpn_status evaluate(run *r, const char *folder, int best, int examples, json_t **document, stpn_error *error)
+{
+    json_t *test = NULL, *validation = NULL, *list = NULL;
+    *document = NULL;
+    stpn_status status = summary_of_split(r, &r->data.test, &test, error);
+    if (!status) status = summary_of_split(r, &r->data.validation, &validation, error);
+    if (!status) status = examples_of(r, examples, &list, error);
+    if (status) {
+        json_decref(test);
+        json_decref(validation);
+        return status;
+    }
+    json_t *root = json_object();
+    /* A folder's name need not be UTF-8, as a JSON string must. */
+    json_t *name = json_string(folder);
+    int failed = json_object_set_new(root, "run", name ? name : json_string("?"));
+    failed |= json_object_set_new(root, "name", json_string(r->experiment.name));
+    failed |= json_object_set_new(root, "seed", json_integer((json_int_t)r->experiment.seed));
+    failed |= json_object_set_new(root, "parameters", json_string(best ? "best" : "last"));
+    failed |= json_object_set_new(root, "test", test);
+    failed |= json_object_set_new(root, "validation", validation);
+    failed |= json_object_set_new(root, "examples", list);
+    failed |= json_object_set_new(root, "machine", summary_machine(r));
+    if (!failed) {
+        *document = root;
+        return STPN_OK;
+    }
+    json_decref(root);
+    snprintf(error->message, sizeof error->message, "out of memory");
+    return STPN_ERROR_MEMORY;
+}
+
+static int run_eval(const arguments *a)
+{
+    const char *folder = a->operands[0];
+    int64_t threads = 0, examples = EXAMPLES;
+    int code = arguments_number(a, "--threads", 0, THREADS_MOST, &threads);
+    if (!code) code = arguments_number(a, "--examples", 0, 1000000, &examples);
+    if (code) return code;
+    run r;
+    stpn_error error;
+    json_t *document = NULL;
+    int best = arguments_have(a, "--best");
+    stpn_status status = run_open_folder(&r, folder, best, (int)threads, &error);
+    if (!status) status = evaluate(&r, folder, best, (int)examples, &document, &error);
+    run_close(&r);
+    if (status) return complain(status, &error);
+    if (arguments_have(a, "--json")) return print_json(document);
+    code = print_text(document);
+    json_decref(document);
+    return code;
+}
+
+static const argument_option options[] = {
+    {"--json", NULL, 0, "prints one JSON document and nothing else"},
+    {"--best", NULL, 0, "takes the parameters of the best evaluation in place of the last ones"},
+    {"--examples", "N", 0, "shows the answers to the first N test sequences (default 8)"},
+    {"--threads", "N", 0, "number of threads (default 0: one per processor)"},
+};
+
+const command command_eval = {
+    .table = {"eval", options, sizeof options / sizeof *options, "RUN", 1, 1},
+    .summary = "evaluate a run",
+    .text =
+        "Measures accuracy, loss and energy per step of the folder RUN on its test and validation sets, and shows a\n"
+        "few sequences with the answers.\n",
+    .run = run_eval,
+};

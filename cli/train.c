@@ -1,0 +1,274 @@
+/* stpn train: one run, or one for each of several seeds. */
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/progress.h"
+#include "io/json.h"
+#include "train/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEEDS_MOST = 10000, THREADS_MOST = 256 };
+
+/* Set by a signal; the library looks at it between two updates. */
+static volatile sig_atomic_t stop;
+
+/* The first signal asks to stop, the next one kills. */
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
+
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction action;
+        /* A shell lets a job in the background ignore them. */
+        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+        action = (struct sigaction){.sa_handler = on_signal};
+        sigemptyset(&action.sa_mask);
+        sigaction(numbers[i], &action, NULL);
+    }
+}
+
+/* A word as a shell takes it back. */
+static void print_word(FILE *file, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:+@%";
+    if (*word && word[strspn(word, plain)] == 0) {
+        fputs(word, file);
+        return;
+    }
+    fputc('\'', file);
+    for (; *word; word++)
+        if (*word == '\'') fputs("'\\''", file);
+        else fputc(*word, file);
+    fputc('\'', file);
+}
+
+/* The same command line goes on, on the kernel that wrote the checkpoint. */
+static void say_how_to_resume(const arguments *a, const char *what)
+{
+    const char *kernel = getenv("STPN_KERNEL");
+    fprintf(stderr, "stpn: %s; go on with: ", what);
+    if (kernel && *kernel) {
+        fputs("STPN_KERNEL=", stderr);
+        print_word(stderr, kernel);
+        fputc(' ', stderr);
+    }
+    for (int i = 0; i < a->word_count; i++) {
+        if (i) fputc(' ', stderr);
+        print_word(stderr, a->words[i]);
+        if (i == 1 && !arguments_have(a, "--resume")) fputs(" --resume", stderr);
+    }
+    fputc('\n', stderr);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ seeds */
+
+typedef struct seed_list {
+    uint64_t *seeds;
+    int count;
+} seed_list;
+
+static int add_seed(seed_list *list, int64_t seed)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->seeds[i] == (uint64_t)seed)
+            return complain_of_use("train", "--seeds names seed %" PRId64 " twice", seed);
+    if (list->count == SEEDS_MOST) return complain_of_use("train", "--seeds names more than %d seeds", (int)SEEDS_MOST);
+    list->seeds[list->count++] = (uint64_t)seed;
+    return EXIT_DONE;
+}
+
+/* "0-4", "0,2,5", "0-2,7". */
+static int read_seeds(const char *text, seed_list *list)
+{
+    char part[64];
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        int64_t first, last;
+        if (length >= sizeof part) break;
+        memcpy(part, at, length);
+        part[length] = 0;
+        char *dash = strchr(part, '-');
+        if (dash) *dash = 0;
+        if (!read_integer(part, 0, INT64_MAX - 1, &first)) break;
+        last = first;
+        if (dash && !read_integer(dash + 1, first, INT64_MAX - 1, &last)) break;
+        for (int64_t seed = first; seed <= last; seed++) {
+            int code = add_seed(list, seed);
+            if (code) return code;
+        }
+        at += length;
+        if (!*at) return EXIT_DONE;
+    }
+    return complain_of_use("train", "--seeds is \"%s\", expected seeds such as 0-4 or 0,2,5", text);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- results */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "?";
+}
+
+static int print_summary(const char *folder, double *accuracy)
+{
+    char path[RUN_PATH];
+    json_t *summary;
+    stpn_error error;
+    stpn_status status = run_path(path, folder, RUN_SUMMARY, &error);
+    if (!status) status = json_read_file(&summary, path, &error);
+    if (status) return complain(status, &error);
+    const json_t *train = json_object_get(summary, "train"), *test = json_object_get(summary, "test");
+    *accuracy = json_number_value(json_object_get(test, "accuracy"));
+    printf("%s: %s, %lld epochs in %.1f s%s\n", folder, text_of(summary, "name"),
+           (long long)json_integer_value(json_object_get(train, "epochs")),
+           json_number_value(json_object_get(train, "wall_seconds")),
+           json_is_true(json_object_get(train, "stopped_early")) ? ", stopped early" : "");
+    print_measures_heading();
+    print_measures("test", test);
+    print_measures("test, best", json_object_get(summary, "test_best"));
+    print_measures("validation", json_object_get(summary, "validation"));
+    /* The next seed may take hours, or be killed. */
+    fflush(stdout);
+    json_decref(summary);
+    return EXIT_DONE;
+}
+
+static void print_seeds(const double *accuracies, int count)
+{
+    double mean = 0, least = 1, most = 0;
+    for (int i = 0; i < count; i++) {
+        mean += accuracies[i] / count;
+        least = fmin(least, accuracies[i]);
+        most = fmax(most, accuracies[i]);
+    }
+    printf("%d seeds: test accuracy %.5f on average, %.5f to %.5f\n", count, mean, least, most);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- runs */
+
+/* One run; `out` NULL: the library's choice. */
+static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, double *accuracy)
+{
+    char folder[RUN_PATH];
+    stpn_error error;
+    progress shown;
+    stpn_run_options own = *choices;
+    int quiet = arguments_have(a, "--quiet");
+    progress_open(&shown, label);
+    if (!quiet) {
+        own.progress = progress_show;
+        own.context = &shown;
+    }
+    stpn_status status = stpn_run_train(&own, folder, sizeof folder, &error);
+    progress_close(&shown);
+    if (status == STPN_STOPPED) {
+        say_how_to_resume(a, error.message);
+        return EXIT_INTERRUPTED;
+    }
+    if (status) return complain(status, &error);
+    return quiet ? EXIT_DONE : print_summary(folder, accuracy);
+}
+
+static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list)
+{
+    const char *out = choices->out;
+    double *accuracies = memory_zeroed((size_t)list->count, sizeof *accuracies);
+    if (!accuracies) return complain_of_memory();
+    int code = EXIT_DONE;
+    for (int i = 0; i < list->count && !code; i++) {
+        char folder[RUN_PATH], label[64];
+        stpn_run_options own = *choices;
+        own.has_seed = 1;
+        own.seed = list->seeds[i];
+        snprintf(label, sizeof label, "seed %" PRIu64, own.seed);
+        int length = snprintf(folder, sizeof folder, "%s/s%" PRIu64, out ? out : "", own.seed);
+        if (length < 0 || (size_t)length >= sizeof folder) {
+            code = complain_of_use("train", "--out names a path that is too long");
+            break;
+        }
+        own.out = out ? folder : NULL;
+        if (stop) {
+            say_how_to_resume(a, "stopped between two seeds");
+            code = EXIT_INTERRUPTED;
+            break;
+        }
+        code = train_once(a, &own, label, &accuracies[i]);
+    }
+    if (!code && list->count > 1 && !arguments_have(a, "--quiet")) print_seeds(accuracies, list->count);
+    memory_free(accuracies);
+    return code;
+}
+
+static int train_all(const arguments *a, const char **settings, uint64_t *seeds)
+{
+    int64_t threads = 0, seed = 0;
+    stpn_run_options options = {.file = a->operands[0],
+                                .set = settings,
+                                .has_seed = arguments_have(a, "--seed"),
+                                .out = arguments_value(a, "--out"),
+                                .resume = arguments_have(a, "--resume"),
+                                .any_kernel = arguments_have(a, "--any-kernel"),
+                                .stop = &stop};
+    for (int i = 0; i < a->given_count; i++)
+        if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
+    int code = arguments_number(a, "--threads", 0, THREADS_MOST, &threads);
+    if (!code) code = arguments_number(a, "--seed", 0, INT64_MAX, &seed);
+    if (code) return code;
+    options.threads = (int)threads;
+    options.seed = (uint64_t)seed;
+    const char *text = arguments_value(a, "--seeds");
+    if (text && options.has_seed) return complain_of_use("train", "--seed and --seeds exclude each other");
+    if (options.out && !*options.out) return complain_of_use("train", "--out is empty, expected a folder");
+    seed_list list = {.seeds = seeds};
+    if (text) code = read_seeds(text, &list);
+    if (code) return code;
+    catch_signals();
+    double accuracy;
+    return text ? train_seeds(a, &options, &list) : train_once(a, &options, "", &accuracy);
+}
+
+static int run_train_command(const arguments *a)
+{
+    const char **settings = memory_zeroed((size_t)a->given_count + 1, sizeof *settings);
+    uint64_t *seeds = memory_zeroed(SEEDS_MOST, sizeof *seeds);
+    int code = settings && seeds ? train_all(a, settings, seeds) : complain_of_memory();
+    memory_free(settings);
+    memory_free(seeds);
+    return code;
+}
+
+static const argument_option options[] = {
+    {"--set", "KEY=VALUE", 1, "changes one value of the experiment: train.epochs=40, units.0.hidden=20"},
+    {"--seed", "N", 0, "takes this seed in place of the file's"},
+    {"--seeds", "LIST", 0, "trains once with each of these seeds: 0-4, or 0,2,5"},
+    {"--out", "DIR", 0, "the run's folder (default runs/NAME-sSEED); with --seeds, the folder of s0, s1, ..."},
+    {"--resume", NULL, 0, "goes on from the last checkpoint, to the same bits as if it had never stopped"},
+    {"--any-kernel", NULL, 0, "resumes although another kernel wrote the checkpoint; the bits will differ"},
+    {"--threads", "N", 0, "number of threads (default 0: one per processor); the result does not depend on it"},
+    {"--quiet", NULL, 0, "prints no progress and no result"},
+};
+
+const command command_train = {
+    .table = {"train", options, sizeof options / sizeof *options, "FILE", 1, 1},
+    .summary = "train an experiment",
+    .text =
+        "Trains the experiment that FILE describes and leaves a run folder: the resolved experiment, a row of metrics\n"
+        "per evaluation, the last and the best parameters, and a summary. Ctrl-C finishes the update under way, "
+        "saves,\n"
+        "says how to go on, and exits with 130; a second one kills at once, which loses the updates since the end of\n"
+        "the last epoch and nothing else. stpn help keys lists what an experiment file may say.\n",
+    .run = run_train_command,
+};

@@ -1,0 +1,159 @@
+"""What the tests of the command share: running it, small experiments, safetensors files from Python."""
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+SOURCE = os.environ.get("STPN_SOURCE_DIR") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+COMMAND = os.environ.get("STPN_COMMAND") or os.path.join(SOURCE, "build", "stpn")
+GOLDEN = os.path.join(SOURCE, "tests", "golden")
+COMMANDS = ["train", "eval", "verify", "bench", "info", "inspect", "help"]
+
+# Some tenths of a second, so that a signal finds it at work.
+EXPERIMENT = {
+    "name": "small",
+    "seed": 3,
+    "task": {"name": "retrieval", "pairs": 3, "train": 2048, "validation": 128, "test": 96},
+    "units": [{"name": "stpn_r", "hidden": 11}],
+    "train": {"epochs": 30, "batch": 32, "shuffle": True, "learning_rate": 0.003},
+}
+# A few hundredths.
+QUICK = ["--set", "task.train=128", "--set", "train.epochs=3"]
+
+
+def environment(**changes):
+    kept = {k: v for k, v in os.environ.items() if k not in ("STPN_KERNEL", "COLUMNS", "NO_COLOR", "TERM")}
+    kept.update({"TERM": "xterm", **changes})
+    return kept
+
+
+def default_signals():
+    """A shell may have started the tests with signals ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def kernels():
+    return json.loads(subprocess.run([COMMAND, "info", "--json"], env=environment(), capture_output=True,
+                                     check=True).stdout)["kernels"]
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path, data):
+    with open(path, "wb") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def read_tensors(path):
+    """A safetensors file as its header and its data."""
+    data = read(path)
+    length, = struct.unpack("<Q", data[:8])
+    return json.loads(data[8:8 + length]), data[8 + length:]
+
+
+def write_tensors(path, header, data):
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return write(path, struct.pack("<Q", len(text)) + text + data)
+
+
+class CommandTest(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="stpn-test-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.file = self.write_experiment("experiment file.json", EXPERIMENT)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def write_experiment(self, name, content):
+        return write(self.path(name), json.dumps(content))
+
+    def run_command(self, *words, env=None, timeout=300, **more):
+        return subprocess.run([COMMAND, *words], env=env or environment(), cwd=self.folder, text=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL, stdout=more.pop("stdout", subprocess.PIPE),
+                              stderr=subprocess.PIPE, **more)
+
+    def start(self, *words, env=None):
+        process = subprocess.Popen([COMMAND, *words], env=env or environment(), cwd=self.folder, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   preexec_fn=default_signals)
+        self.addCleanup(self.end, process)
+        return process
+
+    @staticmethod
+    def end(process):
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+    def succeed(self, *words, **more):
+        result = self.run_command(*words, **more)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result
+
+    def document(self, *words, **more):
+        """One JSON document and nothing else."""
+        return json.loads(self.succeed(*words, **more).stdout)
+
+    def refuse(self, code, *words, says=(), **more):
+        """It exits with `code` after one line that says what is wrong."""
+        result = self.run_command(*words, **more)
+        self.assert_refused(result, code, says)
+        return result
+
+    def assert_refused(self, result, code, says):
+        self.assertIn(result.returncode, code if isinstance(code, tuple) else (code,), result.stderr)
+        self.assertRegex(result.stderr, r"\Astpn: [^\n]+\n\Z")
+        for part in [says] if isinstance(says, str) else says:
+            self.assertIn(part, result.stderr)
+
+    def train(self, out, *words, **more):
+        return self.succeed("train", self.file, "--out", out, *words, **more)
+
+    def wait_for(self, name, process, seconds=60):
+        """Until a file is there."""
+        limit = time.monotonic() + seconds
+        while not os.path.exists(self.path(name)):
+            if process.poll() is not None:
+                self.fail("it ended early: %s" % process.communicate()[1])
+            self.assertLess(time.monotonic(), limit)
+            time.sleep(0.002)
+
+    def interrupted_run(self, out, *words, env=None, number=signal.SIGINT):
+        """A run that was stopped by a signal after its first epoch; its standard error."""
+        process = self.start("train", self.file, "--out", out, *words, env=env)
+        self.wait_for(os.path.join(out, "best.safetensors"), process)
+        process.send_signal(number)
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, messages)
+        self.assertFalse(os.path.exists(self.path(out, "summary.json")))
+        return messages
+
+    def assert_same_run(self, one, other):
+        """The same bytes, and the same metrics but for the clock."""
+        for name in ("last.safetensors", "best.safetensors"):
+            self.assertEqual(read(self.path(one, name)), read(self.path(other, name)), name)
+        rows = [[line.split(",")[:7] for line in read(self.path(folder, "metrics.csv")).decode().splitlines()]
+                for folder in (one, other)]
+        self.assertEqual(rows[0], rows[1])
+
+    def assert_no_traces(self, folder):
+        self.assertEqual([name for name in os.listdir(self.path(folder)) if name.endswith(".tmp")], [])
+
+
+def options_of(help_text):
+    return [name for name in re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE) if name != "--help"]
