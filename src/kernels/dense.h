@@ -69,7 +69,7 @@ static void cross_entropy(int rows, int classes, const void *logits, const int32
 {
     for (int row = 0; row < rows; row++) {
         const real *from = (const real *)logits + (size_t)row * (size_t)classes;
-        real largest = from[0];
+        real largest = from[0], label = from[labels[row]]; // dlogits may be the logits
         for (int i = 1; i < classes; i++) largest = from[i] > largest ? from[i] : largest;
         vec total = splat(0);
         for (int first = 0; first < classes; first += WIDTH) {
@@ -81,7 +81,7 @@ static void cross_entropy(int rows, int classes, const void *logits, const int32
             if (dlogits) memcpy((real *)dlogits + (size_t)row * (size_t)classes + first, &weight, count * sizeof *from);
         }
         real all = sum(total);
-        if (losses) ((real *)losses)[row] = (real)log((double)all) - (from[labels[row]] - largest);
+        if (losses) ((real *)losses)[row] = (real)log((double)all) - (label - largest);
         if (!dlogits) continue;
         real *to = (real *)dlogits + (size_t)row * (size_t)classes;
         real factor = (real)scale / all;

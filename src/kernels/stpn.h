@@ -92,6 +92,7 @@ INLINE int columns_add_range(const stpn_layer *L, const columns *c, int begin, i
 static inline void activate_all(const stpn_layer *L, void *active)
 {
     columns c = columns_at(L, active);
+    columns_clear(L, &c);
     columns_add_range(L, &c, 0, L->columns);
 }
 

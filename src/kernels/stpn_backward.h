@@ -284,14 +284,18 @@ INLINE void back_coupling(const back_step *s)
     }
 }
 
-/* The part of F's adjoint that comes through oja's v: - h_m v'_k. */
+/* The part of F's adjoint that comes through oja's v: - h_m v'_k; for norm post it counts in the next step's dot. */
 INLINE void back_oja_F(const back_step *s, group g, vec now)
 {
+    vec post_dot = load(s->work->post_dot + g.row);
     for (int i = 0; i < s->point->plastic_count; i++) {
         int k = s->point->plastic[i];
-        real *dF = s->dF + g.matrix + (size_t)k * LANES;
-        store(dF, fma_(now, splat(-s->work->dv_sum[k]), load(dF)));
+        size_t at = g.matrix + (size_t)k * LANES;
+        vec through = now * splat(-s->work->dv_sum[k]);
+        add_to(s->dF + at, through);
+        post_dot = fma_(through, load(s->F + at), post_dot);
     }
+    store(s->work->post_dot + g.row, post_dot);
 }
 
 /* For norm post and an adjoint from outside: sum_k F'_k times its adjoint, after the last step. */
@@ -431,6 +435,7 @@ INLINE void backward_sweep(mode m, const stpn_layer *L, const stpn_layer_grad *g
     real *carried = b->dh, *dx = b->dx, *dF = b->dF;
     int can_join = !m.coupled && !m.clamp && m.norm != STPN_NORM_POST, dot_known = !b->dense;
     memset(w.post_dot, 0, Hp * sizeof *w.post_dot);
+    if (!L->recurrent) memset(carried, 0, Hp * sizeof *carried); // no state of the sequence
     for (int t = 0; t < b->steps && dx; t++) memset(dx + (size_t)t * b->dx_step, 0, I * sizeof *dx);
     for (int segment = (b->steps - 1) / b->segment; segment >= 0 && b->steps > 0; segment--) {
         int in_done = 0;

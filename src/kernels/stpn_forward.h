@@ -8,6 +8,8 @@
 typedef struct forward_work {
     real *z, *z_next, *v;              // (K) presynaptic now, of the next step, of a pending update
     real *inactive;                    // (Hp) sum of W^2 over inactive columns
+    real *inactive_before;             // (Hp) the same at the step whose update is pending
+    int count_before[2];               // active columns at that step
     real *squares, *drive, *potential; // (Hp) ||G||^2, G . z, before the activation
     real *norm, *inverse, *post;       // (Hp) ||G||, 1 / n of the latest step; ||W + F^c||
     columns active;                    // of the state
@@ -16,18 +18,19 @@ typedef struct forward_work {
 static size_t forward_bytes(const stpn_layer *L)
 {
     size_t row = padded_rows(L) * sizeof(real), columns_bytes = padded_columns(L) * sizeof(real);
-    return 3 * columns_bytes + 7 * row;
+    return 3 * columns_bytes + 8 * row;
 }
 
 static forward_work forward_carve(const stpn_layer *L, void *active, void *work)
 {
     char *at = work;
     size_t row = padded_rows(L) * sizeof(real), columns_bytes = padded_columns(L) * sizeof(real);
-    forward_work w;
+    forward_work w = {.count_before = {0, 0}};
     w.z = carve(&at, columns_bytes);
     w.z_next = carve(&at, columns_bytes);
     w.v = carve(&at, columns_bytes);
     w.inactive = carve(&at, row);
+    w.inactive_before = carve(&at, row);
     w.squares = carve(&at, row);
     w.drive = carve(&at, row);
     w.potential = carve(&at, row);
@@ -50,20 +53,20 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
     const int32_t *plastic = w->active.k, *fixed = w->active.k + L->columns - w->active.count[1];
     int plastic_count = w->active.count[0], fixed_count = w->active.count[1];
     F += g.matrix;
-    vec inactive = load(w->inactive + g.row);
-    vec drive = splat(0), squares = inactive;
+    vec drive = splat(0), squares = load(w->inactive + g.row);
     vec now = splat(0), inverse = splat(0), bound = splat((real)L->clamp), inverse_post = splat(1);
     if (update) {
         now = load(h + g.row);
         inverse = load(w->inverse + g.row);
     }
     if (update && m.norm == STPN_NORM_POST) {
-        vec total = inactive;
-        for (int i = 0; i < fixed_count; i++) {
+        /* Over the columns of the pending step: the same sum, whether the next step is known yet or not. */
+        vec total = load(w->inactive_before + g.row);
+        for (int i = fixed_count - w->count_before[1]; i < fixed_count; i++) {
             vec G = load(weight + (size_t)fixed[i] * LANES);
             total = fma_(G, G, total);
         }
-        for (int i = 0; i < plastic_count; i++) {
+        for (int i = 0; i < w->count_before[0]; i++) {
             int k = plastic[i];
             size_t at = (size_t)k * LANES;
             vec next = updated(m, load(F + at), splat(v[k]) * now, rate_at(m, L->lambda, g.lambda, g.matrix + at),
@@ -212,6 +215,8 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
             memset(F, 0, matrix_values(L) * sizeof *F);
             memset(h, 0, Hp * sizeof *h);
             columns_clear(L, &w.active);
+            /* The update that falls away leaves no norm behind. */
+            if (pending && s->post) memset((real *)s->post + (size_t)pending_step * Hp, 0, Hp * sizeof *h);
             pending = NULL;
             summed = 0;
         }
@@ -248,6 +253,10 @@ INLINE void forward_sweep(mode m, const stpn_layer *L, const stpn_sweep *s, void
                 pending = w.v;
             }
             pending_step = t;
+            if (m.norm == STPN_NORM_POST) {
+                memcpy(w.inactive_before, w.inactive, Hp * sizeof *h);
+                memcpy(w.count_before, w.active.count, sizeof w.count_before);
+            }
         }
         memcpy(out + (size_t)t * Hp, h, Hp * sizeof *h);
     }

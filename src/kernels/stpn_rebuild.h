@@ -13,7 +13,7 @@ typedef struct back_point {
 } back_point;
 
 typedef struct backward_work {
-    const real *first; // (panels, K, lanes) F before the segment's first live step
+    const real *first; // (panels, K, lanes) F before the segment's first live step: its checkpoint
     real *F;           // (segment, panels, K, lanes) rebuilt, from the segment's second live step on
     real *z, *v;       // (segment, Kp)
     real *inverse;     // (segment, Hp) 1 / n
@@ -136,8 +136,6 @@ INLINE int rebuild_segment(mode m, const stpn_layer *L, const stpn_back *b, back
             active.k += K;
             columns_clear(L, &active);
         }
-        /* Steps that were not live came first: the checkpoint is older than the reset, and the last slot is free. */
-        if (reset && i == 0 && t > begin) w->first = w->F + (size_t)(b->segment - 1) * matrix_values(L);
         int known = active.count[0];
         columns_add_signal(L, &active, z);
         if (b->dense) columns_add_range(L, &active, 0, L->columns);

@@ -308,8 +308,8 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
     k->stpn_finish(&L, &grad);
 }
 
-/* An F from outside may be anything: every column counts as active, and those without plasticity must hold zeros. */
-static stpn_status state_changed(const unit *u, int index, const void *values, void *state, stpn_error *error)
+/* Columns without plasticity hold zeros. */
+static stpn_status state_check(const unit *u, int index, const void *values, stpn_error *error)
 {
     if (index != STATE_F) return STPN_OK;
     stpn_layer L = layer(u, NULL);
@@ -323,8 +323,14 @@ static stpn_status state_changed(const unit *u, int index, const void *values, v
                 return error_set(error, STPN_ERROR_INPUT,
                                  "F[%d][%d] is %g, but column %d has no plasticity: expected 0", j, c, value, c);
         }
-    u->kernel->stpn_activate_all(&L, state_active(u, state));
     return STPN_OK;
+}
+
+/* An F from outside may be anything: every column counts as active. */
+static void state_changed(const unit *u, int index, void *state)
+{
+    stpn_layer L = layer(u, NULL);
+    if (index == STATE_F) u->kernel->stpn_activate_all(&L, state_active(u, state));
 }
 
 const unit_type unit_stpn_r = {
@@ -340,6 +346,7 @@ const unit_type unit_stpn_r = {
     .backward_bytes = backward_bytes,
     .forward = forward,
     .backward = backward,
+    .state_check = state_check,
     .state_changed = state_changed,
 };
 
@@ -356,5 +363,6 @@ const unit_type unit_stpn_f = {
     .backward_bytes = backward_bytes,
     .forward = forward,
     .backward = backward,
+    .state_check = state_check,
     .state_changed = state_changed,
 };

@@ -94,8 +94,9 @@ typedef struct unit_type {
     void (*forward)(const unit *u, const void *parameters, const unit_sweep *sweep, void *work);
     /* Adds to `gradient`, the unit's part of a block. */
     void (*backward)(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
-    /* What setting state tensor `index` of one sample entails; `values` is row-major. */
-    stpn_status (*state_changed)(const unit *u, int index, const void *values, void *state, stpn_error *error);
+    /* Whether state tensor `index` of one sample may hold `values` (row-major), and what its having changed entails. */
+    stpn_status (*state_check)(const unit *u, int index, const void *values, stpn_error *error);
+    void (*state_changed)(const unit *u, int index, void *state);
 } unit_type;
 
 struct unit {
