@@ -7,7 +7,8 @@
  * How it fits together
  *   stpn_net     what is constant while a sequence runs: the description and one block of parameters
  *   stpn_state   what a sequence changes: F, h of every unit, for B samples; the caller owns it
- *   stpn_tape    what a forward pass leaves for the backward pass: O(T (I + 3H)) numbers a sample, never (T, B, H, K)
+ *   stpn_tape    what a forward pass leaves for the backward pass: T (I + 3H) numbers a sample (4H for norm post) and
+ *                F at every 8th to 64th step, never (T, B, H, K)
  *   stpn_pool    threads; NULL runs everything on the calling thread. Results have the same bits on any number of them
  *
  * Conventions
@@ -256,7 +257,7 @@ STPN_API void stpn_cross_entropy(const stpn_net *net, int rows, int classes, con
                                  double scale, void *losses, void *dlogits);
 
 /* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that
- * out. Returns the norm before. */
+ * out. Returns the norm after the values were limited, before it was. */
 STPN_API double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm);
 
 typedef struct stpn_adam stpn_adam;

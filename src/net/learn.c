@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#include <float.h>
 #include <math.h>
 
 void stpn_head_forward(const stpn_net *net, int head, int rows, const void *y, void *out)
@@ -61,8 +62,9 @@ stpn_status stpn_adam_create(stpn_adam **out, const stpn_net *net, double learni
         return error_set(error, STPN_ERROR_INPUT, "learning_rate is %g, expected more than 0", learning_rate);
     if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
         return error_set(error, STPN_ERROR_INPUT, "beta1 is %g and beta2 is %g, expected both in [0, 1)", beta1, beta2);
-    if (!(epsilon > 0 && isfinite(epsilon)))
-        return error_set(error, STPN_ERROR_INPUT, "epsilon is %g, expected more than 0", epsilon);
+    double least = net->kernel->real == STPN_DOUBLE ? DBL_MIN : (double)FLT_MIN;
+    if (!(epsilon >= least && isfinite(epsilon)))
+        return error_set(error, STPN_ERROR_INPUT, "epsilon is %g, expected at least %g", epsilon, least);
     stpn_adam *adam = memory_zeroed(1, sizeof *adam);
     if (!adam) return error_memory(error, "the optimiser");
     *adam = (stpn_adam){.learning_rate = learning_rate,
@@ -87,10 +89,19 @@ void stpn_adam_free(stpn_adam *adam)
     memory_free(adam);
 }
 
+/* By squaring: the same bits with any C library. */
+static double power(double base, int64_t exponent)
+{
+    double result = 1;
+    for (; exponent > 0; exponent /= 2, base *= base)
+        if (exponent % 2) result *= base;
+    return result;
+}
+
 void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad)
 {
     adam->updates++;
-    double c1 = 1 - pow(adam->beta1, (double)adam->updates), c2 = 1 - pow(adam->beta2, (double)adam->updates);
+    double c1 = 1 - power(adam->beta1, adam->updates), c2 = 1 - power(adam->beta2, adam->updates);
     net->kernel->adam(net->block_values, net->parameters, grad, adam->first, adam->second, adam->learning_rate,
                       adam->beta1, adam->beta2, adam->epsilon, c1, c2);
 }

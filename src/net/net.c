@@ -47,11 +47,16 @@ static stpn_status check_desc(const stpn_net_desc *desc, stpn_error *error)
     return STPN_OK;
 }
 
-static void add_tensor(stpn_net *net, const char *prefix, unit_tensor place)
+/* Returns 0 where the name is taken: by a head that is called like a unit. */
+static int add_tensor(stpn_net *net, const char *prefix, unit_tensor place)
 {
-    net_tensor *tensor = &net->tensors[net->tensor_count++];
+    net_tensor *tensor = &net->tensors[net->tensor_count];
     snprintf(tensor->name, sizeof tensor->name, "%s.%s", prefix, place.name);
     tensor->place = place;
+    for (int i = 0; i < net->tensor_count; i++)
+        if (strcmp(net->tensors[i].name, tensor->name) == 0) return 0;
+    net->tensor_count++;
+    return 1;
 }
 
 static stpn_status open_units(stpn_net *net, const stpn_net_desc *desc, stpn_error *error)
@@ -88,7 +93,7 @@ static stpn_status open_units(stpn_net *net, const stpn_net_desc *desc, stpn_err
     return STPN_OK;
 }
 
-static void open_heads(stpn_net *net, const stpn_net_desc *desc)
+static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_error *error)
 {
     int H = net_outputs(net);
     double bound = 1 / sqrt(H);
@@ -100,9 +105,11 @@ static void open_heads(stpn_net *net, const stpn_net_desc *desc)
         net->block_values += tensor_values(net->kernel, LAYOUT_MATRIX, head->outputs, H);
         head->bias = (unit_tensor){"bias", LAYOUT_VECTOR, head->outputs, 1, net->block_values, -bound, bound};
         net->block_values += tensor_values(net->kernel, LAYOUT_VECTOR, head->outputs, 1);
-        add_tensor(net, head->name, head->weight);
-        add_tensor(net, head->name, head->bias);
+        if (!add_tensor(net, head->name, head->weight) || !add_tensor(net, head->name, head->bias))
+            return error_set(error, STPN_ERROR_INPUT, "heads[%d].name is \"%s\", the name of a unit's tensors", i,
+                             head->name);
     }
+    return STPN_OK;
 }
 
 stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_error *error)
@@ -125,8 +132,8 @@ stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_erro
         status = error_memory(error, "a network");
     if (!status) status = kernel_choose(&net->kernel, desc->real, error);
     if (!status) status = open_units(net, desc, error);
+    if (!status) status = open_heads(net, desc, error);
     if (!status) {
-        open_heads(net, desc);
         net->input_row = row_values(net->kernel, net->inputs);
         net->parameters = memory_zeroed(net->block_values, net->kernel->size);
         if (!net->parameters) status = error_memory(error, "the parameters");
@@ -332,21 +339,27 @@ stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stp
 {
     error_clear(error);
     const stpn_net *net = state->net;
+    if (index < 0 || index >= net->state_count)
+        return error_set(error, STPN_ERROR_INPUT, "the state has no tensor %d, expected 0 to %d", index,
+                         net->state_count - 1);
     const unit_tensor *place = state_place(net, index);
     const net_state *entry = &net->states[index];
     const unit *u = &net->units[entry->unit];
     size_t count = (size_t)place->rows * (size_t)place->columns;
     for (int b = 0; b < state->batch; b++) {
-        void *from = value_at(net->kernel, values, (size_t)b * count);
+        const void *from = value_at(net->kernel, values, (size_t)b * count);
         for (size_t i = 0; i < count; i++)
             if (isnan(read_value(net->kernel, from, i)))
                 return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i,
                                  b);
         stpn_error inner = {{0}};
-        stpn_status status =
-            u->type->state_changed(u, entry->index, from, sample_state(state, b, net->unit_state[entry->unit]), &inner);
+        stpn_status status = u->type->state_check(u, entry->index, from, &inner);
         if (status) return error_set(error, status, "%s: sample %d: %s", entry->name, b, inner.message);
+    }
+    for (int b = 0; b < state->batch; b++) {
+        void *from = value_at(net->kernel, values, (size_t)b * count);
         copy_tensor(net->kernel, place, sample_state(state, b, entry->offset), from, 1);
+        u->type->state_changed(u, entry->index, sample_state(state, b, net->unit_state[entry->unit]));
     }
     return STPN_OK;
 }
