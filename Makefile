@@ -16,8 +16,7 @@ test:
 	@scripts/test.sh
 
 bench: all
-	@$(BUILD)/stpn bench --size retrieval
-	@$(BUILD)/stpn bench --size maze
+	@$(BUILD)/stpn bench
 
 install: all
 	@scripts/cmake.sh --install $(BUILD) --prefix "$(abspath $(PREFIX))"

@@ -1,6 +1,8 @@
 #include "cli/cli.h"
 
+#include "base/memory.h"
 #include "base/words.h"
+#include "io/json.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -84,11 +86,11 @@ int complain_of_memory(void)
 
 int print_json(json_t *document)
 {
-    char *text = document ? json_dumps(document, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
+    char *text = document ? json_to_text(document, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
     json_decref(document);
     if (!text) return complain_of_memory();
     puts(text);
-    free(text);
+    memory_free(text);
     return EXIT_DONE;
 }
 

@@ -17,7 +17,7 @@ _stpn() {
             ;;
         train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads) return ;;
         bench,--size)
-            mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post" -- "$current")
+            mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
             return
             ;;
         bench,--unit)

@@ -26,7 +26,7 @@ complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number
 complete -c stpn -n '__fish_seen_subcommand_from verify' -F
 complete -c stpn -n '__fish_seen_subcommand_from verify' -l kernel -x -a 'portable avx2 avx512 neon' -d 'Take this kernel'
 
-complete -c stpn -n '__fish_seen_subcommand_from bench' -l size -x -a 'retrieval maze maze-post' -d 'What is measured; or B,T,I,H'
+complete -c stpn -n '__fish_seen_subcommand_from bench' -l size -x -a 'retrieval maze maze-post pong' -d 'What is measured; or B,T,I,H'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a 'stpn_r stpn_f' -d 'The unit'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 

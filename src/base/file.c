@@ -51,6 +51,14 @@ stpn_status file_read(const char *path, size_t limit, char **data, size_t *size,
     return STPN_OK;
 }
 
+static int sync_all(int fd)
+{
+    int result;
+    do result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
 static int write_all(int fd, const char *data, size_t size)
 {
     while (size > 0) {
@@ -104,13 +112,13 @@ stpn_status file_replace(const char *path, const file_part *parts, int count, st
     }
     for (int i = 0; i < count && !code; i++)
         if (write_all(fd, parts[i].data, parts[i].size) != 0) code = errno;
-    if (!code && fsync(fd) != 0) code = errno;
+    if (!code && sync_all(fd) != 0) code = errno;
     if (close(fd) != 0 && !code) code = errno;
     if (!code && rename(temporary, path) != 0) code = errno;
     int renamed = !code;
     if (!renamed) unlink(temporary);
     /* A rename is only on disk once its folder is. */
-    if (renamed && fsync(folder) != 0) code = errno;
+    if (renamed && sync_all(folder) != 0) code = errno;
     close(folder);
     if (!code) return STPN_OK;
     return error_system(error, code, renamed ? "%s: its folder cannot be synced" : "%s: cannot be written", path);

@@ -1,9 +1,11 @@
 #include "io/json.h"
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/words.h"
+#include "io/json_reader.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,26 +27,38 @@ const char *json_kind(const json_t *value)
     }
 }
 
+/* Where memory is out Jansson 2.14 can lose a byte or complain of the syntax: a second reading has to agree. Returns NULL
+ * with STPN_OK for a text that is no JSON, and tells why in `problem`. */
+static stpn_status load_twice(json_t **value, const char *text, size_t size, size_t flags, json_error_t *problem)
+{
+    json_error_t again;
+    json_t *first = json_loadb(text, size, flags, problem), *second = json_loadb(text, size, flags, &again);
+    int agree =
+        first && second ? json_equal(first, second) : !first && !second && strcmp(problem->text, again.text) == 0;
+    int out = !agree || (!first && (!*problem->text || json_error_code(problem) == json_error_out_of_memory));
+    json_decref(second);
+    if (out) json_decref(first);
+    *value = out ? NULL : first;
+    return out ? STPN_ERROR_MEMORY : STPN_OK;
+}
+
 stpn_status json_read(json_t **object, const char *name, const char *text, size_t size, stpn_error *error)
 {
-    /* Jansson 2.14 can lose a byte where memory is out, so a second reading has to agree. */
     json_error_t problem;
-    json_t *first = json_loadb(text, size, JSON_REJECT_DUPLICATES, &problem);
+    json_t *value;
     *object = NULL;
-    if (!first && json_error_code(&problem) == json_error_out_of_memory) return error_memory(error, name);
-    if (!first)
+    stpn_status status = load_twice(&value, text, size, JSON_REJECT_DUPLICATES, &problem);
+    if (status) return error_memory(error, name);
+    if (!value)
         return error_set(error, STPN_ERROR_INPUT, "%s: line %d, column %d: %s", name, problem.line, problem.column,
                          problem.text);
-    json_t *second = json_loadb(text, size, JSON_REJECT_DUPLICATES, &problem);
-    int equal = second && json_equal(first, second);
-    json_decref(second);
-    stpn_status status = STPN_OK;
-    if (!equal) status = error_memory(error, name);
-    else if (!json_is_object(first))
-        status = error_set(error, STPN_ERROR_INPUT, "%s: holds %s, expected an object", name, json_kind(first));
-    if (status) json_decref(first);
-    else *object = first;
-    return status;
+    if (!json_is_object(value)) {
+        status = error_set(error, STPN_ERROR_INPUT, "%s: holds %s, expected an object", name, json_kind(value));
+        json_decref(value);
+        return status;
+    }
+    *object = value;
+    return STPN_OK;
 }
 
 stpn_status json_read_file(json_t **object, const char *path, stpn_error *error)
@@ -86,6 +100,8 @@ stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *er
     char path[PATH_SIZE];
     if (!equals || equals == assignment || (size_t)(equals - assignment) >= sizeof path)
         return error_set(error, STPN_ERROR_INPUT, "--set %s: expected KEY=VALUE, such as train.epochs=40", assignment);
+    if (!text_is_utf8(assignment))
+        return error_set(error, STPN_ERROR_INPUT, "--set %s: is no text in UTF-8", assignment);
     memcpy(path, assignment, (size_t)(equals - assignment));
     path[equals - assignment] = 0;
     json_t *at = object;
@@ -101,9 +117,11 @@ stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *er
         at = member;
     }
     json_error_t problem;
-    json_t *value = json_loads(equals + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &problem);
-    if (!value && json_error_code(&problem) != json_error_out_of_memory) value = json_string(equals + 1);
-    if (!value) return error_set(error, STPN_ERROR_INPUT, "--set %s: the value is no text in UTF-8", assignment);
+    json_t *value;
+    if (load_twice(&value, equals + 1, strlen(equals + 1), JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &problem))
+        return error_memory(error, "a setting");
+    if (!value) value = json_string(equals + 1);
+    if (!value) return error_memory(error, "a setting");
     json_t *member = NULL;
     stpn_status status = step_into(at, assignment, part, &member, error);
     if (status) {
@@ -204,6 +222,27 @@ int options_to_json(const option *table, int count, const void *fields, json_t *
         if (json_object_set_new(object, o->name, value) != 0) return 0;
     }
     return 1;
+}
+
+typedef struct dump {
+    buffer text;
+    int failed;
+} dump;
+
+/* Jansson 2.14 goes on after some pieces that could not be taken: the first one lost is remembered. */
+static int take_piece(const char *data, size_t size, void *context)
+{
+    dump *d = context;
+    if (!d->failed && !buffer_append(&d->text, data, size)) d->failed = 1;
+    return d->failed ? -1 : 0;
+}
+
+char *json_to_text(const json_t *value, size_t flags)
+{
+    dump d = {.failed = 0};
+    if (json_dump_callback(value, take_piece, &d, flags) == 0 && !d.failed) return d.text.data;
+    buffer_free(&d.text);
+    return NULL;
 }
 
 stpn_status json_text(const json_t *object, const char *place, const char *key, const char **text, stpn_error *error)

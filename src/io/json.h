@@ -23,6 +23,9 @@ stpn_status options_from_json(const json_t *object, const char *place, const opt
 /* Adds every field to `object`; returns 0 where memory is out. */
 int options_to_json(const option *table, int count, const void *fields, json_t *object);
 
+/* The document as text (free with memory_free), or NULL where memory is out. `flags` are Jansson's. */
+char *json_to_text(const json_t *value, size_t flags);
+
 /* A string member; an error where it is missing or no string. The text lives as long as `object`. */
 stpn_status json_text(const json_t *object, const char *place, const char *key, const char **text, stpn_error *error);
 

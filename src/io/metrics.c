@@ -5,33 +5,38 @@
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 512 };
+enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 512, FIELDS = 9, SECONDS = 7 };
 
 static const char header[] = "epoch,updates,train_loss,train_accuracy,validation_loss,validation_accuracy,"
                              "validation_energy,seconds,sequences_per_second\n";
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
 {
-    if (m->size + size > m->capacity) {
-        size_t capacity = 2 * (m->size + size) + 1024;
-        char *larger = memory_resize(m->text, m->size, capacity);
-        if (!larger) return error_memory(error, "the metrics");
-        m->text = larger;
-        m->capacity = capacity;
-    }
-    memcpy(m->text + m->size, text, size);
-    m->size += size;
-    return STPN_OK;
+    return buffer_append(&m->text, text, size) ? STPN_OK : error_memory(error, "the metrics");
 }
 
 stpn_status metrics_start(metrics *m, stpn_error *error)
 {
     *m = (metrics){0};
     return append(m, header, strlen(header), error);
+}
+
+/* The numbers of one line; 0 where it is no row. */
+static int read_row(const char *line, const char *end, double fields[FIELDS])
+{
+    for (int i = 0; i < FIELDS; i++) {
+        char *after;
+        if (!strchr("-0123456789", *line)) return 0;
+        fields[i] = strtod(line, &after);
+        if (after == line || after > end || (i + 1 < FIELDS ? *after != ',' : after != end)) return 0;
+        line = after + 1;
+    }
+    return isfinite(fields[SECONDS]) && fields[SECONDS] >= 0;
 }
 
 stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_error *error)
@@ -45,13 +50,10 @@ stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_err
     const char *line = text;
     while (!status && *line) {
         const char *end = strchr(line, '\n');
+        double fields[FIELDS];
         if (!end) break;
-        char *after;
-        long long row_epoch = strtoll(line, &after, 10);
-        if (after != line && row_epoch >= 1 && row_epoch <= epoch) {
-            int comma = 0;
-            for (const char *c = line; c < end; c++)
-                if (*c == ',' && ++comma == 7) m->seconds = strtod(c + 1, NULL);
+        if (read_row(line, end, fields) && fields[0] >= 1 && fields[0] <= (double)epoch) {
+            m->seconds = fields[SECONDS];
             status = append(m, line, (size_t)(end + 1 - line), error);
         }
         line = end + 1;
@@ -72,12 +74,12 @@ stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
 
 stpn_status metrics_save(const metrics *m, const char *path, stpn_error *error)
 {
-    file_part part = {m->text, m->size};
+    file_part part = {m->text.data, m->text.size};
     return file_replace(path, &part, 1, error);
 }
 
 void metrics_free(metrics *m)
 {
-    memory_free(m->text);
+    buffer_free(&m->text);
     *m = (metrics){0};
 }

@@ -2,11 +2,12 @@
 #ifndef STPN_IO_METRICS_H
 #define STPN_IO_METRICS_H
 
+#include "base/buffer.h"
+
 #include <stpn/stpn.h>
 
 typedef struct metrics {
-    char *text;
-    size_t size, capacity;
+    buffer text;
     double seconds; // of the last row
 } metrics;
 

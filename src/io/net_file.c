@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,20 @@
 enum { NAME_SIZE = 160 };
 
 const char *const net_file_others[] = {"adam.", "progress.", NULL};
+
+stpn_status net_file_mark(tensor_file *file, stpn_error *error)
+{
+    stpn_status status = tensor_file_set_metadata(file, "format", NET_FILE_FORMAT, error);
+    return status ? status : tensor_file_set_metadata(file, "stpn", STPN_VERSION, error);
+}
+
+stpn_status net_file_check_format(const tensor_file *file, int required, stpn_error *error)
+{
+    const char *format = tensor_file_metadata(file, "format");
+    if (format ? strcmp(format, NET_FILE_FORMAT) == 0 : !required) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s: has format \"%.20s\", expected \"%s\"", tensor_file_name(file),
+                     format ? format : "none", NET_FILE_FORMAT);
+}
 
 static tensor_type type_of(const stpn_net *net)
 {
@@ -47,8 +62,8 @@ static double value_at_index(const tensor_entry *entry, size_t at)
     return entry->type == TENSOR_F64 ? ((const double *)entry->data)[at] : (double)((const float *)entry->data)[at];
 }
 
-static stpn_status check_entry(const tensor_file *file, const tensor_entry *entry, const char *name,
-                               const stpn_tensor *tensor, stpn_error *error)
+static stpn_status check_entry(const stpn_net *net, const tensor_file *file, const tensor_entry *entry,
+                               const char *name, const stpn_tensor *tensor, stpn_error *error)
 {
     const char *path = tensor_file_name(file);
     int64_t expected[TENSOR_MAX_RANK] = {tensor->shape[0], tensor->shape[1], tensor->shape[2]};
@@ -65,10 +80,12 @@ static stpn_status check_entry(const tensor_file *file, const tensor_entry *entr
     for (int i = 0; i < tensor->rank && equal; i++) equal = entry->shape[i] == expected[i];
     if (!equal)
         return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s has shape %s, expected %s", path, name, found, wanted);
+    double most = net->kernel->real == STPN_DOUBLE ? DBL_MAX : (double)FLT_MAX;
     for (size_t i = 0; i < entry->count; i++)
-        if (!isfinite(value_at_index(entry, i)))
-            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s: value %zu is %g, expected a finite number", path,
-                             name, i, value_at_index(entry, i));
+        if (!(fabs(value_at_index(entry, i)) <= most))
+            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s: value %zu is %g, expected a finite number%s",
+                             path, name, i, value_at_index(entry, i),
+                             isfinite(value_at_index(entry, i)) ? " that a float holds" : "");
     return STPN_OK;
 }
 
@@ -98,7 +115,7 @@ stpn_status net_block_from_file(const stpn_net *net, void *block, const char *pr
         char name[NAME_SIZE];
         snprintf(name, sizeof name, "%s%s", prefix, tensor.name);
         const tensor_entry *entry = tensor_file_find(file, name);
-        status = check_entry(file, entry, name, &tensor, error);
+        status = check_entry(net, file, entry, name, &tensor, error);
         if (!status) status = fill(net, fresh, i, entry, error);
     }
     if (!status) memcpy(block, fresh, net->block_values * net->kernel->size);
@@ -128,7 +145,8 @@ stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *err
     tensor_file *file;
     stpn_status status = tensor_file_create(&file, error);
     if (status) return status;
-    status = net_block_to_file(net, net->parameters, "", file, error);
+    status = net_file_mark(file, error);
+    if (!status) status = net_block_to_file(net, net->parameters, "", file, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
@@ -140,7 +158,8 @@ stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
     tensor_file *file;
     stpn_status status = tensor_file_read(&file, path, error);
     if (status) return status;
-    status = net_file_check_names(net, file, net_file_others, error);
+    status = net_file_check_format(file, 0, error);
+    if (!status) status = net_file_check_names(net, file, net_file_others, error);
     if (!status) status = net_block_from_file(net, net->parameters, "", file, error);
     tensor_file_free(file);
     return status;

@@ -8,9 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Raised where a reader of the old format would read a new file wrongly. */
-#define CHECKPOINT_FORMAT "1"
-
 typedef struct count_row {
     const char *name;
     size_t offset;
@@ -31,8 +28,7 @@ enum { COUNTS = sizeof count_table / sizeof *count_table };
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *experiment, stpn_error *error)
 {
-    stpn_status status = tensor_file_set_metadata(file, "format", CHECKPOINT_FORMAT, error);
-    if (!status) status = tensor_file_set_metadata(file, "stpn", STPN_VERSION, error);
+    stpn_status status = net_file_mark(file, error);
     if (!status) status = tensor_file_set_metadata(file, "kernel", net->kernel->name, error);
     if (!status) status = tensor_file_set_metadata(file, "experiment", experiment, error);
     return status;
@@ -82,19 +78,15 @@ static stpn_status read_scalar(const tensor_file *file, const char *name, tensor
     return STPN_OK;
 }
 
-static stpn_status check_format(const tensor_file *file, const char *kernel, stpn_error *error)
+static stpn_status check_writer(const tensor_file *file, const char *kernel, stpn_error *error)
 {
-    const char *path = tensor_file_name(file), *format = tensor_file_metadata(file, "format");
     const char *writer = tensor_file_metadata(file, "kernel");
-    if (!format || strcmp(format, CHECKPOINT_FORMAT) != 0)
-        return error_set(error, STPN_ERROR_INPUT, "%s: has checkpoint format \"%.20s\", expected \"%s\"", path,
-                         format ? format : "none", CHECKPOINT_FORMAT);
-    if (kernel && (!writer || strcmp(writer, kernel) != 0))
-        return error_set(error, STPN_ERROR_INPUT,
-                         "%s: was written by kernel %.40s, this process uses %s, whose bits differ: set "
-                         "STPN_KERNEL=%.40s, or allow it with --any-kernel",
-                         path, writer ? writer : "unknown", kernel, writer ? writer : "unknown");
-    return STPN_OK;
+    if (!kernel || (writer && strcmp(writer, kernel) == 0)) return STPN_OK;
+    if (!writer) writer = "unknown";
+    return error_set(error, STPN_ERROR_INPUT,
+                     "%s: was written by kernel %.40s, this process uses %s, whose bits differ: set "
+                     "STPN_KERNEL=%.40s, or allow it with --any-kernel",
+                     tensor_file_name(file), writer, kernel, writer);
 }
 
 static stpn_status check_counts(const tensor_file *file, const progress_counts *c, int64_t updates, stpn_error *error)
@@ -118,7 +110,8 @@ stpn_status checkpoint_load(const char *path, stpn_net *net, stpn_adam *adam, pr
     progress_counts read = {0};
     int64_t updates = 0;
     if (!blocks[0] || !blocks[1] || !blocks[2]) status = error_memory(error, "a checkpoint");
-    if (!status) status = check_format(file, kernel, error);
+    if (!status) status = net_file_check_format(file, 1, error);
+    if (!status) status = check_writer(file, kernel, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
     for (int i = 0; i < 3 && !status; i++) status = net_block_from_file(net, blocks[i], prefixes[i], file, error);
     if (!status) status = read_scalar(file, "adam.updates", TENSOR_I64, &updates, error);

@@ -60,7 +60,7 @@ void experiment_free(experiment *e)
 static stpn_status check_name(const char *name, stpn_error *error)
 {
     size_t length = strlen(name);
-    int valid = length > 0 && length <= NAME_MOST && name[0] != '.' && name[0] != '-';
+    int valid = length > 0 && length <= NAME_MOST && !strchr("-_.", name[0]);
     for (const char *c = name; *c && valid; c++)
         valid = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-_.", *c);
     if (valid) return STPN_OK;
@@ -156,9 +156,9 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
 {
     e->train = train_option_defaults();
     const json_t *object = json_object_get(root, "train");
-    if (!object) return STPN_OK;
-    stpn_status status = member(root, "train", 0, &object, error);
-    if (!status) status = options_from_json(object, "train", train_table, TRAIN_OPTIONS, NULL, &e->train, error);
+    stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
+    if (object && !status)
+        status = options_from_json(object, "train", train_table, TRAIN_OPTIONS, NULL, &e->train, error);
     if (!status && e->train.batch > e->task_options.train)
         status =
             error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
@@ -237,6 +237,9 @@ stpn_status experiment_parse(experiment *e, const char *name, const char *text, 
     *e = (experiment){0};
     json_t *root;
     stpn_status status = json_read(&root, name, text, size, error);
+    /* `train` may be left out of a file, and its keys set all the same. */
+    if (!status && !json_object_get(root, "train") && json_object_set_new(root, "train", json_object()) != 0)
+        status = error_memory(error, name);
     for (int i = 0; i < set_count && !status; i++) status = json_set_path(root, set[i], error);
     if (!status) {
         stpn_error inner = {{0}};

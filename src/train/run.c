@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct trainer {
@@ -117,9 +116,12 @@ static stpn_status load_last(trainer *t, stpn_error *error)
     if (!status && file_exists(path)) {
         status = checkpoint_load(path, t->run.net, supervised_adam(t->run.learner), &t->counts,
                                  t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
-        if (!status && (t->counts.epoch > e->train.epochs || t->counts.update >= t->updates))
+        const progress_counts *c = &t->counts;
+        int64_t done = c->epoch <= e->train.epochs ? c->epoch * t->updates + c->update : -1;
+        if (!status && (c->epoch > e->train.epochs || c->update >= t->updates || c->waited > c->epoch ||
+                        c->correct > c->update * e->train.batch || supervised_adam(t->run.learner)->updates != done))
             status = error_set(error, STPN_ERROR_INPUT,
-                               "%s: progress is beyond the experiment's %d epochs of %" PRId64 " updates", path,
+                               "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
                                e->train.epochs, t->updates);
     } else if (!status) {
         status = save_last(t, error);
@@ -298,7 +300,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     if (!status) status = run_path(summary, t.folder, RUN_SUMMARY, error);
     if (!status) finished = exists && file_exists(summary);
     if (!status && !finished) {
-        t.text = json_dumps(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+        t.text = json_to_text(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
         if (!t.text) status = error_memory(error, "the experiment");
         if (!status) status = run_open(&t.run, &e, options->threads, error);
         if (!status) {
@@ -312,7 +314,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     run_close(&t.run);
     metrics_free(&t.metrics);
     memory_free(t.order);
-    free(t.text);
+    memory_free(t.text);
     file_unlock(t.lock);
     return status;
 }

@@ -4,7 +4,6 @@
 #include "base/machine.h"
 #include "base/memory.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 stpn_status summary_of_split(run *r, const task_split *split, json_t **object, stpn_error *error)
@@ -100,9 +99,7 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
     failed |= json_object_set_new(root, "validation", validation);
     failed |= json_object_set_new(root, "train", training(r, counts, times));
     failed |= json_object_set_new(root, "machine", summary_machine(r));
-    char *dumped = failed ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+    *text = failed ? NULL : json_to_text(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     json_decref(root);
-    if (dumped) *text = memory_string(dumped);
-    free(dumped);
     return *text ? STPN_OK : error_memory(error, "the summary");
 }
