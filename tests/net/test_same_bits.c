@@ -1,0 +1,245 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "support/library.h"
+
+#include <string.h>
+
+/* However a sequence is run, every bit is the same: step by step, in several calls, sample by sample, in ranges of
+ * samples, on any number of threads, with and without a tape or energy. On every kernel, in both real types. */
+
+enum { STEPS = 13, BATCH = 40, SETTINGS = 24 };
+
+/* All norms with a sample of the other options; every third problem is a stack. */
+static problem_plan setting(int index, int flags)
+{
+    problem_plan plan = {
+        .unit_count = index % 3 == 2 ? 2 : 1, .inputs = 11, .steps = STEPS, .batch = BATCH, .rough = 1};
+    plan.units[0] = index < 8 ? stpn_unit_default(index < 4 ? "stpn_r" : "stpn_f", 9)
+                              : combination(combination_systematic() + index, index % 2 ? 9 : 17);
+    plan.units[0].norm = (stpn_norm)(index % 4);
+    if (index < 8 && index % 4 == 1) plan.units[0].clamp = 0.5;
+    plan.units[1] = combination(combination_systematic() + 40 + index, 5);
+    plan.input = (plan_input)(index / 2 % 3);
+    plan.started = index % 2;
+    plan.resets = flags;
+    plan.lengths = flags;
+    return plan;
+}
+
+typedef void (*comparison)(const problem *p, const run *r, const outcome *whole);
+
+/* Every setting on every kernel, once in each real type; `whole` is the plain run. */
+static void for_every_setting(int flags, comparison compare)
+{
+    for (int i = 0; i < SETTINGS; i++) {
+        problem_plan plan = setting(i, flags);
+        problem p;
+        problem_make(&p, &plan, (uint64_t)i);
+        for (int k = 0; use_kernel(k); k++)
+            for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++) {
+                run r = {.real = (stpn_real)real, .kernel = stpn_kernel_name(k)};
+                outcome whole;
+                library_outcome(&p, &r, &whole);
+                compare(&p, &r, &whole);
+                outcome_free(&whole);
+            }
+        problem_free(&p);
+    }
+}
+
+/* The run must have the bits of the whole one. */
+static void check(const problem *p, const run *r, const outcome *whole)
+{
+    outcome other;
+    library_outcome(p, r, &other);
+    assert_forward_same_bits(p, r, &other, whole);
+    outcome_free(&other);
+}
+
+static void by_step(const problem *p, const run *plain, const outcome *whole)
+{
+    run r = *plain;
+    r.by_step = 1;
+    check(p, &r, whole);
+}
+
+static void steps_are_a_forward_run(void **state)
+{
+    (void)state;
+    for_every_setting(0, by_step);
+}
+
+static void in_other_ways(const problem *p, const run *plain, const outcome *whole)
+{
+    static const int calls[] = {1, 0, 7, 2, 1, 2}, cuts[] = {3, 16, 17, 33};
+    run r = *plain;
+    r.no_energy = 1;
+    check(p, &r, whole);
+    r.backward = RUN_TAPE;
+    check(p, &r, whole);
+    r.no_energy = 0;
+    check(p, &r, whole);
+    r.calls = calls;
+    r.call_count = 6;
+    check(p, &r, whole);
+    r.backward = RUN_FORWARD;
+    check(p, &r, whole);
+    r.cuts = cuts;
+    r.cut_count = 4;
+    check(p, &r, whole);
+    r.calls = NULL;
+    r.call_count = 0;
+    check(p, &r, whole);
+    r.backward = RUN_TAPE;
+    check(p, &r, whole);
+    r.cut_count = 0;
+    r.as_doubles = 1;
+    check(p, &r, whole);
+}
+
+static void calls_ranges_tapes_and_energy_change_nothing(void **state)
+{
+    (void)state;
+    for_every_setting(1, in_other_ways);
+}
+
+static void on_threads(const problem *p, const run *plain, const outcome *whole)
+{
+    (void)whole;
+    outcome one, several;
+    run r = *plain;
+    r.backward = RUN_DENSE;
+    library_outcome(p, &r, &one);
+    for (int threads = 1; threads <= 5; threads += threads == 3 ? 2 : 1) {
+        r.threads = threads;
+        library_outcome(p, &r, &several);
+        assert_forward_same_bits(p, &r, &several, whole);
+        assert_gradient_same_bits(p, &r, &several, &one);
+        outcome_free(&several);
+    }
+    outcome_free(&one);
+}
+
+static void any_number_of_threads(void **state)
+{
+    (void)state;
+    for_every_setting(1, on_threads);
+}
+
+/* Values of one sample inside (T, B, n). */
+static tensor sample_of(const tensor *t, int sample, double *values)
+{
+    tensor one = *t;
+    size_t T = (size_t)t->shape[0], B = (size_t)t->shape[1], n = t->count / (T * B);
+    for (size_t s = 0; s < T; s++) memcpy(values + s * n, t->values + (s * B + (size_t)sample) * n, n * sizeof *values);
+    one.count = T * n;
+    one.values = values;
+    return one;
+}
+
+static void alone(const problem *p, const run *plain, const outcome *whole)
+{
+    (void)whole;
+    static double room[3][STEPS * 64];
+    run r = *plain;
+    outcome batch, single;
+    r.backward = RUN_DENSE;
+    library_outcome(p, &r, &batch);
+    for (int b = 1; b < BATCH; b += 9) {
+        problem one;
+        problem_take(&one, p, b, b + 1);
+        library_outcome(&one, &r, &single);
+        tensor y = sample_of(&batch.y, b, room[0]), dx = sample_of(&batch.dx, b, room[1]);
+        tensor energy = sample_of(&batch.energy, b, room[2]);
+        assert_same_bits(&one, &r, &single.y, &y);
+        assert_same_bits(&one, &r, &single.dx, &dx);
+        assert_same_bits(&one, &r, &single.energy, &energy);
+        for (int i = 0; i < p->state_count; i++) {
+            tensor state = single.states[i], dstate = single.dstates[i];
+            state.values = batch.states[i].values + (size_t)b * state.count;
+            dstate.values = batch.dstates[i].values + (size_t)b * state.count;
+            assert_same_bits(&one, &r, &single.states[i], &state);
+            assert_same_bits(&one, &r, &single.dstates[i], &dstate);
+        }
+        outcome_free(&single);
+        problem_free(&one);
+    }
+    outcome_free(&batch);
+}
+
+static void a_sample_alone_is_one_of_a_batch(void **state)
+{
+    (void)state;
+    for_every_setting(1, alone);
+}
+
+/* Steps [begin, end) as a problem of their own, from a zero state. */
+static void take_steps(problem *p, const problem *whole, int begin, int end)
+{
+    problem_take(p, whole, 0, whole->plan.batch);
+    size_t before = (size_t)(begin * p->plan.batch), I = (size_t)p->plan.inputs;
+    p->plan.steps = end - begin;
+    p->plan.started = 0;
+    p->x.values += before * I;
+    p->x.count = (size_t)((end - begin) * p->plan.batch) * I;
+    p->tokens = p->tokens ? p->tokens + before : NULL;
+    p->bytes = p->bytes ? p->bytes + before * I : NULL;
+}
+
+/* A reset before step 5 and an end after step 8: steps 5 to 8 are a run of their own. */
+static void resets_and_lengths_cut_runs_out(void **state)
+{
+    (void)state;
+    enum { RESET = 5, END = 9 };
+    for (int i = 0; i < SETTINGS; i++) {
+        problem_plan plan = setting(i, 0);
+        problem p, own;
+        outcome whole, part;
+        plan.batch = 3;
+        problem_make(&p, &plan, (uint64_t)i);
+        take_steps(&own, &p, RESET, END);
+        for (int b = 0; b < plan.batch; b++) {
+            p.reset[b * STEPS + RESET] = 1;
+            memset(p.live + b * STEPS + END, 0, STEPS - END);
+        }
+        run r = {0};
+        for (int k = 0; (r.kernel = stpn_kernel_name(k)); k++)
+            for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++) {
+                r.real = (stpn_real)real;
+                library_outcome(&p, &r, &whole);
+                library_outcome(&own, &r, &part);
+                tensor y = whole.y, energy = whole.energy;
+                size_t row = y.count / STEPS;
+                for (size_t j = END * row; j < y.count; j++) assert_true(y.values[j] == 0);
+                for (size_t j = END * 3; j < energy.count; j++) assert_true(energy.values[j] == 0);
+                y.values += RESET * row;
+                y.count = part.y.count;
+                energy.values += RESET * 3;
+                energy.count = part.energy.count;
+                assert_same_bits(&p, &r, &part.y, &y);
+                assert_same_bits(&p, &r, &part.energy, &energy);
+                for (int s = 0; s < p.state_count; s++) assert_same_bits(&p, &r, &part.states[s], &whole.states[s]);
+                outcome_free(&part);
+                outcome_free(&whole);
+            }
+        problem_free(&own);
+        problem_free(&p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(steps_are_a_forward_run),
+        cmocka_unit_test(calls_ranges_tapes_and_energy_change_nothing),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(a_sample_alone_is_one_of_a_batch),
+        cmocka_unit_test(resets_and_lengths_cut_runs_out),
+    };
+    return cmocka_run_group_tests_name("net/same_bits", tests, NULL, NULL);
+}
