@@ -73,7 +73,7 @@ step_lint() {
     command -v "$tidy" >/dev/null || tidy=clang-tidy
     build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON || return
     for script in scripts/*.sh .ci/run share/completions/stpn.bash; do bash -n "$script" || return; done
-    cppcheck --project=build/compile_commands.json -i"$PWD/tests" --enable=warning,performance,portability \
+    cppcheck --project=build/compile_commands.json -itests --enable=warning,performance,portability \
         --inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 --quiet -j "$jobs" || return
     find src cli -name '*.c' -print0 | xargs -0 -r -P "$jobs" -n 1 "$tidy" -p build --quiet
 }

@@ -244,6 +244,37 @@ static void a_wrong_tensor_is_named_and_changes_nothing(void **state)
     stpn_net_free(from);
 }
 
+/* A file says which format it has; one from elsewhere need not. */
+static void another_format_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *format;
+        stpn_status status;
+    } cases[] = {{NULL, STPN_OK}, {"1", STPN_OK}, {"2", STPN_ERROR_INPUT}, {"", STPN_ERROR_INPUT}};
+    stpn_net *net = new_net(STPN_FLOAT, INPUTS, OUTPUTS, 7);
+    tensor_file *file;
+    assert_int_equal(stpn_net_save(net, scratch_path(path, "format"), &error), STPN_OK);
+    assert_int_equal(tensor_file_read(&file, path, &error), STPN_OK);
+    assert_string_equal(tensor_file_metadata(file, "format"), "1");
+    assert_string_equal(tensor_file_metadata(file, "stpn"), STPN_VERSION);
+    tensor_file_free(file);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        void *before = block_copy(net);
+        assert_int_equal(tensor_file_create(&file, &error), STPN_OK);
+        assert_int_equal(net_block_to_file(net, net->parameters, "", file, &error), STPN_OK);
+        if (cases[i].format)
+            assert_int_equal(tensor_file_set_metadata(file, "format", cases[i].format, &error), STPN_OK);
+        assert_int_equal(tensor_file_save(file, path, &error), STPN_OK);
+        tensor_file_free(file);
+        assert_int_equal(stpn_net_load(net, path, &error), cases[i].status);
+        if (cases[i].status) assert_non_null(strstr(error.message, "format: has "));
+        assert_memory_equal(net->parameters, before, block_bytes(net));
+        stpn_block_free(before);
+    }
+    stpn_net_free(net);
+}
+
 static void another_nets_file_is_refused(void **state)
 {
     (void)state;
@@ -298,6 +329,7 @@ int main(void)
         cmocka_unit_test(a_file_of_the_other_type_is_converted),
         cmocka_unit_test(a_block_has_its_prefix),
         cmocka_unit_test(a_wrong_tensor_is_named_and_changes_nothing),
+        cmocka_unit_test(another_format_is_refused),
         cmocka_unit_test(another_nets_file_is_refused),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(a_path_that_cannot_be_used_is_named),

@@ -39,7 +39,7 @@ static int make_experiment(void **state)
         " \"task\": {\"name\": \"retrieval\", \"pairs\": 2, \"train\": 270, \"validation\": 50, \"test\": 40},\n"
         " \"units\": [{\"name\": \"stpn_r\", \"hidden\": 4}],\n"
         " \"train\": {\"epochs\": 3, \"batch\": 32, \"learning_rate\": 0.02}}\n";
-    if (scratch_make(state)) return 1;
+    if (make_run_scratch(state)) return 1;
     scratch_write(scratch_path(experiment_path, "small.json"), text, sizeof text - 1);
     return chdir(scratch_folder);
 }
@@ -786,13 +786,18 @@ static void counts_out_of_range_are_refused(void **state)
         {"progress.update", INT64_MAX},
         {"progress.update", INT64_C(1) << 32},
         {"progress.correct", -1},
+        {"progress.correct", 3 * 32 + 1},
         {"progress.correct", INT64_MAX},
         {"progress.best_epoch", -1},
         {"progress.best_epoch", 2},
         {"progress.best_epoch", INT64_MAX},
         {"progress.waited", -1},
+        {"progress.waited", 2},
         {"progress.waited", INT64_MAX},
         {"adam.updates", -1},
+        {"adam.updates", 0},
+        {"adam.updates", UPDATES + 2},
+        {"adam.updates", UPDATES + 4},
         {"adam.updates", INT64_MAX},
     };
     static const struct {
