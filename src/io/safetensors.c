@@ -206,12 +206,12 @@ stpn_status tensor_file_set_metadata(tensor_file *file, const char *key, const c
 static json_t *describe_tensor(const tensor_item *tensor, size_t begin)
 {
     json_t *description = json_object(), *shape = json_array(), *offsets = json_array();
-    size_t bytes = tensor->end - tensor->begin;
+    json_int_t first = (json_int_t)begin, bytes = (json_int_t)(tensor->end - tensor->begin);
     int failed = 0;
     for (int i = 0; i < tensor->entry.rank; i++)
         failed |= json_array_append_new(shape, json_integer(tensor->entry.shape[i]));
-    failed |= json_array_append_new(offsets, json_integer((json_int_t)begin));
-    failed |= json_array_append_new(offsets, json_integer((json_int_t)(begin + bytes)));
+    failed |= json_array_append_new(offsets, json_integer(first));
+    failed |= json_array_append_new(offsets, json_integer(first + bytes));
     failed |= json_object_set_new(description, "dtype", json_string(tensor_type_name(tensor->entry.type)));
     failed |= json_object_set_new(description, "shape", shape);
     failed |= json_object_set_new(description, "data_offsets", offsets);

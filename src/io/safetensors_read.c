@@ -249,10 +249,14 @@ stpn_status tensor_file_read(tensor_file **file, const char *path, stpn_error *e
 stpn_status tensor_file_parse(tensor_file **file, const char *name, const void *data, size_t size, stpn_error *error)
 {
     stpn_status status = tensor_file_new(file, name, error);
-    if (!status) (*file)->bytes = memory_zeroed(size, 1);
-    if (!status && !(*file)->bytes) status = error_memory(error, "a file's bytes");
-    if (!status && size) memcpy((*file)->bytes, data, size);
-    if (!status) status = read_bytes(*file, size, error);
+    if (status) return status;
+    (*file)->bytes = memory_zeroed(size, 1);
+    if ((*file)->bytes) {
+        if (size) memcpy((*file)->bytes, data, size);
+        status = read_bytes(*file, size, error);
+    } else {
+        status = error_memory(error, "a file's bytes");
+    }
     if (status) {
         tensor_file_free(*file);
         *file = NULL;
