@@ -20,11 +20,14 @@ DESTDIR='' scripts/cmake.sh --install "$build" --prefix "$work/first"
 mv "$work/first" "$work/moved"
 prefix=$work/moved
 version=$(sed -n 's/^#define STPN_VERSION "\(.*\)"$/\1/p' include/stpn/stpn.h)
+# Before 1.0 a minor version may break the interface, so the SONAME carries both numbers.
+interface=${version%%.*}
+[ "$interface" != 0 ] || interface=${version%.*}
 pc=$(find "$prefix" -name stpn.pc)
 lib=$(dirname "$(dirname "$pc")")
 
 say "every file is there, and none knows a folder of this machine"
-for file in "$lib/libstpn.a" "$lib/libstpn.so" "$lib/libstpn.so.${version%%.*}" "$lib/libstpn.so.$version" \
+for file in "$lib/libstpn.a" "$lib/libstpn.so" "$lib/libstpn.so.$interface" "$lib/libstpn.so.$version" \
     "$lib/cmake/stpn/stpnConfig.cmake" "$prefix/include/stpn/stpn.h" "$prefix/bin/stpn" "$prefix/share/man/man1/stpn.1" \
     "$prefix/share/bash-completion/completions/stpn" "$prefix/share/zsh/site-functions/_stpn" \
     "$prefix/share/fish/vendor_completions.d/stpn.fish" "$prefix/share/doc/stpn/LICENSE"; do
@@ -36,7 +39,7 @@ done
 for file in share/man/stpn.1 CITATION.cff CHANGELOG.md; do
     grep -qF "$version" "$file" || fail "$file does not name version $version"
 done
-readelf -d "$lib/libstpn.so" | grep -qF "[libstpn.so.${version%%.*}]" || fail "libstpn.so has another SONAME"
+readelf -d "$lib/libstpn.so" | grep -qF "[libstpn.so.$interface]" || fail "libstpn.so has another SONAME"
 
 say "the header by itself, as C11 and as C++17"
 printf '#include <stpn/stpn.h>\nint main(void) { return stpn_version()[0] == 0; }\n' >"$work/header.c"
