@@ -123,6 +123,17 @@ static void a_message_names_field_value_and_expectation(void **state)
     }
 }
 
+static void no_bound_lets_in_what_is_not_finite(void **state)
+{
+    (void)state;
+    const option open = {"rate", OPTION_NUMBER, offsetof(fields, rate), NULL, -INFINITY, INFINITY, "how fast"};
+    static const double values[] = {-1e308, 0, 1e308, INFINITY, -INFINITY, NAN};
+    for (int i = 0; i < 6; i++) {
+        const fields f = {.rate = values[i]};
+        assert_int_equal(options_check(&open, 1, &f, "p", NULL), i < 3 ? STPN_OK : STPN_ERROR_INPUT);
+    }
+}
+
 static void an_expectation_is_cut_to_fit(void **state)
 {
     (void)state;
@@ -146,6 +157,7 @@ int main(void)
         cmocka_unit_test(fields_are_read_and_written_alone),
         cmocka_unit_test(bounds_are_inside),
         cmocka_unit_test(a_message_names_field_value_and_expectation),
+        cmocka_unit_test(no_bound_lets_in_what_is_not_finite),
         cmocka_unit_test(an_expectation_is_cut_to_fit),
     };
     return cmocka_run_group_tests_name("base/option", tests, NULL, NULL);

@@ -86,6 +86,56 @@ static void every_key_has_its_default(void **state)
     experiment_free(&e);
 }
 
+static void every_key_goes_to_its_field(void **state)
+{
+    (void)state;
+    experiment e =
+        parsed("{'name': 'm', 'note': 'x', 'seed': 5, 'task': {'name': 'retrieval', 'pairs': 4, 'train': 901,"
+               " 'validation': 902, 'test': 903}, 'units': [{'name': 'stpn_r', 'hidden': 7, 'norm': 'output',"
+               " 'clamp': 0.5, 'plastic': 'input', 'granularity': 'neuron', 'rule': 'oja', 'decay': 'prompt',"
+               " 'activation': 'sigmoid', 'layer_norm': true, 'bias': false, 'presynaptic': 'current'},"
+               " {'name': 'stpn_f', 'hidden': 8, 'norm': 'none', 'learn': false, 'lambda': 0.7, 'gamma': 0.3}],"
+               " 'train': {'epochs': 11, 'batch': 12, 'learning_rate': 0.13, 'beta1': 0.14, 'beta2': 0.15,"
+               " 'epsilon': 0.16, 'clip_value': 17, 'clip_norm': 18, 'shuffle': true, 'patience': 19,"
+               " 'evaluate_every': 20}}",
+               NULL);
+    assert_string_equal(e.name, "m");
+    assert_string_equal(e.note, "x");
+    assert_true(e.seed == 5);
+    assert_int_equal(e.task_options.pairs, 4);
+    assert_int_equal(e.task_options.train, 901);
+    assert_int_equal(e.task_options.validation, 902);
+    assert_int_equal(e.task_options.test, 903);
+    assert_int_equal(e.unit_count, 2);
+    const stpn_unit *u = &e.units[0];
+    assert_int_equal(u->hidden, 7);
+    assert_int_equal(u->norm, STPN_NORM_OUTPUT);
+    assert_true(u->clamp == 0.5);
+    assert_int_equal(u->plastic, STPN_PLASTIC_INPUT);
+    assert_int_equal(u->granularity, STPN_GRANULARITY_NEURON);
+    assert_int_equal(u->rule, STPN_RULE_OJA);
+    assert_int_equal(u->decay, STPN_DECAY_PROMPT);
+    assert_int_equal(u->activation, STPN_ACTIVATION_SIGMOID);
+    assert_int_equal(u->layer_norm, 1);
+    assert_int_equal(u->bias, 0);
+    assert_int_equal(u->presynaptic, STPN_PRESYNAPTIC_CURRENT);
+    u = &e.units[1];
+    assert_string_equal(u->name, "stpn_f");
+    assert_int_equal(u->hidden, 8);
+    assert_int_equal(u->norm, STPN_NORM_NONE);
+    assert_int_equal(u->learn, 0);
+    assert_true(u->lambda == 0.7 && u->gamma == 0.3);
+    const train_options *t = &e.train;
+    assert_int_equal(t->epochs, 11);
+    assert_int_equal(t->batch, 12);
+    assert_true(t->learning_rate == 0.13 && t->beta1 == 0.14 && t->beta2 == 0.15 && t->epsilon == 0.16);
+    assert_true(t->clip_value == 17 && t->clip_norm == 18);
+    assert_int_equal(t->shuffle, 1);
+    assert_int_equal(t->patience, 19);
+    assert_int_equal(t->evaluate_every, 20);
+    experiment_free(&e);
+}
+
 /* The resolved document lists every key that has an effect, with what the fields hold. */
 static void the_resolved_document_says_everything(void **state)
 {
@@ -544,6 +594,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_has_its_default),
+        cmocka_unit_test(every_key_goes_to_its_field),
         cmocka_unit_test(the_resolved_document_says_everything),
         cmocka_unit_test(the_resolved_document_reads_as_itself),
         cmocka_unit_test(the_order_of_keys_does_not_matter),

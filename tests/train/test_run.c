@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/random.h"
 #include "run_support.h"
 
 /* Reports come at most some times a second. This clock, which the library sees in place of the system's, goes on by a
@@ -195,6 +196,7 @@ static void metrics_have_a_row_per_evaluation(void **state)
         size_t size;
         finish(cases[i].job);
         char *text = scratch_read(run_file(cases[i].job.out, RUN_METRICS), &size), *line = strchr(text, '\n') + 1;
+        double before = 0;
         for (int row = 0; cases[i].epochs[row]; row++) {
             long epoch, updates;
             double v[7];
@@ -205,11 +207,73 @@ static void metrics_have_a_row_per_evaluation(void **state)
             assert_int_equal(updates, epoch * UPDATES);
             assert_true(v[0] > 0 && v[0] < 5 && v[1] >= 0 && v[1] <= 1 && v[2] > 0 && v[3] >= 0 && v[3] <= 1 &&
                         v[4] > 0);
-            assert_true(v[5] > 0 && v[6] > 0);
+            /* Sequences since the row before by the time since; the rate has no decimals, and the clock one tick more. */
+            const double sequences = (double)(epoch - (row ? cases[i].epochs[row - 1] : 0)) * UPDATES * 32;
+            assert_true(fabs(v[6] * (v[5] - before) - sequences) < 0.2 * sequences);
+            before = v[5];
             line = strchr(line, '\n') + 1;
         }
         assert_int_equal(*line, 0);
         free(text);
+    }
+}
+
+/* The columns `seconds` of metrics.csv and `wall_seconds` of the summary go on where a run was stopped. */
+static void time_adds_up_over_stops(void **state)
+{
+    (void)state;
+    job j = {.out = "timed", .stop_after = 1};
+    stpn_status status = run_job(&j, NULL);
+    for (j.resume = 1; status == STPN_STOPPED;) status = run_job(&j, NULL);
+    assert_int_equal(status, STPN_OK);
+    size_t size;
+    char *text = scratch_read("timed/" RUN_METRICS, &size), *line = strchr(text, '\n') + 1;
+    double before = 0, now;
+    for (int row = 0; row < EPOCHS; row++, line = strchr(line, '\n') + 1) {
+        assert_int_equal(sscanf(line, "%*d,%*d,%*f,%*f,%*f,%*f,%*f,%lf", &now), 1);
+        assert_true(now > before);
+        before = now;
+    }
+    json_t *summary = read_document("timed", RUN_SUMMARY);
+    assert_true(json_number_value(json_object_get(json_object_get(summary, "train"), "wall_seconds")) >= now);
+    json_decref(summary);
+    free(text);
+}
+
+/* The loop once more, from its parts: which sequences an update sees, and in which order. */
+static void a_run_is_its_updates_in_order(void **state)
+{
+    (void)state;
+    static const char *const set[] = {"train.shuffle=true"};
+    for (int shuffled = 0; shuffled < 2; shuffled++) {
+        experiment e;
+        run r, trained;
+        int32_t order[270];
+        const char *out = shuffled ? "in order-1" : "in order-0";
+        finish((job){.out = out, .set = {shuffled ? set[0] : NULL}});
+        assert_int_equal(experiment_read(&e, experiment_path, set, shuffled, NULL, &error), STPN_OK);
+        assert_int_equal(run_open(&r, &e, 1, &error), STPN_OK);
+        for (int epoch = 0; epoch < EPOCHS; epoch++) {
+            random_stream stream = random_open(1, RANDOM_SHUFFLE, (uint64_t)epoch);
+            for (int i = 0; i < 270; i++) order[i] = i;
+            for (int i = 269; i > 0 && shuffled; i--) {
+                uint32_t other = random_below(&stream, (uint32_t)i + 1);
+                int32_t kept = order[other];
+                order[other] = order[i];
+                order[i] = kept;
+            }
+            for (int u = 0; u < UPDATES; u++) {
+                double loss;
+                int correct;
+                assert_int_equal(
+                    supervised_update(r.learner, &r.data.train, order + u * 32, 0, 32, &loss, &correct, &error),
+                    STPN_OK);
+            }
+        }
+        assert_int_equal(run_open_folder(&trained, out, 0, 1, &error), STPN_OK);
+        assert_memory_equal(trained.net->parameters, r.net->parameters, r.net->block_values * sizeof(float));
+        run_close(&trained);
+        run_close(&r);
     }
 }
 
@@ -930,6 +994,8 @@ int main(void)
         cmocka_unit_test(a_run_leaves_its_files),
         cmocka_unit_test(the_summary_is_what_the_networks_do),
         cmocka_unit_test(metrics_have_a_row_per_evaluation),
+        cmocka_unit_test(time_adds_up_over_stops),
+        cmocka_unit_test(a_run_is_its_updates_in_order),
         cmocka_unit_test(progress_is_told),
         cmocka_unit_test(the_folder_has_a_default_name),
         cmocka_unit_test(files_do_not_depend_on_folder_or_threads),

@@ -220,7 +220,8 @@ static json_t *summary_without_times(stpn_error *error, stpn_status *status)
     const progress_counts counts = {.epoch = 2, .best_epoch = 1, .best_accuracy = 0.5};
     const summary_times times = {.seconds = 1.5, .updates_per_epoch = 2};
     char *text;
-    *status = summary_make(&fixture.run, &counts, run_file(reference, RUN_BEST), &times, &text, error);
+    /* The best network is another one, so that it would be seen if it stayed. */
+    *status = summary_make(&fixture.run, &counts, run_file(halfway, RUN_LAST), &times, &text, error);
     assert_int_equal(*status != STPN_OK, text == NULL);
     if (*status) return NULL;
     json_t *summary;
@@ -550,6 +551,11 @@ static void fail_calls_of_runs(const char *from)
 {
     static const int codes[] = {EIO, ENOSPC};
     stpn_error error;
+    make_work_folder(from);
+    failing_reset();
+    assert_int_equal(train_into(work, from != NULL, &error), STPN_OK);
+    /* A file is synced before it takes its name, and its folder after. */
+    assert_int_equal(failing_calls(FAILING_FSYNC), 2 * failing_calls(FAILING_RENAME));
     for (int kind = 0; kind < FAILING_CALL_COUNT; kind++) {
         make_work_folder(from);
         failing_reset();
