@@ -117,9 +117,10 @@ static stpn_status load_last(trainer *t, stpn_error *error)
         status = checkpoint_load(path, t->run.net, supervised_adam(t->run.learner), &t->counts,
                                  t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
         const progress_counts *c = &t->counts;
-        int64_t done = c->epoch <= e->train.epochs ? c->epoch * t->updates + c->update : -1;
-        if (!status && (c->epoch > e->train.epochs || c->update >= t->updates || c->waited > c->epoch ||
-                        c->correct > c->update * e->train.batch || supervised_adam(t->run.learner)->updates != done))
+        int within = c->epoch <= e->train.epochs && c->update < t->updates;
+        int64_t done = within ? c->epoch * t->updates + c->update : -1;
+        if (!status && (!within || c->waited > c->epoch || c->correct > c->update * e->train.batch ||
+                        supervised_adam(t->run.learner)->updates != done))
             status = error_set(error, STPN_ERROR_INPUT,
                                "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
                                e->train.epochs, t->updates);

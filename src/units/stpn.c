@@ -112,7 +112,8 @@ static stpn_layer layer(const unit *u, const void *parameters)
         .weight = parameter(u, parameters, "weight"),
         .bias = parameter(u, parameters, "bias"),
         .lambda = o->learn ? parameter(u, parameters, "lambda") : u->held,
-        .gamma = o->learn ? parameter(u, parameters, "gamma") : (char *)u->held + PANEL_BYTES,
+        .gamma =
+            o->learn ? parameter(u, parameters, "gamma") : value_at(u->kernel, u->held, PANEL_BYTES / u->kernel->size),
         .ln_weight = parameter(u, parameters, "ln_weight"),
         .ln_bias = parameter(u, parameters, "ln_bias"),
         .mask = u->mask,
