@@ -471,16 +471,9 @@ static void up_to_64_units(void **state)
 static void names_that_are_good(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "a",
-        "7",
-        "retrieval-stpn_r",
-        "A.B",
-        "a..b",
-        "x-",
-        "Z_",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaa"};
+    char longest[101] = "";
+    memset(longest, 'a', 100);
+    const char *const names[] = {"a", "7", "retrieval-stpn_r", "A.B", "a..b", "x-", "Z_", longest};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char text[512];
         snprintf(text, sizeof text, WITH_NAME("'%s'"), names[i]);
