@@ -12,13 +12,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What the caller named wrongly is an input error; the rest is the system's. */
+static stpn_status open_error(const char *path, int code, stpn_error *error)
+{
+    switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EACCES:
+    case EPERM:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENXIO: return error_set(error, STPN_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(code));
+    default: return error_system(error, code, "%s: cannot be opened", path);
+    }
+}
+
 stpn_status file_read(const char *path, size_t limit, char **data, size_t *size, stpn_error *error)
 {
     *data = NULL;
     *size = 0;
     /* Without O_NONBLOCK the open itself would wait for a pipe's writer. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return error_set(error, STPN_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    if (fd < 0) return open_error(path, errno, error);
     stpn_status status = STPN_OK;
     char *block = NULL;
     struct stat info;
@@ -159,7 +175,7 @@ int file_is_folder(const char *path)
 stpn_status file_lock_folder(const char *path, int *lock, stpn_error *error)
 {
     *lock = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*lock < 0) return error_set(error, STPN_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
+    if (*lock < 0) return open_error(path, errno, error);
     if (flock(*lock, LOCK_EX | LOCK_NB) == 0) return STPN_OK;
     int code = errno;
     close(*lock);

@@ -27,31 +27,12 @@ const char *json_kind(const json_t *value)
     }
 }
 
-/* Where memory is out Jansson 2.14 can lose a byte or complain of the syntax: a second reading has to agree. Returns NULL
- * with STPN_OK for a text that is no JSON, and tells why in `problem`. */
-static stpn_status load_twice(json_t **value, const char *text, size_t size, size_t flags, json_error_t *problem)
-{
-    json_error_t again;
-    json_t *first = json_loadb(text, size, flags, problem), *second = json_loadb(text, size, flags, &again);
-    int agree =
-        first && second ? json_equal(first, second) : !first && !second && strcmp(problem->text, again.text) == 0;
-    int out = !agree || (!first && (!*problem->text || json_error_code(problem) == json_error_out_of_memory));
-    json_decref(second);
-    if (out) json_decref(first);
-    *value = out ? NULL : first;
-    return out ? STPN_ERROR_MEMORY : STPN_OK;
-}
-
 stpn_status json_read(json_t **object, const char *name, const char *text, size_t size, stpn_error *error)
 {
-    json_error_t problem;
-    json_t *value;
     *object = NULL;
-    stpn_status status = load_twice(&value, text, size, JSON_REJECT_DUPLICATES, &problem);
-    if (status) return error_memory(error, name);
-    if (!value)
-        return error_set(error, STPN_ERROR_INPUT, "%s: line %d, column %d: %s", name, problem.line, problem.column,
-                         problem.text);
+    json_t *value;
+    stpn_status status = json_parse(&value, name, text, size, error);
+    if (status) return status;
     if (!json_is_object(value)) {
         status = error_set(error, STPN_ERROR_INPUT, "%s: holds %s, expected an object", name, json_kind(value));
         json_decref(value);
@@ -116,9 +97,8 @@ stpn_status json_set_path(json_t *object, const char *assignment, stpn_error *er
                              part);
         at = member;
     }
-    json_error_t problem;
     json_t *value;
-    if (load_twice(&value, equals + 1, strlen(equals + 1), JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &problem))
+    if (json_parse(&value, "", equals + 1, strlen(equals + 1), NULL) == STPN_ERROR_MEMORY)
         return error_memory(error, "a setting");
     if (!value) value = json_string(equals + 1);
     if (!value) return error_memory(error, "a setting");

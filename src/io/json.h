@@ -8,7 +8,9 @@
 
 enum { JSON_FILE_LIMIT = 16 << 20 };
 
-/* Reads an object; duplicate keys are errors. `name` stands in messages, with line and column. */
+/* Reads any value; duplicate keys are errors. `name` stands in messages, with line and column. */
+stpn_status json_parse(json_t **value, const char *name, const char *text, size_t size, stpn_error *error);
+/* The same where only an object will do. */
 stpn_status json_read(json_t **object, const char *name, const char *text, size_t size, stpn_error *error);
 stpn_status json_read_file(json_t **object, const char *path, stpn_error *error);
 

@@ -1,8 +1,8 @@
 /* Reads JSON of a known shape from memory, token by token, without allocating: for files that may be hostile.
  *
- * Not Jansson, which reads the experiment files: where an allocation fails, Jansson 2.14 drops a byte of the string or
- * number at hand and goes on, so that a name or a size comes out changed, and a hostile text of brackets takes ninety
- * times its size of memory. */
+ * Not by Jansson, which holds the trees: where an allocation fails, the parser of Jansson 2.14 drops a byte of the string
+ * or number at hand and goes on, or ends the process, and a hostile text of brackets takes ninety times its size of
+ * memory. */
 #ifndef STPN_IO_JSON_READER_H
 #define STPN_IO_JSON_READER_H
 

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/number.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -47,17 +48,24 @@ stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_err
     if (status || !file_exists(path)) return status;
     status = file_read(path, FILE_LIMIT, &text, &size, error);
     if (status) return status;
+    locale_t plain, before = number_plain(&plain);
+    if (!before) {
+        memory_free(text);
+        return error_memory(error, "the metrics");
+    }
     const char *line = text;
     while (!status && *line) {
         const char *end = strchr(line, '\n');
         double fields[FIELDS];
         if (!end) break;
-        if (read_row(line, end, fields) && fields[0] >= 1 && fields[0] <= (double)epoch) {
+        if (read_row(line, end, fields) && fields[0] >= 1 && fields[0] == floor(fields[0]) &&
+            fields[0] <= (double)epoch) {
             m->seconds = fields[SECONDS];
             status = append(m, line, (size_t)(end + 1 - line), error);
         }
         line = end + 1;
     }
+    number_restore(before, plain);
     memory_free(text);
     return status;
 }
@@ -65,9 +73,12 @@ stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_err
 stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
 {
     char line[ROW_SIZE];
+    locale_t plain, before = number_plain(&plain);
+    if (!before) return error_memory(error, "the metrics");
     int length = snprintf(line, sizeof line, "%" PRId64 ",%" PRId64 ",%.9g,%.9g,%.9g,%.9g,%.9g,%.3f,%.0f\n", r->epoch,
                           r->updates, r->train_loss, r->train_accuracy, r->validation_loss, r->validation_accuracy,
                           r->validation_energy, r->seconds, r->sequences_per_second);
+    number_restore(before, plain);
     m->seconds = r->seconds;
     return append(m, line, (size_t)length, error);
 }

@@ -14,15 +14,15 @@ const char *const net_file_others[] = {"adam.", "progress.", NULL};
 
 stpn_status net_file_mark(tensor_file *file, stpn_error *error)
 {
-    stpn_status status = tensor_file_set_metadata(file, "format", NET_FILE_FORMAT, error);
+    stpn_status status = tensor_file_set_metadata(file, "stpn_format", NET_FILE_FORMAT, error);
     return status ? status : tensor_file_set_metadata(file, "stpn", STPN_VERSION, error);
 }
 
 stpn_status net_file_check_format(const tensor_file *file, int required, stpn_error *error)
 {
-    const char *format = tensor_file_metadata(file, "format");
+    const char *format = tensor_file_metadata(file, "stpn_format");
     if (format ? strcmp(format, NET_FILE_FORMAT) == 0 : !required) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "%s: has format \"%.20s\", expected \"%s\"", tensor_file_name(file),
+    return error_set(error, STPN_ERROR_INPUT, "%s: has stpn_format \"%.20s\", expected \"%s\"", tensor_file_name(file),
                      format ? format : "none", NET_FILE_FORMAT);
 }
 

@@ -8,7 +8,7 @@
 /* Format of the files that hold a net; raised where an older reader would read a newer file wrongly. */
 #define NET_FILE_FORMAT "1"
 
-/* Writes "format" and "stpn" (the version) into the metadata. */
+/* Writes "stpn_format" and "stpn" (the version) into the metadata. */
 stpn_status net_file_mark(tensor_file *file, stpn_error *error);
 /* An error where the metadata name another format, or none although it is `required`: a file of parameters may come from
  * elsewhere. */
