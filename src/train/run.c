@@ -33,6 +33,9 @@ typedef struct trainer {
     int64_t updates;       // of an epoch
 } trainer;
 
+/* Two readings of the clock may be the same. */
+static const double CLOCK_LEAST = 1e-9;
+
 static double seconds_so_far(const trainer *t)
 {
     return t->metrics.seconds + machine_seconds() - t->lap;
@@ -154,7 +157,7 @@ static void report(trainer *t, int epoch_ended)
     if (!epoch_ended && now - t->reported < 1.0 / REPORTS_PER_SECOND) return;
     t->reported = now;
     const train_options *train = &t->run.experiment.train;
-    double rate = t->lap_sequences ? (double)t->lap_sequences / (now - t->lap) : t->rate;
+    double rate = t->lap_sequences ? (double)t->lap_sequences / fmax(now - t->lap, CLOCK_LEAST) : t->rate;
     int64_t done = t->counts.epoch * t->updates + t->counts.update, all = t->updates * train->epochs;
     int64_t seen = epoch_ended ? t->updates : t->counts.update;
     stpn_progress p = {.epoch = (int)(t->counts.epoch + (epoch_ended ? 0 : 1)),
@@ -199,7 +202,7 @@ static stpn_status end_epoch(trainer *t, stpn_error *error)
             return error_set(error, status, "%s: %s after epoch %" PRId64 "; %s is from before", t->folder,
                              inner.message, c->epoch, RUN_LAST);
         double now = machine_seconds();
-        t->rate = (double)t->lap_sequences / (now - t->lap);
+        t->rate = (double)t->lap_sequences / fmax(now - t->lap, CLOCK_LEAST);
         metrics_row row = {.epoch = c->epoch,
                            .updates = c->epoch * t->updates,
                            .train_loss = loss,

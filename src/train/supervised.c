@@ -205,7 +205,10 @@ stpn_status supervised_update(supervised *s, const task_split *split, const int3
         net_sum_blocks(s->net, s->blocks, chunks, s->pool);
     }
     if (!isfinite(*loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", *loss);
-    double norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
+    /* Before the limit, which would make an infinite value look like any other. */
+    const kernel_table *k = s->net->kernel;
+    double norm = sqrt(k->sum_squares(s->net->block_values, s->blocks));
+    if (isfinite(norm)) norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
     if (!isfinite(norm)) return error_set(error, STPN_ERROR_NUMERIC, "the gradient's norm is %g", norm);
     stpn_adam_update(s->adam, s->net, s->blocks);
     return STPN_OK;
