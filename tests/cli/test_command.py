@@ -151,7 +151,7 @@ class Experiments(CommandTest):
         self.refuse_file("", "line 1")
         self.refuse_file('{"name": "x",\n  "seed": }', "line 2", "column")
         self.refuse_file("[]", "an array", "expected an object")
-        self.refuse_file('{"name": "x", "name": "y"}', "duplicate")
+        self.refuse_file('{"name": "x", "name": "y"}', "twice")
         self.refuse_file(b'{"name": "\xff"}', "line 1")
         self.refuse_file(b"\x00" * 64, "line 1")
         self.refuse_file("[" * 100000, "line 1")

@@ -309,7 +309,7 @@ class Spoiled(CommandTest):
         self.spoil(self.rewritten(drop), says=["progress.waited", "missing"], commands=["train"])
 
         def future(header, _):
-            header["__metadata__"]["format"] = "99"
+            header["__metadata__"]["stpn_format"] = "99"
         self.spoil(self.rewritten(future), says=["format", "99"], commands=["train"])
 
     def test_what_is_no_file(self):

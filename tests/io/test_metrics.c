@@ -5,8 +5,10 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
+#include <locale.h>
 #include <math.h>
 
+#include "io/json.h"
 #include "io/metrics.h"
 #include "support/scratch.h"
 
@@ -157,6 +159,7 @@ static void what_is_no_row_is_left_out(void **state)
         "1,1,1,,1,1,1,1,1\n",
         "1,1,1, 1,1,1,1,1,1\n",
         "1,1,1,nan,1,1,1,1,1\n",
+        "1.5,1,1,1,1,1,1,1,1\n",
         "1;1;1;1;1;1;1;1;1\n",
     };
     static const char one[] = "1,10,2,0.5,2,0.5,0.1,1.500,100\n", two[] = "2,20,2,0.5,2,0.5,0.1,2.500,100\n";
@@ -199,6 +202,31 @@ static void a_row_without_its_end_is_left_out(void **state)
     }
 }
 
+/* A program may have set a locale whose numbers have a comma. */
+static void numbers_have_a_point_in_any_locale(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
+    int found = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++) found = setlocale(LC_ALL, names[i]) != NULL;
+    if (!found) skip();
+    metrics m;
+    const metrics_row row = {.epoch = 1, .updates = 10, .train_loss = 0.5, .seconds = 1.5};
+    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+    assert_rows(&m, "1,10,0.5,0,0,0,0,1.500,0\n");
+    metrics again = resumed(m.text.data, m.text.size, 1);
+    assert_int_equal(again.text.size, m.text.size);
+    assert_true(again.seconds == 1.5);
+    json_t *value;
+    assert_int_equal(json_parse(&value, "a", "0.25", 4, &error), STPN_OK);
+    assert_true(json_real_value(value) == 0.25);
+    json_decref(value);
+    setlocale(LC_ALL, "C");
+    metrics_free(&again);
+    metrics_free(&m);
+}
+
 static void seconds_that_are_none_are_not_taken(void **state)
 {
     (void)state;
@@ -236,6 +264,7 @@ int main(void)
         cmocka_unit_test(what_is_no_row_is_left_out),
         cmocka_unit_test(a_row_without_its_end_is_left_out),
         cmocka_unit_test(seconds_that_are_none_are_not_taken),
+        cmocka_unit_test(numbers_have_a_point_in_any_locale),
         cmocka_unit_test(what_is_no_file_is_an_error),
     };
     return cmocka_run_group_tests_name("io/metrics", tests, scratch_make, scratch_remove);

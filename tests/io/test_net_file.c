@@ -256,7 +256,7 @@ static void another_format_is_refused(void **state)
     tensor_file *file;
     assert_int_equal(stpn_net_save(net, scratch_path(path, "format"), &error), STPN_OK);
     assert_int_equal(tensor_file_read(&file, path, &error), STPN_OK);
-    assert_string_equal(tensor_file_metadata(file, "format"), "1");
+    assert_string_equal(tensor_file_metadata(file, "stpn_format"), "1");
     assert_string_equal(tensor_file_metadata(file, "stpn"), STPN_VERSION);
     tensor_file_free(file);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -264,7 +264,7 @@ static void another_format_is_refused(void **state)
         assert_int_equal(tensor_file_create(&file, &error), STPN_OK);
         assert_int_equal(net_block_to_file(net, net->parameters, "", file, &error), STPN_OK);
         if (cases[i].format)
-            assert_int_equal(tensor_file_set_metadata(file, "format", cases[i].format, &error), STPN_OK);
+            assert_int_equal(tensor_file_set_metadata(file, "stpn_format", cases[i].format, &error), STPN_OK);
         assert_int_equal(tensor_file_save(file, path, &error), STPN_OK);
         tensor_file_free(file);
         assert_int_equal(stpn_net_load(net, path, &error), cases[i].status);

@@ -295,9 +295,9 @@ static const struct {
     const char *text, *message; /* behind "a.json: " */
 } wrong[] = {
     /* the document */
-    {"", "line 1, column 0: '[' or '{' expected near end of file"},
+    {"", "line 1, column 1: found the end, expected a value"},
     {"[]", "holds an array, expected an object"},
-    {"{'name': 'n',\n 'name': 'n'}", "line 2, column 7: duplicate object key near '\"name\"'"},
+    {"{'name': 'n',\n 'name': 'n'}", "line 2, column 2: found the key \"name\" twice, expected it once"},
     {"{}", "name is missing, expected a string"},
     {"{'nam': 'n'}", "nam is not a known key; the nearest is \"name\""},
     {"{'name': 'n', 'unit': []}", "unit is not a known key; the nearest is \"units\""},

@@ -231,7 +231,7 @@ static void a_damaged_checkpoint_is_refused(void **state)
 /* Writes the checkpoint `from` to `to` with one tensor's first value, or one text of its metadata, changed or left out. */
 static void write_hostile(const char *from, const char *to, const char *name, const void *value, const char *text)
 {
-    static const char *const keys[] = {"format", "stpn", "kernel", "experiment"};
+    static const char *const keys[] = {"stpn_format", "stpn", "kernel", "experiment"};
     tensor_file *file, *changed;
     const tensor_entry *entry;
     int found = 0;
@@ -329,9 +329,9 @@ static void counts_out_of_range_are_refused(void **state)
         write_hostile(good, last, blocks[i], &nan, NULL);
         assert_refused(&j, blocks[i]);
     }
-    static const char *const texts[][3] = {{"format", NULL, "has format \"none\", expected \"1\""},
-                                           {"format", "2", "has format \"2\", expected \"1\""},
-                                           {"format", "1 ", "has format \"1 \", expected \"1\""},
+    static const char *const texts[][3] = {{"stpn_format", NULL, "has stpn_format \"none\", expected \"1\""},
+                                           {"stpn_format", "2", "has stpn_format \"2\", expected \"1\""},
+                                           {"stpn_format", "1 ", "has stpn_format \"1 \", expected \"1\""},
                                            {"kernel", NULL, "was written by kernel unknown"},
                                            {"kernel", "quantum", "was written by kernel quantum"}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -349,7 +349,7 @@ static void a_damaged_experiment_file_of_a_run_is_refused(void **state)
     const job stop = {.out = "unread", .stop_after = 3}, j = {.out = "unread", .resume = 1};
     assert_int_equal(run_job(&stop, NULL), STPN_STOPPED);
     scratch_write("unread/" RUN_EXPERIMENT, "{\"name\": ", 9);
-    assert_refused(&j, "unread/experiment.json: line 1, column 9: ");
+    assert_refused(&j, "unread/experiment.json: line 1, column 10: ");
     scratch_write("unread/" RUN_EXPERIMENT, "{}", 2);
     assert_refused(&j, "unread/experiment.json: name is missing");
 }

@@ -349,6 +349,46 @@ static void a_reduction_that_fails_gives_its_status(void **state)
     }
 }
 
+static stpn_status make_infinite(void *context, const stpn_net *net, void *blocks, int first, int count, int total)
+{
+    (void)net;
+    (void)first;
+    (void)count;
+    (void)total;
+    *(float *)blocks = *(const float *)context;
+    return STPN_OK;
+}
+
+/* Limiting the values must not hide what is not finite. */
+static void an_infinite_gradient_is_never_clipped(void **state)
+{
+    (void)state;
+    static const float wrong[] = {INFINITY, -INFINITY, NAN};
+    for (int i = 0; i < 3; i++)
+        for (int clip = 0; clip < 3; clip++) {
+            float value = wrong[i];
+            reduction reduce = {make_infinite, &value};
+            const plan p = {.units = 1,
+                            .batch = 16,
+                            .train = 16,
+                            .test = 1,
+                            .reduce = &reduce,
+                            .clip_value = clip == 1 ? 1 : 0,
+                            .clip_norm = clip == 2 ? 1 : 0};
+            learning l = start(&p);
+            void *before = stpn_block_create(l.net);
+            double loss;
+            int correct;
+            memcpy(before, l.net->parameters, block_bytes(l.net));
+            assert_int_equal(supervised_update(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, &error),
+                             STPN_ERROR_NUMERIC);
+            assert_non_null(strstr(error.message, "the gradient's norm is "));
+            assert_memory_equal(l.net->parameters, before, block_bytes(l.net));
+            stpn_block_free(before);
+            end(&l);
+        }
+}
+
 /* The tree as it is written down: block i takes block i + 1, 2, 4, ..., all others having done so before. */
 static void sum_slowly(float *blocks, size_t values, int count)
 {
@@ -600,6 +640,7 @@ int main(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(a_reduction_with_the_same_tree_gives_the_same_bits),
         cmocka_unit_test(a_reduction_that_fails_gives_its_status),
+        cmocka_unit_test(an_infinite_gradient_is_never_clipped),
         cmocka_unit_test(the_tree_does_not_depend_on_who_adds),
         cmocka_unit_test(the_tree_is_the_same_on_a_pool),
         cmocka_unit_test(an_evaluation_counts_every_sequence),
