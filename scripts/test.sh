@@ -123,6 +123,7 @@ unset STPN_KERNEL CFLAGS LDFLAGS CPPFLAGS CC CMAKE_GENERATOR MAKEFLAGS MFLAGS MA
 
 mkdir -p build-logs
 scripts/install-packages.sh test || finish 3
+scripts/python-env.sh || echo "without .venv the tests that need it will fail" >&2
 number=0
 for step in "${steps[@]}"; do
     number=$((number + 1))
