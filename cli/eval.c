@@ -32,7 +32,7 @@ static stpn_status examples_of(run *r, int count, json_t **list, stpn_error *err
     task_split first = r->data.test;
     if (first.count > count) first.count = count;
     *list = json_array();
-    if (first.count == 0) return STPN_OK;
+    if (first.count == 0 || !r->experiment.task->symbol) return STPN_OK;
     evaluation unused;
     int32_t *answers = memory_zeroed((size_t)first.count, sizeof *answers);
     int failed = !answers || !*list;

@@ -30,12 +30,19 @@ void task_names(char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", registry[i]->name);
 }
 
+void task_split_free(task_split *split)
+{
+    memory_free(split->tokens);
+    memory_free(split->inputs);
+    memory_free(split->lengths);
+    memory_free(split->labels);
+    memory_free(split->targets);
+    *split = (task_split){0};
+}
+
 void task_data_free(task_data *data)
 {
-    task_split *splits[3] = {&data->train, &data->validation, &data->test};
-    for (int i = 0; i < 3; i++) {
-        memory_free(splits[i]->tokens);
-        memory_free(splits[i]->labels);
-        *splits[i] = (task_split){0};
-    }
+    task_split_free(&data->train);
+    task_split_free(&data->validation);
+    task_split_free(&data->test);
 }

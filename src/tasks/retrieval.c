@@ -19,15 +19,17 @@ static const option options[] = {
     {"test", OPTION_INTEGER, FIELD(test), NULL, 1, 100000000, "test sequences"},
 };
 
-static int symbols(const task_options *o)
-{
-    (void)o;
-    return SYMBOLS;
-}
-
 static int steps(const task_options *o)
 {
     return 2 * o->pairs + 3;
+}
+
+static stpn_status describe(const task_options *o, task_shape *shape, stpn_error *error)
+{
+    (void)error;
+    *shape = (task_shape){
+        .inputs = SYMBOLS, .outputs = SYMBOLS, .steps = steps(o), .type = STPN_INPUT_TOKEN, .loss = LOSS_CROSS_ENTROPY};
+    return STPN_OK;
 }
 
 /* Keys without replacement by a partial shuffle of the alphabet; values with. */
@@ -81,14 +83,20 @@ static char symbol(int32_t token)
     return token < SEPARATOR ? (char)('0' + token - KEYS) : '?';
 }
 
+static int32_t token(char symbol)
+{
+    if (symbol >= 'a' && symbol <= 'z') return symbol - 'a';
+    if (symbol >= '0' && symbol <= '9') return KEYS + symbol - '0';
+    return symbol == '?' ? SEPARATOR : -1;
+}
+
 const task_type task_retrieval = {
     .name = "retrieval",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .defaults = {.pairs = 3, .train = 100000, .validation = 10000, .test = 20000},
-    .symbols = symbols,
-    .classes = symbols,
-    .steps = steps,
+    .describe = describe,
     .draw = draw,
     .symbol = symbol,
+    .token = token,
 };

@@ -128,9 +128,7 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
         status = unit_from_json(&e->units[i], object, "name", place, error);
         if (!status && !json_object_get(object, "hidden"))
             status = error_set(error, STPN_ERROR_INPUT, "%s.hidden is missing, expected the number of neurons", place);
-        if (!status)
-            status =
-                unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->task->symbols(&e->task_options), place, error);
+        if (!status) status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->shape.inputs, place, error);
         e->unit_count++;
     }
     return status;
@@ -149,7 +147,9 @@ static stpn_status read_task(experiment *e, const json_t *root, stpn_error *erro
     if (!e->task) return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s", name, known);
     const char *const others[] = {"name", NULL};
     e->task_options = e->task->defaults;
-    return options_from_json(object, "task", e->task->options, e->task->option_count, others, &e->task_options, error);
+    status =
+        options_from_json(object, "task", e->task->options, e->task->option_count, others, &e->task_options, error);
+    return status ? status : e->task->describe(&e->task_options, &e->shape, error);
 }
 
 static stpn_status read_train(experiment *e, const json_t *root, stpn_error *error)
@@ -266,9 +266,9 @@ stpn_status experiment_read(experiment *e, const char *path, const char *const *
 
 stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error)
 {
-    stpn_head head = {"readout", e->task->classes(&e->task_options)};
+    stpn_head head = {"readout", e->shape.outputs};
     stpn_net_desc desc = {.real = real,
-                          .inputs = e->task->symbols(&e->task_options),
+                          .inputs = e->shape.inputs,
                           .units = e->units,
                           .unit_count = e->unit_count,
                           .heads = &head,

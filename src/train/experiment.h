@@ -23,6 +23,7 @@ typedef struct experiment {
     uint64_t seed;
     const task_type *task;
     task_options task_options;
+    task_shape shape; // of the task
     stpn_unit *units; // (unit_count)
     int unit_count;
     train_options train;

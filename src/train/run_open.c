@@ -24,7 +24,7 @@ stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
     }
     if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
     if (!status)
-        status = supervised_create(&r->learner, r->net, &own->train, own->task->steps(&own->task_options), r->pool,
+        status = supervised_create(&r->learner, r->net, &own->train, own->shape.steps, r->pool,
                                    NULL, error);
     if (status) run_close(r);
     return status;

@@ -28,7 +28,7 @@ static void check_fields(const experiment *e)
     require(options_check(table, count, &e->train, "train", NULL) == STPN_OK);
     require(options_check(e->task->options, e->task->option_count, &e->task_options, "task", NULL) == STPN_OK);
     require(e->train.batch <= e->task_options.train);
-    int inputs = e->task->symbols(&e->task_options);
+    int inputs = e->shape.inputs;
     for (int i = 0; i < e->unit_count; i++) {
         require(unit_check(&e->units[i], inputs, "unit", NULL) == STPN_OK);
         inputs = e->units[i].hidden;

@@ -57,14 +57,14 @@ static void the_task_is_registered(void **state)
 {
     (void)state;
     char names[64];
+    task_shape shape;
     assert_ptr_equal(task_find("retrieval"), task);
     assert_ptr_equal(task_at(0), task);
     assert_null(task_at(-1));
-    assert_null(task_at(1));
     assert_null(task_find(""));
     assert_null(task_find("retrieval "));
     task_names(names, sizeof names);
-    assert_string_equal(names, "retrieval");
+    assert_int_equal(strncmp(names, "retrieval", strlen("retrieval")), 0);
     for (size_t size = 1; size < sizeof "retrieval"; size++) {
         task_names(names, size);
         assert_int_equal(strlen(names), size - 1);
@@ -74,16 +74,27 @@ static void the_task_is_registered(void **state)
     assert_int_equal(o.train, 100000);
     assert_int_equal(o.validation, 10000);
     assert_int_equal(o.test, 20000);
-    assert_int_equal(task->symbols(&o), 37);
-    assert_int_equal(task->classes(&o), 37);
-    assert_int_equal(task->steps(&o), 9);
+    assert_int_equal(task->describe(&o, &shape, NULL), STPN_OK);
+    assert_int_equal(shape.inputs, 37);
+    assert_int_equal(shape.outputs, 37);
+    assert_int_equal(shape.steps, 9);
+    assert_int_equal(shape.type, STPN_INPUT_TOKEN);
+    assert_int_equal(shape.loss, LOSS_CROSS_ENTROPY);
+    assert_int_equal(shape.per_step, 0);
+    assert_null(task->renew);
+    assert_null(task->probe);
 }
 
 static void symbols_have_a_character_each(void **state)
 {
     (void)state;
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789?";
-    for (int i = 0; i < 37; i++) assert_int_equal(task->symbol(i), alphabet[i]);
+    for (int i = 0; i < 37; i++) {
+        assert_int_equal(task->symbol(i), alphabet[i]);
+        assert_int_equal(task->token(alphabet[i]), i);
+    }
+    static const char others[] = "`{/:@A[ \n~";
+    for (size_t i = 0; i < sizeof others; i++) assert_int_equal(task->token(others[i]), -1);
 }
 
 static void every_sequence_reads_as_it_should(void **state)
@@ -97,7 +108,9 @@ static void every_sequence_reads_as_it_should(void **state)
         for (int s = 0; s < 3; s++) {
             assert_int_equal(splits[s]->count, counts[s]);
             assert_int_equal(splits[s]->steps, 2 * pairs + 3);
-            assert_int_equal(task->steps(&o), 2 * pairs + 3);
+            task_shape shape;
+            assert_int_equal(task->describe(&o, &shape, NULL), STPN_OK);
+            assert_int_equal(shape.steps, 2 * pairs + 3);
             for (int n = 0; n < counts[s]; n++) {
                 char text[64], answer = task->symbol(splits[s]->labels[n]);
                 text_of(splits[s], n, text);

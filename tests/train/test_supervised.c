@@ -37,10 +37,12 @@ static learning start(const plan *p)
 {
     learning l = {.sizes = {.pairs = p->pairs ? p->pairs : 2, .train = p->train, .validation = 1, .test = p->test}};
     const task_type *task = &task_retrieval;
+    task_shape shape;
+    assert_int_equal(task->describe(&l.sizes, &shape, &error), STPN_OK);
     stpn_unit units[2] = {stpn_unit_default("stpn_r", 5), stpn_unit_default("stpn_f", 9)};
-    const stpn_head head = {"readout", task->classes(&l.sizes)};
+    const stpn_head head = {"readout", shape.outputs};
     const stpn_net_desc desc = {.real = p->real,
-                                .inputs = task->symbols(&l.sizes),
+                                .inputs = shape.inputs,
                                 .units = units,
                                 .unit_count = p->units,
                                 .heads = &head,
@@ -56,8 +58,7 @@ static learning start(const plan *p)
     assert_int_equal(stpn_net_create(&l.net, &desc, &error), STPN_OK);
     stpn_net_init(l.net, 3);
     if (p->threads) assert_int_equal(stpn_pool_create(&l.pool, p->threads, &error), STPN_OK);
-    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, task->steps(&l.sizes), l.pool, p->reduce, &error),
-                     STPN_OK);
+    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, shape.steps, l.pool, p->reduce, &error), STPN_OK);
     return l;
 }
 
