@@ -84,20 +84,35 @@ typedef enum stpn_rule { STPN_RULE_HEBB, STPN_RULE_OJA } stpn_rule;
 typedef enum stpn_decay { STPN_DECAY_AFTER, STPN_DECAY_PROMPT } stpn_decay;
 typedef enum stpn_activation { STPN_ACTIVATION_TANH, STPN_ACTIVATION_SIGMOID } stpn_activation;
 typedef enum stpn_presynaptic { STPN_PRESYNAPTIC_PREVIOUS, STPN_PRESYNAPTIC_CURRENT } stpn_presynaptic;
+typedef enum stpn_trace { STPN_TRACE_CLIP, STPN_TRACE_SOFT, STPN_TRACE_ADD, STPN_TRACE_DECAY } stpn_trace;
+typedef enum stpn_modulation { STPN_MODULATION_TANH, STPN_MODULATION_SIGMOID, STPN_MODULATION_LINEAR } stpn_modulation;
+typedef enum stpn_start { STPN_START_UNIFORM, STPN_START_MICONI } stpn_start;
 
-/* One layer. Start from stpn_unit_default and change what differs. Per sample and neuron j, with z = [x ; h before]:
+/* One layer. Start from stpn_unit_default and change what differs; a unit reads the options that `stpn help keys` lists
+ * for it. Names, with x the input and h the output one step before:
  *
- *     G = W + F,  n = ||G_j|| + 1e-16,  h_j = activation(G_j . z / n + b_j),  F' = Lambda F / n + Gamma z h_j
+ *     stpn_r        the STP neuron, recurrent: z = [x ; h], K = I + H. Per neuron j
+ *                   G = W + F,  n = ||G_j|| + 1e-16,  h_j = activation(G_j . z / n + b_j),  F' = Lambda F / n + Gamma z h_j
+ *     stpn_f        the same, feed-forward: z = x, K = I
+ *     rnn           h' = tanh(W [x;h] + b)
+ *     lstm, gru     as in PyTorch (an LSTM with one bias vector)
+ *     mlp           h' = tanh(W x + b), no state
+ *     fast_weights  Ba et al. 2016: A' = lambda A + eta h h^T, then inner steps h^{s+1} = tanh(LN(W [x;h] + b + A' h^s))
+ *     plastic       Miconi et al. 2018: h' = tanh(Wi x + bi + (w + alpha E) h), E' = trace(E, eta h' h^T)
+ *     modplast      Miconi et al. 2019: eta becomes m = modulation(Wm h' + bm), one number per sample
+ *     modul         the same, retroactive: E' = trace(E, m T), T' = (1 - eta) T + eta h' h^T
+ *     hebbff        Tyulmankov et al. 2022: h' = sigmoid((W + A) x + b), A' = lambda A + eta h' x^T
  */
 typedef struct stpn_unit {
-    const char *name;             /* "stpn_r" (recurrent, K = I + H) or "stpn_f" (feed-forward, K = I) */
+    const char *name;             /* as above */
     int hidden;                   /* H, number of neurons */
+                                  /* stpn_r, stpn_f: */
     stpn_norm norm;               /* pre: as above; post: F' divided by ||W + F'||; output: F as it is; none: no n */
     double clamp;                 /* bound of |F| after each update; 0: none */
     stpn_plastic plastic;         /* which columns carry F: all, the I inputs, the H recurrent ones */
     stpn_granularity granularity; /* Lambda and Gamma per synapse (H, K), per neuron (H), or one of each */
     int learn;                    /* 1: Lambda and Gamma are parameters; 0: held at the two numbers below */
-    double lambda;                /* used where learn is 0 */
+    double lambda;                /* used where learn is 0; decay of A in fast_weights */
     double gamma;                 /* used where learn is 0 */
     stpn_rule rule;               /* hebb: z h; oja: h_j (z_k - sum_m h_m F_mk) */
     stpn_decay decay;             /* after: Lambda F~ + Gamma P; prompt: Lambda (F~ + Gamma P) */
@@ -105,6 +120,12 @@ typedef struct stpn_unit {
     int layer_norm;               /* 1: layer norm before the activation (eps 1e-5), with gain and offset */
     int bias;                     /* 1: b is a parameter; 0: no b */
     stpn_presynaptic presynaptic; /* recurrent part of z in the update of F: h before the step, or h of the step */
+                                  /* the others: */
+    double eta;                   /* fast_weights: rate of A */
+    int inner_steps;              /* fast_weights: S, 1 or more */
+    stpn_trace trace;             /* plastic, modplast, modul: how E takes up its change */
+    stpn_modulation modulation;   /* modplast, modul: of the one number m */
+    stpn_start init;              /* rnn: initial values, U(+-1/sqrt(H)) or those of the Miconi units */
 } stpn_unit;
 
 /* The unit `name` with `hidden` neurons and every option at its default. An unknown name is reported when the net is
@@ -135,7 +156,8 @@ STPN_API stpn_status stpn_net_create(stpn_net **net, const stpn_net_desc *desc, 
 STPN_API void stpn_net_free(stpn_net *net);
 
 /* Draws the initial parameters of the paper: W, b ~ U(+-1/sqrt(H)), Lambda ~ U(0, 1), Gamma ~ U(+-0.001/sqrt(H)), with I
- * in place of H for stpn_f; read-outs U(+-1/sqrt(H)). The same seed gives the same values on every machine. */
+ * in place of H for stpn_f; read-outs U(+-1/sqrt(H)); the other units' in docs/mathematics.md. The same seed gives the
+ * same values on every machine. */
 STPN_API void stpn_net_init(stpn_net *net, uint64_t seed);
 
 /* Name of the kernel in use. */

@@ -85,6 +85,21 @@ typedef struct stpn_back {
     int dense; // 1: dF and dh going out, or dx, are wanted; 0: columns that never carried a signal are left out
 } stpn_back;
 
+/* Rows of values: row r begins at (r / inner) outer_step + (r % inner) inner_step, so that the steps of several samples
+ * are one list of rows. */
+typedef struct row_list {
+    void *values;
+    int rows, inner;
+    size_t outer_step, inner_step;
+} row_list;
+
+/* A matrix of `columns` columns inside (panels, K, lanes): column c of panel p begins at p panel_step + c lanes. */
+typedef struct panel_matrix {
+    void *values;
+    int panels, columns;
+    size_t panel_step;
+} panel_matrix;
+
 /* One kernel. Every function works on values of type `real`. */
 typedef struct kernel_table {
     const char *name;
@@ -101,6 +116,14 @@ typedef struct kernel_table {
     void (*stpn_forward)(const stpn_layer *layer, const stpn_sweep *sweep, void *work);
     void (*stpn_backward)(const stpn_layer *layer, const stpn_layer_grad *grad, const stpn_back *back, void *work);
     void (*stpn_finish)(const stpn_layer *layer, const stpn_layer_grad *grad);
+
+    /* out (rows, panels lanes) = bias (panels lanes) + a (rows, columns) w^T, or, where bias is NULL, is added to. Each row's
+     * sum has one order, whatever rows stand beside it. */
+    void (*product)(const row_list *a, const panel_matrix *w, const void *bias, const row_list *out);
+    /* dw += d^T a, and dbias += sums over the rows of d (NULL: not wanted); d (rows, panels lanes), a (rows, columns). */
+    void (*product_gradient)(const row_list *d, const row_list *a, const panel_matrix *dw, void *dbias);
+    /* out (ceil(columns / lanes), panels lanes, lanes) = w transposed, zeros beyond the last column: product(d, out) is d w. */
+    void (*transpose)(const panel_matrix *w, void *out);
 
     /* out (count) from values of an input type. */
     void (*convert)(size_t count, stpn_input type, const void *x, void *out);

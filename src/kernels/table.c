@@ -1,5 +1,6 @@
 /* Compiled once per instruction set and real type; KERNEL_TABLE names the table that this build fills. */
 #include "kernels/dense.h"
+#include "kernels/product.h"
 #include "kernels/stpn_backward.h"
 #include "kernels/stpn_forward.h"
 
@@ -17,6 +18,9 @@ const kernel_table KERNEL_TABLE = {
     .stpn_forward = stpn_forward_sweep,
     .stpn_backward = stpn_backward_sweep,
     .stpn_finish = stpn_finish_gradient,
+    .product = product,
+    .product_gradient = product_gradient,
+    .transpose = transpose,
     .convert = convert,
     .linear_forward = linear_forward,
     .linear_backward = linear_backward,

@@ -91,9 +91,10 @@ static void encode_block(const stpn_net *net, const stpn_sequence *q, int t0, in
             int reset = q->reset && q->reset[step * (size_t)q->batch + sample];
             uint8_t flag = (uint8_t)((t < length ? STEP_LIVE : 0) | (reset ? STEP_RESET : 0));
             rows->flags[local * rows->flags_sample + place] = flag;
-            if (t < length)
-                encode_row(net, q, step, sample,
-                           value_at(net->kernel, rows->x, local * rows->x_sample + place * rows->x_step));
+            /* A row without a step is still multiplied, by a gradient of 0. */
+            void *row = value_at(net->kernel, rows->x, local * rows->x_sample + place * rows->x_step);
+            if (t < length) encode_row(net, q, step, sample, row);
+            else memset(row, 0, (size_t)net->inputs * net->kernel->size);
         }
     }
 }

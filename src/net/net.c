@@ -101,10 +101,10 @@ static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_err
         net_head *head = &net->heads[net->head_count++];
         snprintf(head->name, sizeof head->name, "%s", desc->heads[i].name);
         head->outputs = desc->heads[i].outputs;
-        head->weight = (unit_tensor){"weight", LAYOUT_MATRIX, head->outputs, H, net->block_values, -bound, bound};
-        net->block_values += tensor_values(net->kernel, LAYOUT_MATRIX, head->outputs, H);
-        head->bias = (unit_tensor){"bias", LAYOUT_VECTOR, head->outputs, 1, net->block_values, -bound, bound};
-        net->block_values += tensor_values(net->kernel, LAYOUT_VECTOR, head->outputs, 1);
+        head->weight = (unit_tensor){"weight", LAYOUT_MATRIX, head->outputs, H, 1, net->block_values, -bound, bound};
+        net->block_values += tensor_values(net->kernel, &head->weight);
+        head->bias = (unit_tensor){"bias", LAYOUT_VECTOR, head->outputs, 1, 1, net->block_values, -bound, bound};
+        net->block_values += tensor_values(net->kernel, &head->bias);
         if (!add_tensor(net, head->name, head->weight) || !add_tensor(net, head->name, head->bias))
             return error_set(error, STPN_ERROR_INPUT, "heads[%d].name is \"%s\", the name of a unit's tensors", i,
                              head->name);
@@ -185,7 +185,7 @@ void stpn_net_init(stpn_net *net, uint64_t seed)
         for (int row = 0; row < place->rows; row++)
             for (int column = 0; column < place->columns; column++) {
                 double value = place->low == place->high ? place->low : random_range(&stream, place->low, place->high);
-                size_t at = place->offset + tensor_at(net->kernel, place->layout, place->columns, row, column);
+                size_t at = place->offset + tensor_at(net->kernel, place, row, column);
                 write_value(net->kernel, net->parameters, at, value);
             }
     }
@@ -220,7 +220,7 @@ int stpn_net_tensor(const stpn_net *net, int index, stpn_tensor *tensor)
 {
     if (index < 0 || index >= net->tensor_count) return 0;
     const unit_tensor *place = &net->tensors[index].place;
-    int matrix = place->layout == LAYOUT_MATRIX;
+    int matrix = place->layout == LAYOUT_MATRIX || place->layout == LAYOUT_ROW;
     *tensor = (stpn_tensor){.name = net->tensors[index].name,
                             .rank = matrix ? 2 : 1,
                             .shape = {place->rows, matrix ? place->columns : 0, 0},
@@ -242,7 +242,7 @@ static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, vo
     size_t next = 0;
     for (int row = 0; row < place->rows; row++)
         for (int column = 0; column < place->columns; column++, next++) {
-            void *inside = value_at(kernel, block, tensor_at(kernel, place->layout, place->columns, row, column));
+            void *inside = value_at(kernel, block, tensor_at(kernel, place, row, column));
             void *outside = value_at(kernel, values, next);
             memcpy(into_block ? inside : outside, into_block ? outside : inside, kernel->size);
         }
@@ -312,7 +312,7 @@ int stpn_state_tensor(const stpn_state *state, int index, stpn_tensor *tensor)
     const stpn_net *net = state->net;
     if (index < 0 || index >= net->state_count) return 0;
     const unit_tensor *place = state_place(net, index);
-    int matrix = place->layout == LAYOUT_MATRIX;
+    int matrix = place->layout == LAYOUT_MATRIX || place->layout == LAYOUT_ROW;
     *tensor = (stpn_tensor){.name = net->states[index].name,
                             .rank = matrix ? 3 : 2,
                             .shape = {state->batch, place->rows, matrix ? place->columns : 0},
@@ -353,13 +353,14 @@ stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stp
                 return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i,
                                  b);
         stpn_error inner = {{0}};
-        stpn_status status = u->type->state_check(u, entry->index, from, &inner);
+        stpn_status status = u->type->state_check ? u->type->state_check(u, entry->index, from, &inner) : STPN_OK;
         if (status) return error_set(error, status, "%s: sample %d: %s", entry->name, b, inner.message);
     }
     for (int b = 0; b < state->batch; b++) {
         void *from = value_at(net->kernel, values, (size_t)b * count);
         copy_tensor(net->kernel, place, sample_state(state, b, entry->offset), from, 1);
-        u->type->state_changed(u, entry->index, sample_state(state, b, net->unit_state[entry->unit]));
+        if (u->type->state_changed)
+            u->type->state_changed(u, entry->index, sample_state(state, b, net->unit_state[entry->unit]));
     }
     return STPN_OK;
 }

@@ -5,9 +5,6 @@
 
 #include "units/unit.h"
 
-/* Samples whose gradients are summed in order; chunks are added in a fixed tree. */
-enum { CHUNK = 16 };
-
 enum { NET_MAX_NAME = 64 };
 
 typedef struct net_head {

@@ -84,7 +84,7 @@ static stpn_status check_effect(const json_t *object, const unit_type *type, con
 {
     for (int i = 0; i < type->option_count; i++) {
         const char *key = type->options[i].name;
-        if (json_object_get(object, key) && !type->applies(options, key))
+        if (json_object_get(object, key) && !unit_applies(options, key))
             return error_set(error, STPN_ERROR_INPUT, "%s.%s has no effect with the other options of this unit", place,
                              key);
     }
@@ -209,7 +209,7 @@ static json_t *resolve(const experiment *e)
         failed |= json_object_set_new(entry, "name", json_string(type->name));
         failed |= !options_to_json(type->options, type->option_count, &e->units[i], entry);
         for (int o = 0; o < type->option_count; o++)
-            if (!type->applies(&e->units[i], type->options[o].name)) json_object_del(entry, type->options[o].name);
+            if (!unit_applies(&e->units[i], type->options[o].name)) json_object_del(entry, type->options[o].name);
         failed |= json_array_append_new(units, entry);
     }
     failed |= json_object_set_new(root, "task", task);

@@ -114,7 +114,7 @@ golden_shape golden_shape_of(const unit_tensor *place, int batch)
     golden_shape shape = {0};
     if (batch) shape.size[shape.rank++] = batch;
     shape.size[shape.rank++] = place->rows;
-    if (place->layout == LAYOUT_MATRIX) shape.size[shape.rank++] = place->columns;
+    if (place->layout == LAYOUT_MATRIX || place->layout == LAYOUT_ROW) shape.size[shape.rank++] = place->columns;
     return shape;
 }
 

@@ -31,8 +31,9 @@ typedef struct training {
 static stpn_status find_tensors(golden *g, training *t)
 {
     int n = g->plan.tensor_count;
-    unit_tensor readout[2] = {{.name = "weight", .layout = LAYOUT_MATRIX, .rows = t->classes, .columns = g->hidden},
-                              {.name = "bias", .layout = LAYOUT_VECTOR, .rows = t->classes, .columns = 1}};
+    unit_tensor readout[2] = {
+        {.name = "weight", .layout = LAYOUT_MATRIX, .rows = t->classes, .columns = g->hidden, .groups = 1},
+        {.name = "bias", .layout = LAYOUT_VECTOR, .rows = t->classes, .columns = 1, .groups = 1}};
     golden_shape tokens = {3, {t->updates, g->batch, g->steps}}, labels = {2, {t->updates, g->batch}};
     golden_shape losses = {1, {t->updates}};
     stpn_status status = golden_find(g, &t->tokens, "", "tokens", GOLDEN_INDEX, tokens);

@@ -6,10 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-static const unit_type *const registry[] = {
-    &unit_stpn_r,
-    &unit_stpn_f,
-};
+/* One row per unit: NAME of `const unit_type unit_NAME` in its file. */
+#define REGISTRY(ROW) \
+    ROW(stpn_r)       \
+    ROW(stpn_f)
+
+#define DECLARE(name) extern const unit_type unit_##name;
+#define ADDRESS(name) &unit_##name,
+
+REGISTRY(DECLARE)
+
+static const unit_type *const registry[] = {REGISTRY(ADDRESS)};
 
 enum { UNIT_COUNT = sizeof registry / sizeof *registry };
 
@@ -54,7 +61,13 @@ stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, 
                          (int)UNIT_MAX_WIDTH);
     stpn_status status = options_check(type->options, type->option_count, options, place, error);
     if (status) return status;
-    return type->check(options, inputs, place, error);
+    return type->check ? type->check(options, inputs, place, error) : STPN_OK;
+}
+
+int unit_applies(const stpn_unit *options, const char *name)
+{
+    const unit_type *type = unit_find(options->name);
+    return !type->applies || type->applies(options, name);
 }
 
 size_t row_values(const kernel_table *kernel, int count)
@@ -63,37 +76,60 @@ size_t row_values(const kernel_table *kernel, int count)
     return ((size_t)count + lanes - 1) / lanes * lanes;
 }
 
-size_t tensor_values(const kernel_table *kernel, tensor_layout layout, int rows, int columns)
+/* Place of a row among the rows of all groups, each padded. */
+static size_t padded_row(const kernel_table *kernel, const unit_tensor *tensor, int row)
 {
-    if (layout == LAYOUT_SCALAR) return (size_t)kernel->lanes;
-    return row_values(kernel, rows) * (layout == LAYOUT_MATRIX ? (size_t)columns : 1);
+    int rows = tensor->rows / tensor->groups;
+    return (size_t)(row / rows) * row_values(kernel, rows) + (size_t)(row % rows);
 }
 
-size_t tensor_at(const kernel_table *kernel, tensor_layout layout, int columns, int row, int column)
+size_t tensor_values(const kernel_table *kernel, const unit_tensor *tensor)
 {
-    if (layout != LAYOUT_MATRIX) return (size_t)row;
-    size_t lanes = (size_t)kernel->lanes, r = (size_t)row;
-    return (r / lanes * (size_t)columns + (size_t)column) * lanes + r % lanes;
+    size_t rows = (size_t)tensor->groups * row_values(kernel, tensor->rows / tensor->groups);
+    switch (tensor->layout) {
+    case LAYOUT_MATRIX: return rows * (size_t)tensor->columns;
+    case LAYOUT_VECTOR: return rows;
+    case LAYOUT_ROW: return row_values(kernel, tensor->columns);
+    case LAYOUT_SCALAR: return (size_t)kernel->lanes;
+    }
+    return 0;
 }
 
-static int add_tensor(const kernel_table *kernel, unit_tensor *list, int *count, size_t *values, unit_tensor tensor)
+size_t tensor_at(const kernel_table *kernel, const unit_tensor *tensor, int row, int column)
+{
+    size_t lanes = (size_t)kernel->lanes, r = padded_row(kernel, tensor, row);
+    switch (tensor->layout) {
+    case LAYOUT_MATRIX: return (r / lanes * (size_t)tensor->columns + (size_t)column) * lanes + r % lanes;
+    case LAYOUT_VECTOR: return r;
+    case LAYOUT_ROW: return (size_t)column;
+    case LAYOUT_SCALAR: return 0;
+    }
+    return 0;
+}
+
+static void add_tensor(const kernel_table *kernel, unit_tensor *list, int *count, size_t *values, unit_tensor tensor)
 {
     tensor.offset = *values;
-    *values += tensor_values(kernel, tensor.layout, tensor.rows, tensor.columns);
-    list[*count] = tensor;
-    return (*count)++;
+    *values += tensor_values(kernel, &tensor);
+    list[(*count)++] = tensor;
 }
 
-int unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high)
+void unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high)
 {
-    return add_tensor(u->kernel, u->tensors, &u->tensor_count, &u->block_values,
-                      (unit_tensor){name, layout, rows, columns, 0, low, high});
+    unit_add_groups(u, name, layout, 1, rows, columns, low, high);
 }
 
-int unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns)
+void unit_add_groups(unit *u, const char *name, tensor_layout layout, int groups, int rows, int columns, double low,
+                     double high)
 {
-    return add_tensor(u->kernel, u->states, &u->state_count, &u->state_values,
-                      (unit_tensor){name, layout, rows, columns, 0, 0, 0});
+    add_tensor(u->kernel, u->tensors, &u->tensor_count, &u->block_values,
+               (unit_tensor){name, layout, groups * rows, columns, groups, 0, low, high});
+}
+
+void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns)
+{
+    add_tensor(u->kernel, u->states, &u->state_count, &u->state_values,
+               (unit_tensor){name, layout, rows, columns, 1, 0, 0, 0});
 }
 
 stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error)

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <string.h>
 
+extern const unit_type unit_stpn_r, unit_stpn_f;
+
 /* F is rebuilt in segments that should stay in a second-level cache. */
 enum { SEGMENT_BYTES = 768 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
 
@@ -39,15 +41,6 @@ static const option options[] = {
 };
 
 enum { OPTION_COUNT = sizeof options / sizeof *options };
-
-static stpn_status check_recurrent(const stpn_unit *o, int inputs, const char *place, stpn_error *error)
-{
-    (void)o;
-    (void)inputs;
-    (void)place;
-    (void)error;
-    return STPN_OK;
-}
 
 static stpn_status check_feed_forward(const stpn_unit *o, int inputs, const char *place, stpn_error *error)
 {
@@ -339,7 +332,6 @@ const unit_type unit_stpn_r = {
     .options = options,
     .option_count = OPTION_COUNT,
     .defaults = {.name = "stpn_r", .learn = 1, .lambda = 0.9, .gamma = 0.01, .bias = 1},
-    .check = check_recurrent,
     .applies = applies,
     .plan = plan,
     .tape_values = tape_values,

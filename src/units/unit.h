@@ -13,6 +13,7 @@ typedef struct unit unit;
 typedef enum tensor_layout {
     LAYOUT_MATRIX, // (rows, columns) stored as (panels, columns, lanes)
     LAYOUT_VECTOR, // (rows) padded to whole panels
+    LAYOUT_ROW,    // (1, columns) padded to whole panels: what multiplies a row of neurons
     LAYOUT_SCALAR  // one value at the start of a panel
 } tensor_layout;
 
@@ -20,16 +21,20 @@ typedef struct unit_tensor {
     const char *name; // "weight", ...
     tensor_layout layout;
     int rows, columns;
+    int groups;       // rows lie in so many equal groups, each padded to whole panels (the gates of an LSTM)
     size_t offset;    // in values, from the start of the unit's part of the block
     double low, high; // initial values: uniform
 } unit_tensor;
 
+/* CHUNK: samples that a sweep has at most. Their gradients are summed in order; chunks are added in a fixed tree. */
+enum { CHUNK = 16 };
+
 enum { UNIT_MAX_WIDTH = 1 << 20, UNIT_MAX_TENSORS = 8, UNIT_MAX_STATES = 4, UNIT_NAME_SIZE = 32 };
 
-/* Values that a layout takes in a block. */
-size_t tensor_values(const kernel_table *kernel, tensor_layout layout, int rows, int columns);
+/* Values that a tensor takes in a block. */
+size_t tensor_values(const kernel_table *kernel, const unit_tensor *tensor);
 /* Place of element (row, column) from the tensor's start. */
-size_t tensor_at(const kernel_table *kernel, tensor_layout layout, int columns, int row, int column);
+size_t tensor_at(const kernel_table *kernel, const unit_tensor *tensor, int row, int column);
 /* Values of a row of `count` neurons, padded to whole panels. */
 size_t row_values(const kernel_table *kernel, int count);
 
@@ -75,6 +80,16 @@ typedef struct unit_back {
     int dense; // the outgoing dstate is wanted
 } unit_back;
 
+/* ---- what a step costs */
+
+/* One step of one sample with every synapse counted once, zeros included (docs/energy.md). */
+typedef struct unit_operations {
+    double multiply_accumulates;    // a b + c
+    double multiplies, accumulates; // a b alone, a + b alone
+    double functions;               // tanh, sigmoid, exp, roots, divisions
+    double reads, writes;           // values of parameters and of state, each once
+} unit_operations;
+
 /* ---- a unit of a network */
 
 typedef struct unit_type {
@@ -82,9 +97,9 @@ typedef struct unit_type {
     const option *options; // fields of stpn_unit
     int option_count;
     stpn_unit defaults;
-    /* Checks what the table cannot; `place` starts the message. */
+    /* Checks what the table cannot; `place` starts the message. NULL: nothing. */
     stpn_status (*check)(const stpn_unit *options, int inputs, const char *place, stpn_error *error);
-    /* Whether option `name` has an effect with the others as they are. */
+    /* Whether option `name` has an effect with the others as they are. NULL: every one has. */
     int (*applies)(const stpn_unit *options, const char *name);
     /* Fills tensors, state, tape sizes of a unit whose options are checked. */
     void (*plan)(unit *u);
@@ -94,7 +109,10 @@ typedef struct unit_type {
     void (*forward)(const unit *u, const void *parameters, const unit_sweep *sweep, void *work);
     /* Adds to `gradient`, the unit's part of a block. */
     void (*backward)(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
-    /* Whether state tensor `index` of one sample may hold `values` (row-major), and what its having changed entails. */
+    /* What a step costs. */
+    void (*operations)(const unit *u, unit_operations *count);
+    /* Whether state tensor `index` of one sample may hold `values` (row-major), and what its having changed entails.
+     * NULL: anything, nothing. */
     stpn_status (*state_check)(const unit *u, int index, const void *values, stpn_error *error);
     void (*state_changed)(const unit *u, int index, void *state);
 } unit_type;
@@ -117,6 +135,9 @@ struct unit {
     void *held; // lambda at its start, gamma one panel later, where they are not learned
 };
 
+/* Whether an option has an effect. */
+int unit_applies(const stpn_unit *options, const char *name);
+
 /* NULL where there is no unit of that name. */
 const unit_type *unit_find(const char *name);
 /* Row `index` of the registry; NULL past the last. */
@@ -130,16 +151,17 @@ stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, 
 stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error);
 void unit_close(unit *u);
 
-/* For `plan`: appends a parameter or a state tensor and returns its index. */
-int unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high);
-int unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns);
+/* For `plan`: appends a parameter or a state tensor. */
+void unit_add_tensor(unit *u, const char *name, tensor_layout layout, int rows, int columns, double low, double high);
+/* The same for (groups rows, columns), every group padded to whole panels. */
+void unit_add_groups(unit *u, const char *name, tensor_layout layout, int groups, int rows, int columns, double low,
+                     double high);
+void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns);
 
 /* Address of value `count` of an array of the kernel's type. */
 static inline void *value_at(const kernel_table *kernel, const void *values, size_t count)
 {
     return (void *)((uintptr_t)values + count * kernel->size);
 }
-
-extern const unit_type unit_stpn_r, unit_stpn_f;
 
 #endif
