@@ -125,6 +125,20 @@ typedef struct kernel_table {
     /* out (ceil(columns / lanes), panels lanes, lanes) = w transposed, zeros beyond the last column: product(d, out) is d w. */
     void (*transpose)(const panel_matrix *w, void *out);
 
+    /* ---- cells of one sample, rows of `count` = Hp neurons (kernels/cells.h); a tape may be NULL */
+    void (*tanh_forward)(size_t count, const void *p, void *h);
+    void (*tanh_backward)(size_t count, const void *h, const void *dh, void *d);
+    void (*lstm_forward)(size_t count, const void *gates, void *c, void *h, void *tape);
+    void (*lstm_backward)(size_t count, const void *tape, const void *c_before, const void *dh, void *dc, void *d);
+    void (*gru_forward)(size_t count, const void *inputs, const void *recurrent, void *h, void *tape);
+    void (*gru_backward)(size_t count, const void *tape, const void *h_before, void *dh, void *d);
+    /* to += from, any count and place. */
+    void (*accumulate)(size_t count, void *to, const void *from);
+    /* sizes (columns) = sums of |w| over the rows; energy += sum of z^2 sizes. */
+    void (*absolute_sums)(const panel_matrix *w, void *sizes);
+    void (*add_energy)(size_t count, const void *z, const void *sizes, void *energy);
+
+    /* ---- the rest */
     /* out (count) from values of an input type. */
     void (*convert)(size_t count, stpn_input type, const void *x, void *out);
     /* out (rows, n) = y (rows, k; y_step apart) w^T (n, k) + b (n). */

@@ -1,4 +1,5 @@
 /* Compiled once per instruction set and real type; KERNEL_TABLE names the table that this build fills. */
+#include "kernels/cells.h"
 #include "kernels/dense.h"
 #include "kernels/product.h"
 #include "kernels/stpn_backward.h"
@@ -21,6 +22,15 @@ const kernel_table KERNEL_TABLE = {
     .product = product,
     .product_gradient = product_gradient,
     .transpose = transpose,
+    .tanh_forward = tanh_forward,
+    .tanh_backward = tanh_backward,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .gru_forward = gru_forward,
+    .gru_backward = gru_backward,
+    .accumulate = accumulate,
+    .absolute_sums = absolute_sums,
+    .add_energy = add_energy,
     .convert = convert,
     .linear_forward = linear_forward,
     .linear_backward = linear_backward,

@@ -101,9 +101,20 @@ static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_err
         net_head *head = &net->heads[net->head_count++];
         snprintf(head->name, sizeof head->name, "%s", desc->heads[i].name);
         head->outputs = desc->heads[i].outputs;
-        head->weight = (unit_tensor){"weight", LAYOUT_MATRIX, head->outputs, H, 1, net->block_values, -bound, bound};
+        head->weight = (unit_tensor){.name = "weight",
+                                     .layout = LAYOUT_MATRIX,
+                                     .rows = head->outputs,
+                                     .columns = H,
+                                     .groups = 1,
+                                     .offset = net->block_values,
+                                     .low = -bound,
+                                     .high = bound};
         net->block_values += tensor_values(net->kernel, &head->weight);
-        head->bias = (unit_tensor){"bias", LAYOUT_VECTOR, head->outputs, 1, 1, net->block_values, -bound, bound};
+        head->bias = head->weight;
+        head->bias.name = "bias";
+        head->bias.layout = LAYOUT_VECTOR;
+        head->bias.columns = 1;
+        head->bias.offset = net->block_values;
         net->block_values += tensor_values(net->kernel, &head->bias);
         if (!add_tensor(net, head->name, head->weight) || !add_tensor(net, head->name, head->bias))
             return error_set(error, STPN_ERROR_INPUT, "heads[%d].name is \"%s\", the name of a unit's tensors", i,
@@ -184,7 +195,9 @@ void stpn_net_init(stpn_net *net, uint64_t seed)
         random_stream stream = random_open(seed, RANDOM_INIT, (uint64_t)i);
         for (int row = 0; row < place->rows; row++)
             for (int column = 0; column < place->columns; column++) {
-                double value = place->low == place->high ? place->low : random_range(&stream, place->low, place->high);
+                int other = place->split && column >= place->split;
+                double low = other ? place->split_low : place->low, high = other ? place->split_high : place->high;
+                double value = low == high ? low : random_range(&stream, low, high);
                 size_t at = place->offset + tensor_at(net->kernel, place, row, column);
                 write_value(net->kernel, net->parameters, at, value);
             }

@@ -23,9 +23,7 @@ stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
         status = stpn_pool_create(&r->pool, threads, error);
     }
     if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
-    if (!status)
-        status = supervised_create(&r->learner, r->net, &own->train, own->shape.steps, r->pool,
-                                   NULL, error);
+    if (!status) status = supervised_create(&r->learner, r->net, &own->train, own->shape.steps, r->pool, NULL, error);
     if (status) run_close(r);
     return status;
 }

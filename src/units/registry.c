@@ -9,7 +9,11 @@
 /* One row per unit: NAME of `const unit_type unit_NAME` in its file. */
 #define REGISTRY(ROW) \
     ROW(stpn_r)       \
-    ROW(stpn_f)
+    ROW(stpn_f)       \
+    ROW(rnn)          \
+    ROW(lstm)         \
+    ROW(gru)          \
+    ROW(mlp)
 
 #define DECLARE(name) extern const unit_type unit_##name;
 #define ADDRESS(name) &unit_##name,
@@ -123,13 +127,19 @@ void unit_add_groups(unit *u, const char *name, tensor_layout layout, int groups
                      double high)
 {
     add_tensor(u->kernel, u->tensors, &u->tensor_count, &u->block_values,
-               (unit_tensor){name, layout, groups * rows, columns, groups, 0, low, high});
+               (unit_tensor){.name = name,
+                             .layout = layout,
+                             .rows = groups * rows,
+                             .columns = columns,
+                             .groups = groups,
+                             .low = low,
+                             .high = high});
 }
 
 void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns)
 {
     add_tensor(u->kernel, u->states, &u->state_count, &u->state_values,
-               (unit_tensor){name, layout, rows, columns, 1, 0, 0, 0});
+               (unit_tensor){.name = name, .layout = layout, .rows = rows, .columns = columns, .groups = 1});
 }
 
 stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error)

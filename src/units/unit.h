@@ -24,6 +24,8 @@ typedef struct unit_tensor {
     int groups;       // rows lie in so many equal groups, each padded to whole panels (the gates of an LSTM)
     size_t offset;    // in values, from the start of the unit's part of the block
     double low, high; // initial values: uniform
+    int split;        // columns from here on have initial values of their own; 0: none have
+    double split_low, split_high;
 } unit_tensor;
 
 /* CHUNK: samples that a sweep has at most. Their gradients are summed in order; chunks are added in a fixed tree. */
@@ -115,6 +117,7 @@ typedef struct unit_type {
      * NULL: anything, nothing. */
     stpn_status (*state_check)(const unit *u, int index, const void *values, stpn_error *error);
     void (*state_changed)(const unit *u, int index, void *state);
+    const void *details; // what an implementation that several units share knows this one by
 } unit_type;
 
 struct unit {
