@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/words.h"
 #include "io/json.h"
+#include "train/hardware.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -110,6 +111,13 @@ void print_measures(const char *name, const json_t *split)
 {
     printf("%-14s%11.5f%12.5g%14.5g%12.0f\n", name, number_of(split, "accuracy"), number_of(split, "loss"),
            number_of(split, "energy"), number_of(split, "sequences"));
+}
+
+stpn_status hardware_table_of(const arguments *a, hardware_table *table, stpn_error *error)
+{
+    const char *path = arguments_value(a, "--energy-table");
+    *table = hardware_default();
+    return path ? hardware_read(table, path, error) : STPN_OK;
 }
 
 int shows_colour(int descriptor)

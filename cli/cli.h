@@ -47,6 +47,10 @@ int print_json(json_t *document);
 void print_measures_heading(void);
 void print_measures(const char *name, const json_t *split);
 
+/* The table that --energy-table names, or the one for 45 nm. */
+struct hardware_table;
+stpn_status hardware_table_of(const arguments *a, struct hardware_table *table, stpn_error *error);
+
 /* Whether this stream shows colours: a terminal, and neither NO_COLOR nor a dumb one. */
 int shows_colour(int descriptor);
 

@@ -1,6 +1,7 @@
 /* stpn eval: a run's parameters on its test and validation sets. */
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "train/hardware.h"
 #include "train/summary.h"
 
 #include <stdio.h>
@@ -57,6 +58,9 @@ static int print_text(const json_t *document)
     print_measures_heading();
     print_measures("test", json_object_get(document, "test"));
     print_measures("validation", json_object_get(document, "validation"));
+    const json_t *hardware = json_object_get(document, "hardware");
+    printf("\n%.4g pJ a step by the table %s\n", json_number_value(json_object_get(hardware, "picojoules")),
+           json_string_value(json_object_get(hardware, "table")));
     const json_t *list = json_object_get(document, "examples");
     size_t count = json_array_size(list);
     if (count) printf("\nthe first of the test set:\n");
@@ -72,8 +76,10 @@ static int print_text(const json_t *document)
     return EXIT_DONE;
 }
 
-static stpn_status evaluate(run *r, const char *folder, int best, int examples, json_t **document, stpn_error *error)
+static stpn_status evaluate(run *r, const char *folder, int best, int examples, const hardware_table *table,
+                            json_t **document, stpn_error *error)
 {
+    unit_operations count = hardware_operations(r->net);
     json_t *test = NULL, *validation = NULL, *list = NULL;
     *document = NULL;
     stpn_status status = summary_of_split(r, &r->data.test, &test, error);
@@ -93,6 +99,7 @@ static stpn_status evaluate(run *r, const char *folder, int best, int examples, 
     failed |= json_object_set_new(root, "parameters", json_string(best ? "best" : "last"));
     failed |= json_object_set_new(root, "test", test);
     failed |= json_object_set_new(root, "validation", validation);
+    failed |= json_object_set_new(root, "hardware", hardware_to_json(&count, table));
     failed |= json_object_set_new(root, "examples", list);
     failed |= json_object_set_new(root, "machine", summary_machine(r));
     if (!failed) {
@@ -115,8 +122,11 @@ static int run_eval(const arguments *a)
     stpn_error error;
     json_t *document = NULL;
     int best = arguments_have(a, "--best");
-    stpn_status status = run_open_folder(&r, folder, best, (int)threads, &error);
-    if (!status) status = evaluate(&r, folder, best, (int)examples, &document, &error);
+    hardware_table table;
+    stpn_status status = hardware_table_of(a, &table, &error);
+    if (status) return complain(status, &error);
+    status = run_open_folder(&r, folder, best, (int)threads, &error);
+    if (!status) status = evaluate(&r, folder, best, (int)examples, &table, &document, &error);
     run_close(&r);
     if (status) return complain(status, &error);
     if (arguments_have(a, "--json")) return print_json(document);
@@ -130,6 +140,7 @@ static const argument_option options[] = {
     {"--best", NULL, 0, "takes the parameters of the best evaluation in place of the last ones"},
     {"--examples", "N", 0, "shows the answers to the first N test sequences (default 8)"},
     {"--threads", "N", 0, "number of threads (default 0: one per processor)"},
+    {"--energy-table", "FILE", 0, "takes the picojoules of an operation from FILE (docs/energy.md)"},
 };
 
 const command command_eval = {

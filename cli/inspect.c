@@ -1,6 +1,7 @@
 /* stpn inspect: what a run has learned: its parameters, how Lambda and Gamma are spread, how fast synapses forget. */
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "train/hardware.h"
 #include "train/run.h"
 
 #include <math.h>
@@ -151,8 +152,9 @@ static json_t *unit_json(const run *r, int place)
     return NULL;
 }
 
-static json_t *describe(const run *r, const char *folder, int best)
+static json_t *describe(const run *r, const char *folder, int best, const hardware_table *table)
 {
+    unit_operations count = hardware_operations(r->net);
     json_t *root = json_object(), *tensors = json_array(), *units = json_array(), *path = json_string(folder);
     int failed = json_object_set_new(root, "run", path ? path : json_string("?"));
     failed |= json_object_set_new(root, "name", json_string(r->experiment.name));
@@ -171,6 +173,7 @@ static json_t *describe(const run *r, const char *folder, int best)
     for (int i = 0; i < r->experiment.unit_count; i++) failed |= json_array_append_new(units, unit_json(r, i));
     failed |= json_object_set_new(root, "tensors", tensors);
     failed |= json_object_set_new(root, "units", units);
+    failed |= json_object_set_new(root, "hardware", hardware_to_json(&count, table));
     if (!failed) return root;
     json_decref(root);
     return NULL;
@@ -224,6 +227,15 @@ static void print_decay(const json_t *decay)
     printf("\n  %.0f of %.0f do not decay (|lambda| >= 1)\n", number(decay, "not_decaying"), number(decay, "values"));
 }
 
+static void print_hardware(const json_t *hardware)
+{
+    printf("\na step takes %.0f multiply-accumulates, %.0f multiplications, %.0f additions, %.0f functions,\n"
+           "reads %.0f bytes and writes %.0f: %.4g pJ by the table %s\n",
+           number(hardware, "multiply_accumulates"), number(hardware, "multiplies"), number(hardware, "accumulates"),
+           number(hardware, "functions"), number(hardware, "bytes_read"), number(hardware, "bytes_written"),
+           number(hardware, "picojoules"), json_string_value(json_object_get(hardware, "table")));
+}
+
 static void print_text(const json_t *root, const run *r)
 {
     printf("%s: %s, seed %.0f, %s parameters\n", json_string_value(json_object_get(root, "run")),
@@ -238,8 +250,10 @@ static void print_text(const json_t *root, const run *r)
         if (lambda) print_spread("lambda", lambda);
         if (lambda) print_decay(json_object_get(entry, "decay"));
         if (gamma) print_spread("gamma", gamma);
-        if (!lambda && !options->learn) printf("  lambda held at %g, gamma at %g\n", options->lambda, options->gamma);
+        if (!lambda && unit_has_option(options->name, "learn"))
+            printf("  lambda held at %g, gamma at %g\n", options->lambda, options->gamma);
     }
+    print_hardware(json_object_get(root, "hardware"));
 }
 
 static int run_inspect(const arguments *a)
@@ -248,9 +262,11 @@ static int run_inspect(const arguments *a)
     run r;
     stpn_error error;
     int best = arguments_have(a, "--best"), code = EXIT_DONE;
-    stpn_status status = run_open_folder(&r, folder, best, 1, &error);
+    hardware_table table;
+    stpn_status status = hardware_table_of(a, &table, &error);
+    if (!status) status = run_open_folder(&r, folder, best, 1, &error);
     if (status) return complain(status, &error);
-    json_t *root = describe(&r, folder, best);
+    json_t *root = describe(&r, folder, best, &table);
     if (arguments_have(a, "--json")) {
         code = print_json(root);
     } else if (!root) {
@@ -266,6 +282,7 @@ static int run_inspect(const arguments *a)
 static const argument_option options[] = {
     {"--json", NULL, 0, "prints one JSON document and nothing else"},
     {"--best", NULL, 0, "takes the parameters of the best evaluation in place of the last ones"},
+    {"--energy-table", "FILE", 0, "takes the picojoules of an operation from FILE (docs/energy.md)"},
 };
 
 const command command_inspect = {

@@ -21,11 +21,16 @@ _stpn() {
             return
             ;;
         bench,--unit)
-            mapfile -t COMPREPLY < <(compgen -W "stpn_r stpn_f" -- "$current")
+            mapfile -t COMPREPLY < <(compgen -W "$(stpn info 2>/dev/null | sed -n 's/^unit *\([^:]*\):.*/\1/p')" -- "$current")
             return
             ;;
         verify,--kernel)
             mapfile -t COMPREPLY < <(compgen -W "portable avx2 avx512 neon" -- "$current")
+            return
+            ;;
+        eval,--energy-table | inspect,--energy-table)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
     esac
@@ -33,11 +38,11 @@ _stpn() {
     local options=""
     case $command in
         train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet" ;;
-        eval) options="--json --best --examples --threads" ;;
+        eval) options="--json --best --examples --threads --energy-table" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
-        inspect) options="--json --best" ;;
+        inspect) options="--json --best --energy-table" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then

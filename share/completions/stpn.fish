@@ -20,6 +20,7 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l any-kernel -d 'Resume
 complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no progress and no result'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -a '(__fish_complete_directories)'
+complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
 
@@ -27,7 +28,7 @@ complete -c stpn -n '__fish_seen_subcommand_from verify' -F
 complete -c stpn -n '__fish_seen_subcommand_from verify' -l kernel -x -a 'portable avx2 avx512 neon' -d 'Take this kernel'
 
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l size -x -a 'retrieval maze maze-post pong' -d 'What is measured; or B,T,I,H'
-complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a 'stpn_r stpn_f' -d 'The unit'
+complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a '(stpn info 2>/dev/null | string match -rg "^unit *([^:]*):")' -d 'The unit'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 
 complete -c stpn -n '__fish_seen_subcommand_from train eval bench' -l threads -x -d 'Number of threads'

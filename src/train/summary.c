@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/machine.h"
 #include "base/memory.h"
+#include "train/hardware.h"
 
 #include <string.h>
 
@@ -98,6 +99,9 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
     failed |= json_object_set_new(root, "test_best", test_best);
     failed |= json_object_set_new(root, "validation", validation);
     failed |= json_object_set_new(root, "train", training(r, counts, times));
+    unit_operations count = hardware_operations(r->net);
+    hardware_table table = hardware_default();
+    failed |= json_object_set_new(root, "hardware", hardware_to_json(&count, &table));
     failed |= json_object_set_new(root, "machine", summary_machine(r));
     *text = failed ? NULL : json_to_text(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     json_decref(root);

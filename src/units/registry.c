@@ -68,6 +68,14 @@ stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, 
     return type->check ? type->check(options, inputs, place, error) : STPN_OK;
 }
 
+int unit_has_option(const char *unit_name, const char *name)
+{
+    const unit_type *type = unit_find(unit_name);
+    for (int i = 0; i < type->option_count; i++)
+        if (strcmp(type->options[i].name, name) == 0) return 1;
+    return 0;
+}
+
 int unit_applies(const stpn_unit *options, const char *name)
 {
     const unit_type *type = unit_find(options->name);

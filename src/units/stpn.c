@@ -302,6 +302,52 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
     k->stpn_finish(&L, &grad);
 }
 
+/* Of the equations as they stand in docs/mathematics.md, each term once. */
+static void operations(const unit *u, unit_operations *count)
+{
+    const stpn_unit *o = &u->options;
+    stpn_layer L = layer(u, NULL);
+    double H = L.hidden, all = H * L.columns, plastic = H * (L.plastic_end - L.plastic_begin);
+    int has_norm = o->norm != STPN_NORM_NONE;
+    double rates = L.granularity == STPN_GRANULARITY_SYNAPSE  ? 2 * plastic
+                   : L.granularity == STPN_GRANULARITY_NEURON ? 2 * H
+                                                              : 2;
+    *count = (unit_operations){
+        .multiply_accumulates = all,         // G . z
+        .multiplies = 2 * plastic,           // z h, and one with Lambda or Gamma
+        .accumulates = plastic,              // W + F
+        .functions = H,                      // the activation
+        .reads = all + plastic + rates,      // W, F, Lambda and Gamma
+        .writes = plastic + H * L.recurrent, // F, h
+    };
+    count->multiply_accumulates += plastic; // Lambda F + Gamma P
+    if (o->bias) count->accumulates += H, count->reads += H;
+    if (L.recurrent) count->reads += H;
+    if (has_norm) {
+        count->multiply_accumulates += all; // ||G||
+        count->multiplies += H;             // u / n
+        count->functions += 2 * H;          // a root and a division
+    }
+    if (o->norm == STPN_NORM_PRE) count->multiplies += plastic;
+    if (o->norm == STPN_NORM_POST) {
+        count->accumulates += plastic;
+        count->multiply_accumulates += all;
+        count->multiplies += plastic;
+        count->functions += 2 * H;
+    }
+    if (o->rule == STPN_RULE_OJA) {
+        count->multiply_accumulates += plastic;
+        count->accumulates += L.plastic_end - L.plastic_begin;
+    }
+    if (o->layer_norm) {
+        count->accumulates += 3 * H; // mean, deviation, offset
+        count->multiply_accumulates += H;
+        count->multiplies += 2 * H;
+        count->functions += 2;
+        count->reads += 2 * H;
+    }
+}
+
 /* Columns without plasticity hold zeros. */
 static stpn_status state_check(const unit *u, int index, const void *values, stpn_error *error)
 {
@@ -339,6 +385,7 @@ const unit_type unit_stpn_r = {
     .backward_bytes = backward_bytes,
     .forward = forward,
     .backward = backward,
+    .operations = operations,
     .state_check = state_check,
     .state_changed = state_changed,
 };
@@ -356,6 +403,7 @@ const unit_type unit_stpn_f = {
     .backward_bytes = backward_bytes,
     .forward = forward,
     .backward = backward,
+    .operations = operations,
     .state_check = state_check,
     .state_changed = state_changed,
 };

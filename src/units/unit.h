@@ -138,7 +138,8 @@ struct unit {
     void *held; // lambda at its start, gamma one panel later, where they are not learned
 };
 
-/* Whether an option has an effect. */
+/* Whether a unit has an option of that name, and whether it has an effect with the others as they are. */
+int unit_has_option(const char *unit_name, const char *name);
 int unit_applies(const stpn_unit *options, const char *name);
 
 /* NULL where there is no unit of that name. */

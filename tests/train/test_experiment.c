@@ -349,7 +349,7 @@ static const struct {
     {WITH_UNIT("3"), "units[0] is an integer, expected an object"},
     {WITH_UNIT("{'hidden': 7}"), "units[0].name is missing, expected a string"},
     {WITH_UNIT("{'name': 'stpn_r'}"), "units[0].hidden is missing, expected the number of neurons"},
-    {WITH_UNIT("{'name': 'lstm', 'hidden': 7}"), "units[0].name is \"lstm\", expected one of stpn_r, stpn_f"},
+    {WITH_UNIT("{'name': 'lsm', 'hidden': 7}"), "units[0].name is \"lsm\", expected one of stpn_r, stpn_f"},
     {WITH_UNIT("{'name': 'stpn_r', 'hidden': 7}, {'name': 'stpn_f'}"),
      "units[1].hidden is missing, expected the number of neurons"},
     {WITH_UNIT("{'name': 'stpn_r', 'hidden': 0}"), "units[0].hidden is 0, expected an integer from 1 to 1048576"},

@@ -200,7 +200,7 @@ static void hostile_files_give_one_clear_error(void **state)
         {UNIT_FILE, {.key = "kind"}, "is no golden file"},
         {UNIT_FILE, {.key = "kind", .text = "a2c"}, "\"a2c\", expected one of unit, training"},
         {UNIT_FILE, {.key = "unit"}, "metadata has no \"unit\""},
-        {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"lstm\"}"}, "\"lstm\", expected one of stpn_r, stpn_f"},
+        {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"lsm\"}"}, "\"lsm\", expected one of stpn_r, stpn_f"},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"stpn_r\", \"nrom\": \"pre\"}"}, "the nearest is \"norm\""},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"stpn_r\", \"hidden\": 5}"}, "unit.hidden is 5"},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": "}, "line 1"},
