@@ -100,6 +100,51 @@ typedef struct panel_matrix {
     size_t panel_step;
 } panel_matrix;
 
+/* A layer with Hebbian traces (kernels/trace.h): plastic, modplast (modulated), modul (modulated and retroactive). */
+typedef struct trace_layer {
+    int hidden, panels; // H, ceil(H / lanes)
+    stpn_trace rule;
+    stpn_modulation modulation;
+    int modulated, retroactive;
+    const void *w, *alpha;  // (panels, H, lanes)
+    const void *eta;        // (1) or NULL
+    const void *weight_mod; // (Hp) or NULL
+    const void *bias_mod;   // (1) or NULL
+} trace_layer;
+
+/* Where its gradient is added; that of w and of the inputs' weights follows from ds. `eta` has one partial sum per lane,
+ * which `fold` brings together. */
+typedef struct trace_grad {
+    void *alpha, *eta, *weight_mod, *bias_mod;
+} trace_grad;
+
+/* One sample over consecutive steps. */
+typedef struct trace_sweep {
+    int steps;            // T
+    int begin;            // index of the first step on the tape
+    const uint8_t *flags; // (T) STEP_LIVE, STEP_RESET
+    void *out;            // (T, Hp) in: Wi x + bi; out: h, where a step is not live that of the state
+    void *energy;         // (T) the recurrent part is added to, or NULL
+    void *E, *T, *h;      // state, in and out; T where retroactive
+    void *checkpoints;    // (segments of the whole tape, E and T) or NULL
+    int segment;          // steps between checkpoints
+} trace_sweep;
+
+/* One segment of one sample, backwards. */
+typedef struct trace_back {
+    int steps;   // of this segment
+    int segment; // the most steps that one has
+    const uint8_t *flags;
+    const void *out;        // (steps + 1, Hp): row t is h before step t
+    const void *checkpoint; // E and T before the first step
+    const void *dy;         // (H) a row, rows dy_step values apart, the first of step dy_begin; earlier ones have none
+    size_t dy_step;
+    int dy_begin;
+    void *dE, *dT, *dh; // in: adjoints of the state after the segment; out: before it
+    void *ds;           // (steps, Hp) out: adjoint of Wi x + bi; 0 where a step is not live
+    void *z;            // (steps, Hp) out: h before each step, 0 after a reset
+} trace_back;
+
 /* One kernel. Every function works on values of type `real`. */
 typedef struct kernel_table {
     const char *name;
@@ -137,6 +182,14 @@ typedef struct kernel_table {
     /* sizes (columns) = sums of |w| over the rows; energy += sum of z^2 sizes. */
     void (*absolute_sums)(const panel_matrix *w, void *sizes);
     void (*add_energy)(size_t count, const void *z, const void *sizes, void *energy);
+
+    /* ---- Hebbian traces (kernels/trace.h) */
+    size_t (*trace_forward_bytes)(const trace_layer *layer);
+    size_t (*trace_backward_bytes)(const trace_layer *layer, int segment);
+    void (*trace_forward)(const trace_layer *layer, const trace_sweep *sweep, void *work);
+    void (*trace_backward)(const trace_layer *layer, const trace_grad *grad, const trace_back *back, void *work);
+    /* The sum of a panel's lanes goes to its first value, 0 to the others. */
+    void (*fold)(void *lanes);
 
     /* ---- the rest */
     /* out (count) from values of an input type. */

@@ -4,6 +4,7 @@
 #include "kernels/product.h"
 #include "kernels/stpn_backward.h"
 #include "kernels/stpn_forward.h"
+#include "kernels/trace_backward.h"
 
 extern const kernel_table KERNEL_TABLE;
 
@@ -31,6 +32,11 @@ const kernel_table KERNEL_TABLE = {
     .accumulate = accumulate,
     .absolute_sums = absolute_sums,
     .add_energy = add_energy,
+    .trace_forward_bytes = trace_forward_bytes,
+    .trace_backward_bytes = trace_backward_bytes,
+    .trace_forward = trace_forward_sweep,
+    .trace_backward = trace_backward_segment,
+    .fold = fold,
     .convert = convert,
     .linear_forward = linear_forward,
     .linear_backward = linear_backward,

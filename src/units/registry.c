@@ -13,7 +13,10 @@
     ROW(rnn)          \
     ROW(lstm)         \
     ROW(gru)          \
-    ROW(mlp)
+    ROW(mlp)          \
+    ROW(plastic)      \
+    ROW(modplast)     \
+    ROW(modul)
 
 #define DECLARE(name) extern const unit_type unit_##name;
 #define ADDRESS(name) &unit_##name,

@@ -1,0 +1,31 @@
+/* Differentiable plasticity (Miconi, Stanley, Clune 2018): h' = tanh(Wi x + bi + (w + alpha E) h),
+ * E' = rule(E, eta h' h^T), one trained eta. */
+#include "units/trace.h"
+
+#include <stddef.h>
+
+static const option options[] = {
+    TRACE_HIDDEN,
+    {"trace", OPTION_CHOICE, offsetof(stpn_unit, trace), "clip|soft|add|decay", 0, 0,
+     "E' of E and the change d = eta h' h^T. clip: clip(E + d, -1, 1); soft: clip(E + d - E |d|, -1, 1); add: E + d; "
+     "decay: (1 - eta) E + d"},
+};
+
+static void plan(unit *u)
+{
+    trace_plan(u, TRACE_ETA);
+}
+
+const unit_type unit_plastic = {
+    .name = "plastic",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .defaults = {.name = "plastic"},
+    .plan = plan,
+    .tape_values = trace_tape_values,
+    .forward_bytes = trace_forward_bytes,
+    .backward_bytes = trace_backward_bytes,
+    .forward = trace_forward,
+    .backward = trace_backward,
+    .operations = trace_operations,
+};

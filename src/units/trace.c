@@ -1,0 +1,245 @@
+#include "units/trace.h"
+
+#include <math.h>
+#include <string.h>
+
+/* E is rebuilt in segments that should stay in a second-level cache. */
+enum { SEGMENT_BYTES = 512 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
+
+/* E, and T where there is one. */
+static size_t checkpoint_values(const unit *u)
+{
+    return u->state_values - u->row;
+}
+
+void trace_plan(unit *u, int parts)
+{
+    int I = u->inputs, H = u->options.hidden;
+    double in = 1 / sqrt(I), out = 1 / sqrt(H);
+    unit_add_tensor(u, "weight_in", LAYOUT_MATRIX, H, I, -in, in);
+    unit_add_tensor(u, "bias_in", LAYOUT_VECTOR, H, 1, -in, in);
+    unit_add_tensor(u, "w", LAYOUT_MATRIX, H, H, 0, 0.01);
+    unit_add_tensor(u, "alpha", LAYOUT_MATRIX, H, H, 0, 0.01);
+    if (parts & TRACE_ETA) unit_add_tensor(u, "eta", LAYOUT_SCALAR, 1, 1, 0.01, 0.01);
+    if (parts & TRACE_M) {
+        unit_add_tensor(u, "weight_mod", LAYOUT_ROW, 1, H, -out, out);
+        unit_add_tensor(u, "bias_mod", LAYOUT_SCALAR, 1, 1, -out, out);
+    }
+    unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
+    unit_add_state(u, "E", LAYOUT_MATRIX, H, H);
+    if (parts & TRACE_T) unit_add_state(u, "T", LAYOUT_MATRIX, H, H);
+    size_t fit = SEGMENT_BYTES / (checkpoint_values(u) * u->kernel->size);
+    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
+}
+
+/* Tensor `name` in a block of parameters or in a gradient; NULL where the unit has none. */
+static void *part(const unit *u, const void *block, const char *name)
+{
+    for (int i = 0; i < u->tensor_count; i++)
+        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
+    return NULL;
+}
+
+/* Tensor `name` of a state or its adjoint; NULL where the unit has none. */
+static void *state_part(const unit *u, const void *state, const char *name)
+{
+    for (int i = 0; i < u->state_count; i++)
+        if (strcmp(u->states[i].name, name) == 0) return value_at(u->kernel, state, u->states[i].offset);
+    return NULL;
+}
+
+static int panels(const unit *u)
+{
+    return (int)(u->row / (size_t)u->kernel->lanes);
+}
+
+static panel_matrix matrix(const unit *u, const void *block, const char *name, int columns)
+{
+    return (panel_matrix){part(u, block, name), panels(u), columns, (size_t)columns * (size_t)u->kernel->lanes};
+}
+
+static trace_layer layer(const unit *u, const void *parameters)
+{
+    const stpn_unit *o = &u->options;
+    return (trace_layer){
+        .hidden = o->hidden,
+        .panels = panels(u),
+        .rule = o->trace,
+        .modulation = o->modulation,
+        .modulated = part(u, parameters, "weight_mod") != NULL,
+        .retroactive = state_part(u, NULL, "T") != NULL,
+        .w = part(u, parameters, "w"),
+        .alpha = part(u, parameters, "alpha"),
+        .eta = part(u, parameters, "eta"),
+        .weight_mod = part(u, parameters, "weight_mod"),
+        .bias_mod = part(u, parameters, "bias_mod"),
+    };
+}
+
+size_t trace_tape_values(const unit *u, int steps)
+{
+    return (size_t)((steps + u->segment - 1) / u->segment) * checkpoint_values(u);
+}
+
+static size_t input_row(const unit *u)
+{
+    return row_values(u->kernel, u->inputs);
+}
+
+size_t trace_forward_bytes(const unit *u)
+{
+    trace_layer L = layer(u, NULL);
+    return input_row(u) * u->kernel->size + u->kernel->trace_forward_bytes(&L);
+}
+
+void trace_forward(const unit *u, const void *parameters, const unit_sweep *s, void *work)
+{
+    const kernel_table *k = u->kernel;
+    trace_layer L = layer(u, parameters);
+    panel_matrix weight_in = matrix(u, parameters, "weight_in", u->inputs);
+    void *sizes = work, *rest = value_at(k, work, input_row(u));
+    row_list x = {value_at(k, s->x, 0), s->samples * s->steps, s->steps, s->x_sample, s->x_step};
+    row_list out = {s->out, s->samples * s->steps, s->steps, s->out_sample, u->row};
+    k->product(&x, &weight_in, part(u, parameters, "bias_in"), &out);
+    if (s->energy) k->absolute_sums(&weight_in, sizes);
+    for (int b = 0; b < s->samples; b++) {
+        size_t sample = (size_t)b;
+        void *state = value_at(k, s->state, sample * s->state_sample);
+        trace_sweep sweep = {
+            .steps = s->steps,
+            .begin = s->begin,
+            .flags = s->flags + sample * s->flags_sample,
+            .out = value_at(k, s->out, sample * s->out_sample),
+            .energy = s->energy ? value_at(k, s->energy, sample * s->energy_sample) : NULL,
+            .E = state_part(u, state, "E"),
+            .T = state_part(u, state, "T"),
+            .h = state_part(u, state, "h"),
+            .checkpoints = s->tape ? value_at(k, s->tape, sample * s->tape_sample) : NULL,
+            .segment = u->segment,
+        };
+        if (s->tape && s->begin == 0) memcpy((char *)sweep.out - u->row * k->size, sweep.h, u->row * k->size);
+        k->trace_forward(&L, &sweep, rest);
+        for (int t = 0; t < s->steps && s->energy; t++)
+            if (sweep.flags[t] & STEP_LIVE)
+                k->add_energy((size_t)u->inputs, value_at(k, s->x, sample * s->x_sample + (size_t)t * s->x_step), sizes,
+                              value_at(k, sweep.energy, (size_t)t));
+    }
+}
+
+/* Work space of a backward pass. */
+typedef struct back_space {
+    void *transposed; // (Ip, Hp) of weight_in
+    void *ds, *z;     // (segment, Hp)
+    void *dx;         // (segment, Ip)
+    void *rest;
+} back_space;
+
+static back_space back_space_at(const unit *u, const void *work)
+{
+    const kernel_table *k = u->kernel;
+    size_t rows = (size_t)u->segment;
+    back_space s = {.transposed = value_at(k, work, 0)};
+    s.ds = value_at(k, s.transposed, input_row(u) * u->row);
+    s.z = value_at(k, s.ds, rows * u->row);
+    s.dx = value_at(k, s.z, rows * u->row);
+    s.rest = value_at(k, s.dx, rows * input_row(u));
+    return s;
+}
+
+size_t trace_backward_bytes(const unit *u)
+{
+    trace_layer L = layer(u, NULL);
+    return (size_t)(uintptr_t)back_space_at(u, NULL).rest + u->kernel->trace_backward_bytes(&L, u->segment);
+}
+
+/* dx rows [begin, begin + steps) of a sample: exactly I values each. */
+static void write_dx(const unit *u, const unit_back *s, int b, int begin, int steps, const back_space *space)
+{
+    const kernel_table *k = u->kernel;
+    int lanes = k->lanes, ip = (int)input_row(u);
+    panel_matrix back = {space->transposed, ip / lanes, (int)u->row, u->row * (size_t)lanes};
+    row_list ds = {space->ds, steps, steps, 0, u->row}, dx = {space->dx, steps, steps, 0, (size_t)ip};
+    memset(space->dx, 0, (size_t)steps * (size_t)ip * k->size);
+    k->product(&ds, &back, NULL, &dx);
+    for (int t = 0; t < steps; t++)
+        memcpy(value_at(k, s->dx, (size_t)b * s->dx_sample + (size_t)(begin + t) * s->dx_step),
+               value_at(k, space->dx, (size_t)t * (size_t)ip), (size_t)u->inputs * k->size);
+}
+
+void trace_backward(const unit *u, const void *parameters, void *gradient, const unit_back *s, void *work)
+{
+    const kernel_table *k = u->kernel;
+    trace_layer L = layer(u, parameters);
+    trace_grad grad = {part(u, gradient, "alpha"), part(u, gradient, "eta"), part(u, gradient, "weight_mod"),
+                       part(u, gradient, "bias_mod")};
+    panel_matrix weight_in = matrix(u, parameters, "weight_in", u->inputs);
+    panel_matrix dweight_in = matrix(u, gradient, "weight_in", u->inputs);
+    panel_matrix dw = matrix(u, gradient, "w", u->options.hidden);
+    back_space space = back_space_at(u, work);
+    if (s->dx) k->transpose(&weight_in, space.transposed);
+    for (int b = 0; b < s->samples; b++) {
+        size_t sample = (size_t)b;
+        void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
+        for (int segment = (s->steps[b] - 1) / u->segment; segment >= 0 && s->steps[b] > 0; segment--) {
+            int begin = segment * u->segment, left = s->steps[b] - begin;
+            int steps = left < u->segment ? left : u->segment, dy_begin = s->dy_begin ? s->dy_begin[b] : 0;
+            size_t first = (size_t)begin, row = sample * s->out_sample + first * u->row;
+            int skipped = dy_begin < begin ? begin - dy_begin : 0;
+            trace_back back = {
+                .steps = steps,
+                .segment = u->segment,
+                .flags = s->flags + sample * s->flags_sample + first,
+                .out = value_at(k, s->out, row),
+                .checkpoint = value_at(k, s->tape, sample * s->tape_sample + (size_t)segment * checkpoint_values(u)),
+                .dy = value_at(k, s->dy, sample * s->dy_sample + (size_t)skipped * s->dy_step),
+                .dy_step = s->dy_step,
+                .dy_begin = dy_begin < begin ? 0 : dy_begin - begin,
+                .dE = state_part(u, dstate, "E"),
+                .dT = state_part(u, dstate, "T"),
+                .dh = state_part(u, dstate, "h"),
+                .ds = space.ds,
+                .z = space.z,
+            };
+            k->trace_backward(&L, &grad, &back, space.rest);
+            row_list ds = {space.ds, steps, steps, 0, u->row}, z = {space.z, steps, steps, 0, u->row};
+            row_list x = {value_at(k, s->x, sample * s->x_sample + first * s->x_step), steps, steps, 0, s->x_step};
+            k->product_gradient(&ds, &z, &dw, NULL);
+            k->product_gradient(&ds, &x, &dweight_in, part(u, gradient, "bias_in"));
+            if (s->dx) write_dx(u, s, b, begin, steps, &space);
+        }
+    }
+    if (grad.eta) k->fold(grad.eta);
+}
+
+void trace_operations(const unit *u, unit_operations *count)
+{
+    trace_layer L = layer(u, NULL);
+    double I = u->inputs, H = u->options.hidden, synapses = H * H;
+    int soft = L.rule == STPN_TRACE_SOFT, decay = L.rule == STPN_TRACE_DECAY;
+    *count = (unit_operations){
+        /* Wi x, w + alpha E, G h, E + d */
+        .multiply_accumulates = H * I + 3 * synapses,
+        .multiplies = H, // eta h', or m h'
+        .accumulates = H,
+        .functions = H,
+        .reads = H * I + H + 2 * synapses + H + synapses,
+        .writes = H + synapses,
+    };
+    /* soft: d, E + d; decay: (1 - eta) E */
+    if (soft || decay) count->multiplies += synapses;
+    if (soft) count->accumulates += synapses;
+    if (L.eta) count->reads += 1;
+    if (L.modulated) {
+        count->multiply_accumulates += H;
+        count->accumulates += 1;
+        if (L.modulation != STPN_MODULATION_LINEAR) count->functions += 1;
+        count->reads += H + 1;
+    }
+    /* T' = (1 - eta) T + eta h' h^T */
+    if (L.retroactive) {
+        count->multiply_accumulates += synapses;
+        count->multiplies += synapses;
+        count->reads += synapses;
+        count->writes += synapses;
+    }
+}
