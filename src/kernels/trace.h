@@ -183,8 +183,7 @@ INLINE void trace_forward_tile(trace_mode m, int tile, int update, int dot, int 
 INLINE void trace_forward_tiles(trace_mode m, int update, int dot, int with_energy, trace_pass *p)
 {
     int groups = trace_groups(p->layer), n = 0;
-    for (; n + TRACE_TILE <= groups; n += TRACE_TILE)
-        trace_forward_tile(m, TRACE_TILE, update, dot, with_energy, p, n);
+    for (; n + TRACE_TILE <= groups; n += TRACE_TILE) trace_forward_tile(m, TRACE_TILE, update, dot, with_energy, p, n);
     for (; n + 2 <= groups && TRACE_TILE > 2; n += 2) trace_forward_tile(m, 2, update, dot, with_energy, p, n);
     for (; n < groups; n++) trace_forward_tile(m, 1, update, dot, with_energy, p, n);
 }

@@ -86,8 +86,7 @@ INLINE int trace_rebuild(trace_mode m, const trace_layer *L, const trace_back *b
     }
     for (int n = 0; n < trace_groups(L); n++)
         for (int i = 1; i < live; i++)
-            if (!(b->flags[w->point[i].t] & STEP_RESET))
-                trace_rebuild_group(m, L, &w->point[i - 1], &w->point[i], n);
+            if (!(b->flags[w->point[i].t] & STEP_RESET)) trace_rebuild_group(m, L, &w->point[i - 1], &w->point[i], n);
     return live;
 }
 
