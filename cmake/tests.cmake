@@ -9,6 +9,7 @@ set(test_environment
     STPN_SOURCE_DIR=${PROJECT_SOURCE_DIR}
     STPN_BUILD=${CMAKE_BINARY_DIR}
     STPN_COMMAND=${CMAKE_BINARY_DIR}/stpn
+    "STPN_TEST_FLAGS=$<JOIN:${sanitizers}, >"
     ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=print_stacktrace=1
     TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:allocator_may_return_null=1)
