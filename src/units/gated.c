@@ -201,7 +201,7 @@ void gated_forward(const unit *u, const void *parameters, const unit_sweep *s, v
         for (int place = 0; place < steps; place++) {
             int t = begin + place;
             for (int b = 0; b < s->samples && is_recurrent(u); b++)
-                if (s->flags[(size_t)b * s->flags_sample + (size_t)t] & STEP_RESET)
+                if (s->flags[(size_t)b * s->flags_sample + (size_t)t] == (STEP_LIVE | STEP_RESET))
                     memset(value_at(k, s->state, (size_t)b * s->state_sample), 0, u->state_values * k->size);
             if (is_recurrent(u)) {
                 row_list h = {state_row(u, s, 0, 0), s->samples, 1, s->state_sample, 0};
