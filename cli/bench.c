@@ -85,7 +85,7 @@ static int add_row(json_t *rows, const measure_case *c, const char *unit_name, c
 static void print_row(const measure_case *c, const char *unit_name, const char *kernel, int threads,
                       const measurement *m)
 {
-    printf("%-18s%-8s%-10s%7d%12.3f%12.3f%10.1f\n", c->name, unit_name, kernel, threads, m->forward_ns, m->training_ns,
+    printf("%-18s%-14s%-10s%7d%12.3f%12.3f%10.1f\n", c->name, unit_name, kernel, threads, m->forward_ns, m->training_ns,
            (double)m->peak_bytes / 1e6);
     fflush(stdout);
 }
@@ -102,7 +102,7 @@ typedef struct request {
 static int measure_all(const request *r)
 {
     if (!r->rows)
-        printf("%-18s%-8s%-10s%7s%12s%12s%10s\n", "size", "unit", "kernel", "threads", "forward ns", "training ns",
+        printf("%-18s%-14s%-10s%7s%12s%12s%10s\n", "size", "unit", "kernel", "threads", "forward ns", "training ns",
                "peak MB");
     for (int i = 0; i < r->case_count; i++)
         for (int k = 0; k == 0 || (!r->kernel && stpn_kernel_name(k)); k++) {
