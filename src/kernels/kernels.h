@@ -145,6 +145,49 @@ typedef struct trace_back {
     void *z;            // (steps, Hp) out: h before each step, 0 after a reset
 } trace_back;
 
+/* HebbFF (kernels/hebbff.h). */
+typedef struct hebbff_layer {
+    int inputs, hidden, panels;         // I, H, ceil(H / lanes)
+    const void *weight;                 // (panels, I, lanes), for the energy
+    const void *lambda_logit, *eta_log; // (1)
+    const void *mask;                   // (Hp) 1 for a neuron, 0 for padding
+} hebbff_layer;
+
+/* One partial sum per lane, which `fold` brings together. */
+typedef struct hebbff_grad {
+    void *lambda_logit, *eta_log;
+} hebbff_grad;
+
+/* One sample over consecutive steps. */
+typedef struct hebbff_sweep {
+    int steps, begin;
+    const uint8_t *flags; // (T)
+    const void *x;        // (T, I), rows x_step values apart
+    size_t x_step;
+    void *out;         // (T, Hp) in: W x + b; out: h, 0 where a step is not live
+    void *energy;      // (T) added to, or NULL
+    void *A;           // (panels, I, lanes) state, in and out
+    void *checkpoints; // (segments of the whole tape, panels, I, lanes) or NULL
+    int segment;
+} hebbff_sweep;
+
+/* One segment of one sample, backwards. */
+typedef struct hebbff_back {
+    int steps, segment; // of this segment; the most that one has
+    const uint8_t *flags;
+    const void *x; // (steps, I)
+    size_t x_step;
+    const void *out; // (steps + 1, Hp): row t + 1 is h of step t
+    const void *checkpoint;
+    const void *dy; // as in trace_back
+    size_t dy_step;
+    int dy_begin;
+    void *dA; // in: adjoint of A after the segment; out: before it
+    void *ds; // (steps, Hp) out: adjoint of W x + b; 0 where a step is not live
+    void *dx; // (steps, I) out for live steps: the part of x's adjoint that goes through A, or NULL
+    size_t dx_step;
+} hebbff_back;
+
 /* One kernel. Every function works on values of type `real`. */
 typedef struct kernel_table {
     const char *name;
@@ -183,11 +226,15 @@ typedef struct kernel_table {
     void (*absolute_sums)(const panel_matrix *w, void *sizes);
     void (*add_energy)(size_t count, const void *z, const void *sizes, void *energy);
 
-    /* ---- Hebbian traces (kernels/trace.h) */
+    /* ---- matrices that are a state (kernels/trace.h, kernels/hebbff.h) */
     size_t (*trace_forward_bytes)(const trace_layer *layer);
     size_t (*trace_backward_bytes)(const trace_layer *layer, int segment);
     void (*trace_forward)(const trace_layer *layer, const trace_sweep *sweep, void *work);
     void (*trace_backward)(const trace_layer *layer, const trace_grad *grad, const trace_back *back, void *work);
+    size_t (*hebbff_forward_bytes)(const hebbff_layer *layer);
+    size_t (*hebbff_backward_bytes)(const hebbff_layer *layer, int segment);
+    void (*hebbff_forward)(const hebbff_layer *layer, const hebbff_sweep *sweep, void *work);
+    void (*hebbff_backward)(const hebbff_layer *layer, const hebbff_grad *grad, const hebbff_back *back, void *work);
     /* The sum of a panel's lanes goes to its first value, 0 to the others. */
     void (*fold)(void *lanes);
 

@@ -1,6 +1,7 @@
 /* Compiled once per instruction set and real type; KERNEL_TABLE names the table that this build fills. */
 #include "kernels/cells.h"
 #include "kernels/dense.h"
+#include "kernels/hebbff.h"
 #include "kernels/product.h"
 #include "kernels/stpn_backward.h"
 #include "kernels/stpn_forward.h"
@@ -36,6 +37,10 @@ const kernel_table KERNEL_TABLE = {
     .trace_backward_bytes = trace_backward_bytes,
     .trace_forward = trace_forward_sweep,
     .trace_backward = trace_backward_segment,
+    .hebbff_forward_bytes = hebbff_forward_bytes,
+    .hebbff_backward_bytes = hebbff_backward_bytes,
+    .hebbff_forward = hebbff_forward_sweep,
+    .hebbff_backward = hebbff_backward_segment,
     .fold = fold,
     .convert = convert,
     .linear_forward = linear_forward,

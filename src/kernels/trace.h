@@ -11,16 +11,7 @@
 #ifndef STPN_KERNELS_TRACE_H
 #define STPN_KERNELS_TRACE_H
 
-#include "kernels/vector.h"
-
-enum {
-#if defined(KERNEL_ISA_AVX512) || defined(KERNEL_ISA_NEON)
-    TRACE_TILE = 4, /* vectors of neurons that go through the columns together */
-#else
-    TRACE_TILE = 2, /* sixteen registers */
-#endif
-    TRACE_CHAINS = 2 /* sums over even and over odd columns */
-};
+#include "kernels/tile.h"
 
 /* Constants of every inlined loop. */
 typedef struct trace_mode {
@@ -45,13 +36,7 @@ INLINE size_t trace_matrix(const trace_layer *L)
 
 INLINE int trace_groups(const trace_layer *L)
 {
-    return (L->hidden + WIDTH - 1) / WIDTH;
-}
-
-/* Where column 0 of vector `n` of the neurons stands in (panels, columns, lanes). */
-INLINE size_t trace_at(int width, int n)
-{
-    return (size_t)(n / VECTORS) * (size_t)width * LANES + (size_t)(n % VECTORS) * WIDTH;
+    return vector_count(L->hidden);
 }
 
 /* E' of E with d = a b: the same instructions forward, rebuilding and backward. `unbounded` is before the clip. */
@@ -117,15 +102,6 @@ INLINE trace_update trace_update_of(const trace_layer *L, const real *z, const r
     return u;
 }
 
-/* The partial sums in a panel's lanes become one value in the first. */
-static void fold(void *lanes)
-{
-    real *values = lanes, total = 0;
-    for (int i = 0; i < LANES; i++) total += values[i];
-    memset(values, 0, LANES * sizeof *values);
-    values[0] = total;
-}
-
 /* ---------------------------------------------------------------------------------------------------------- forward */
 
 typedef struct trace_pass {
@@ -143,18 +119,18 @@ INLINE void trace_forward_tile(trace_mode m, int tile, int update, int dot, int 
 {
     const trace_layer *L = p->layer;
     int K = L->hidden;
-    size_t start[TRACE_TILE];
-    vec rate[TRACE_TILE], total[TRACE_TILE][TRACE_CHAINS], energy[TRACE_TILE];
+    size_t start[TILE];
+    vec rate[TILE], total[TILE][TILE_CHAINS], energy[TILE];
 #pragma GCC unroll 4
     for (int g = 0; g < tile; g++) {
-        start[g] = trace_at(K, n + g);
+        start[g] = tile_start((size_t)K * LANES, n + g);
         rate[g] = update ? load(p->update->rate + (n + g) * WIDTH) : splat(0);
         total[g][0] = dot ? load(p->drive + (n + g) * WIDTH) : splat(0);
         total[g][1] = energy[g] = splat(0);
     }
-    for (int pair = 0; pair < K; pair += TRACE_CHAINS) {
+    for (int pair = 0; pair < K; pair += TILE_CHAINS) {
 #pragma GCC unroll 2
-        for (int chain = 0; chain < TRACE_CHAINS; chain++) {
+        for (int chain = 0; chain < TILE_CHAINS; chain++) {
             int k = pair + chain;
             if (k >= K) break;
             vec z = dot ? splat(p->z[k]) : splat(0), square = with_energy ? splat(p->z[k] * p->z[k]) : splat(0);
@@ -182,10 +158,10 @@ INLINE void trace_forward_tile(trace_mode m, int tile, int update, int dot, int 
 
 INLINE void trace_forward_tiles(trace_mode m, int update, int dot, int with_energy, trace_pass *p)
 {
-    int groups = trace_groups(p->layer), n = 0;
-    for (; n + TRACE_TILE <= groups; n += TRACE_TILE) trace_forward_tile(m, TRACE_TILE, update, dot, with_energy, p, n);
-    for (; n + 2 <= groups && TRACE_TILE > 2; n += 2) trace_forward_tile(m, 2, update, dot, with_energy, p, n);
-    for (; n < groups; n++) trace_forward_tile(m, 1, update, dot, with_energy, p, n);
+    int vectors = trace_groups(p->layer), n = 0;
+    for (; n + TILE <= vectors; n += TILE) trace_forward_tile(m, TILE, update, dot, with_energy, p, n);
+    for (; n + 2 <= vectors; n += 2) trace_forward_tile(m, 2, update, dot, with_energy, p, n);
+    for (; n < vectors; n++) trace_forward_tile(m, 1, update, dot, with_energy, p, n);
 }
 
 INLINE void trace_forward_mode(trace_mode m, trace_pass *p)

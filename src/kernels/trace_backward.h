@@ -4,6 +4,7 @@
 #ifndef STPN_KERNELS_TRACE_BACKWARD_H
 #define STPN_KERNELS_TRACE_BACKWARD_H
 
+#include "kernels/cells.h"
 #include "kernels/trace.h"
 
 /* One live step of a segment. */
@@ -51,7 +52,7 @@ INLINE trace_work trace_carve(const trace_layer *L, int segment, void *work)
 INLINE void trace_rebuild_group(trace_mode m, const trace_layer *L, const trace_point *from, const trace_point *to,
                                 int n)
 {
-    size_t start = trace_at(L->hidden, n);
+    size_t start = tile_start((size_t)L->hidden * LANES, n);
     real *E = (real *)(uintptr_t)to->E + start, *T = m.retroactive ? (real *)(uintptr_t)to->T + start : NULL;
     const real *old_T = m.retroactive ? from->T + start : NULL;
     vec rate = load(from->update.rate + n * WIDTH);
@@ -116,15 +117,15 @@ INLINE void trace_back_tile(trace_mode m, int tile, int has_out, int has_in, tra
     const trace_layer *L = p->layer;
     const trace_update *out = has_out ? &p->out->update : NULL, *in = has_in ? &p->in->update : NULL;
     int K = L->hidden, soft = m.rule == STPN_TRACE_SOFT, decay = m.rule == STPN_TRACE_DECAY;
-    size_t start[TRACE_TILE];
-    vec ds[TRACE_TILE], out_rate[TRACE_TILE], in_rate[TRACE_TILE], total[TRACE_TILE];
+    size_t start[TILE];
+    vec ds[TILE], out_rate[TILE], in_rate[TILE], total[TILE];
     vec lost = splat(0), to_m = splat(0);
     vec out_keep = has_out ? splat(out->keep) : splat(0), in_keep = has_in ? splat(in->keep) : splat(0);
     vec out_m = has_out ? splat(out->m) : splat(0), in_m = has_in ? splat(in->m) : splat(0);
 #pragma GCC unroll 4
     for (int g = 0; g < tile; g++) {
         size_t row = (size_t)(n + g) * WIDTH;
-        start[g] = trace_at(K, n + g);
+        start[g] = tile_start((size_t)K * LANES, n + g);
         ds[g] = has_out ? load(p->ds + row) : splat(0);
         out_rate[g] = has_out ? load(out->rate + row) : splat(0);
         in_rate[g] = has_in ? load(in->rate + row) : splat(0);
@@ -182,10 +183,10 @@ INLINE void trace_back_tile(trace_mode m, int tile, int has_out, int has_in, tra
 
 INLINE void trace_back_tiles(trace_mode m, int has_out, int has_in, trace_back_pass *p)
 {
-    int groups = trace_groups(p->layer), n = 0;
-    for (; n + TRACE_TILE <= groups; n += TRACE_TILE) trace_back_tile(m, TRACE_TILE, has_out, has_in, p, n);
-    for (; n + 2 <= groups && TRACE_TILE > 2; n += 2) trace_back_tile(m, 2, has_out, has_in, p, n);
-    for (; n < groups; n++) trace_back_tile(m, 1, has_out, has_in, p, n);
+    int vectors = trace_groups(p->layer), n = 0;
+    for (; n + TILE <= vectors; n += TILE) trace_back_tile(m, TILE, has_out, has_in, p, n);
+    for (; n + 2 <= vectors; n += 2) trace_back_tile(m, 2, has_out, has_in, p, n);
+    for (; n < vectors; n++) trace_back_tile(m, 1, has_out, has_in, p, n);
 }
 
 INLINE void trace_back_columns(trace_mode m, trace_back_pass *p)
@@ -239,7 +240,7 @@ INLINE void trace_backward_mode(trace_mode m, const trace_layer *L, const trace_
         memcpy(w.dh, carried, Hp * sizeof *w.dh);
         if (point->t >= b->dy_begin) {
             const real *row = (const real *)b->dy + (size_t)(point->t - b->dy_begin) * b->dy_step;
-            for (size_t j = 0; j < H; j++) w.dh[j] += row[j];
+            accumulate(H, w.dh, row);
         }
         if (!in_done) {
             pass.out = NULL;
@@ -264,7 +265,7 @@ INLINE void trace_backward_mode(trace_mode m, const trace_layer *L, const trace_
         pass.ds = ds;
         trace_back_columns(m, &pass);
         in_done = i > 0;
-        for (size_t k = 0; k < H; k++) carried[k] = sum(load(w.dz + k * WIDTH));
+        sum_each((int)H, w.dz, carried);
     }
 }
 

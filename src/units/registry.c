@@ -16,7 +16,8 @@
     ROW(mlp)          \
     ROW(plastic)      \
     ROW(modplast)     \
-    ROW(modul)
+    ROW(modul)        \
+    ROW(hebbff)
 
 #define DECLARE(name) extern const unit_type unit_##name;
 #define ADDRESS(name) &unit_##name,

@@ -1,10 +1,9 @@
 #include "units/trace.h"
 
+#include "units/segment.h"
+
 #include <math.h>
 #include <string.h>
-
-/* E is rebuilt in segments that should stay in a second-level cache. */
-enum { SEGMENT_BYTES = 512 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
 
 /* E, and T where there is one. */
 static size_t checkpoint_values(const unit *u)
@@ -28,8 +27,7 @@ void trace_plan(unit *u, int parts)
     unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
     unit_add_state(u, "E", LAYOUT_MATRIX, H, H);
     if (parts & TRACE_T) unit_add_state(u, "T", LAYOUT_MATRIX, H, H);
-    size_t fit = SEGMENT_BYTES / (checkpoint_values(u) * u->kernel->size);
-    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
+    u->segment = segment_length(u, checkpoint_values(u));
 }
 
 /* Tensor `name` in a block of parameters or in a gradient; NULL where the unit has none. */
@@ -78,7 +76,7 @@ static trace_layer layer(const unit *u, const void *parameters)
 
 size_t trace_tape_values(const unit *u, int steps)
 {
-    return (size_t)((steps + u->segment - 1) / u->segment) * checkpoint_values(u);
+    return segment_count(u, steps) * checkpoint_values(u);
 }
 
 static size_t input_row(const unit *u)
@@ -126,44 +124,11 @@ void trace_forward(const unit *u, const void *parameters, const unit_sweep *s, v
     }
 }
 
-/* Work space of a backward pass. */
-typedef struct back_space {
-    void *transposed; // (Ip, Hp) of weight_in
-    void *ds, *z;     // (segment, Hp)
-    void *dx;         // (segment, Ip)
-    void *rest;
-} back_space;
-
-static back_space back_space_at(const unit *u, const void *work)
-{
-    const kernel_table *k = u->kernel;
-    size_t rows = (size_t)u->segment;
-    back_space s = {.transposed = value_at(k, work, 0)};
-    s.ds = value_at(k, s.transposed, input_row(u) * u->row);
-    s.z = value_at(k, s.ds, rows * u->row);
-    s.dx = value_at(k, s.z, rows * u->row);
-    s.rest = value_at(k, s.dx, rows * input_row(u));
-    return s;
-}
-
 size_t trace_backward_bytes(const unit *u)
 {
     trace_layer L = layer(u, NULL);
-    return (size_t)(uintptr_t)back_space_at(u, NULL).rest + u->kernel->trace_backward_bytes(&L, u->segment);
-}
-
-/* dx rows [begin, begin + steps) of a sample: exactly I values each. */
-static void write_dx(const unit *u, const unit_back *s, int b, int begin, int steps, const back_space *space)
-{
-    const kernel_table *k = u->kernel;
-    int lanes = k->lanes, ip = (int)input_row(u);
-    panel_matrix back = {space->transposed, ip / lanes, (int)u->row, u->row * (size_t)lanes};
-    row_list ds = {space->ds, steps, steps, 0, u->row}, dx = {space->dx, steps, steps, 0, (size_t)ip};
-    memset(space->dx, 0, (size_t)steps * (size_t)ip * k->size);
-    k->product(&ds, &back, NULL, &dx);
-    for (int t = 0; t < steps; t++)
-        memcpy(value_at(k, s->dx, (size_t)b * s->dx_sample + (size_t)(begin + t) * s->dx_step),
-               value_at(k, space->dx, (size_t)t * (size_t)ip), (size_t)u->inputs * k->size);
+    size_t values = segment_inputs_values(u) + (size_t)u->segment * u->row;
+    return values * u->kernel->size + u->kernel->trace_backward_bytes(&L, u->segment);
 }
 
 void trace_backward(const unit *u, const void *parameters, void *gradient, const unit_back *s, void *work)
@@ -172,40 +137,38 @@ void trace_backward(const unit *u, const void *parameters, void *gradient, const
     trace_layer L = layer(u, parameters);
     trace_grad grad = {part(u, gradient, "alpha"), part(u, gradient, "eta"), part(u, gradient, "weight_mod"),
                        part(u, gradient, "bias_mod")};
-    panel_matrix weight_in = matrix(u, parameters, "weight_in", u->inputs);
-    panel_matrix dweight_in = matrix(u, gradient, "weight_in", u->inputs);
     panel_matrix dw = matrix(u, gradient, "w", u->options.hidden);
-    back_space space = back_space_at(u, work);
-    if (s->dx) k->transpose(&weight_in, space.transposed);
+    segment_inputs in = {
+        .weight = matrix(u, parameters, "weight_in", u->inputs),
+        .dweight = matrix(u, gradient, "weight_in", u->inputs),
+        .dbias = part(u, gradient, "bias_in"),
+    };
+    void *before = segment_inputs_open(u, s, &in, work), *rest = value_at(k, before, (size_t)u->segment * u->row);
     for (int b = 0; b < s->samples; b++) {
-        size_t sample = (size_t)b;
-        void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
-        for (int segment = (s->steps[b] - 1) / u->segment; segment >= 0 && s->steps[b] > 0; segment--) {
-            int begin = segment * u->segment, left = s->steps[b] - begin;
-            int steps = left < u->segment ? left : u->segment, dy_begin = s->dy_begin ? s->dy_begin[b] : 0;
-            size_t first = (size_t)begin, row = sample * s->out_sample + first * u->row;
-            int skipped = dy_begin < begin ? begin - dy_begin : 0;
+        const void *tape = value_at(k, s->tape, (size_t)b * s->tape_sample);
+        void *dstate = value_at(k, s->dstate, (size_t)b * s->dstate_sample);
+        for (int i = (int)segment_count(u, s->steps[b]) - 1; i >= 0; i--) {
+            back_segment segment = segment_at(u, s, b, i);
             trace_back back = {
-                .steps = steps,
+                .steps = segment.steps,
                 .segment = u->segment,
-                .flags = s->flags + sample * s->flags_sample + first,
-                .out = value_at(k, s->out, row),
-                .checkpoint = value_at(k, s->tape, sample * s->tape_sample + (size_t)segment * checkpoint_values(u)),
-                .dy = value_at(k, s->dy, sample * s->dy_sample + (size_t)skipped * s->dy_step),
+                .flags = segment.flags,
+                .out = segment.out,
+                .checkpoint = value_at(k, tape, (size_t)i * checkpoint_values(u)),
+                .dy = segment.dy,
                 .dy_step = s->dy_step,
-                .dy_begin = dy_begin < begin ? 0 : dy_begin - begin,
+                .dy_begin = segment.dy_begin,
                 .dE = state_part(u, dstate, "E"),
                 .dT = state_part(u, dstate, "T"),
                 .dh = state_part(u, dstate, "h"),
-                .ds = space.ds,
-                .z = space.z,
+                .ds = in.ds,
+                .z = before,
             };
-            k->trace_backward(&L, &grad, &back, space.rest);
-            row_list ds = {space.ds, steps, steps, 0, u->row}, z = {space.z, steps, steps, 0, u->row};
-            row_list x = {value_at(k, s->x, sample * s->x_sample + first * s->x_step), steps, steps, 0, s->x_step};
+            k->trace_backward(&L, &grad, &back, rest);
+            row_list ds = {in.ds, segment.steps, segment.steps, 0, u->row};
+            row_list z = {before, segment.steps, segment.steps, 0, u->row};
             k->product_gradient(&ds, &z, &dw, NULL);
-            k->product_gradient(&ds, &x, &dweight_in, part(u, gradient, "bias_in"));
-            if (s->dx) write_dx(u, s, b, begin, steps, &space);
+            segment_inputs_back(u, s, &segment, &in);
         }
     }
     if (grad.eta) k->fold(grad.eta);
