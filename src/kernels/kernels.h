@@ -188,6 +188,49 @@ typedef struct hebbff_back {
     size_t dx_step;
 } hebbff_back;
 
+/* Fast weights (kernels/fast_weights.h). */
+typedef struct fast_layer {
+    int hidden, panels, inner_steps; // H, ceil(H / lanes), S
+    double lambda, eta;
+    const void *weight; // columns of h: column c of panel p at p weight_step + c lanes
+    size_t weight_step;
+    const void *ln_weight, *ln_bias; // (Hp)
+    const void *mask;                // (Hp) 1 for a neuron, 0 for padding
+} fast_layer;
+
+typedef struct fast_grad {
+    void *ln_weight, *ln_bias;
+} fast_grad;
+
+/* One sample over consecutive steps. */
+typedef struct fast_sweep {
+    int steps, begin;
+    const uint8_t *flags; // (T)
+    void *out;            // (T, Hp) in: Wx x + b; out: h, where a step is not live that of the state
+    void *energy;         // (T) all but x's part is added to, or NULL
+    const void *sizes;    // (H) sums over the rows of |Wh|, for the energy
+    void *A, *h;          // state, in and out
+    void *tape;           // (whole tape, fast_step_values) or NULL
+    void *checkpoints;    // (segments of the whole tape, panels, H, lanes) or NULL
+    int segment;
+} fast_sweep;
+
+/* One segment of one sample, backwards. */
+typedef struct fast_back {
+    int steps, segment; // of this segment; the most that one has
+    const uint8_t *flags;
+    const void *out;        // (steps + 1, Hp): row t is h before step t
+    const void *tape;       // (steps, fast_step_values)
+    const void *checkpoint; // A before the first step
+    const void *transposed; // (panels, Hp, lanes) of Wh
+    const void *dy;         // as in trace_back
+    size_t dy_step;
+    int dy_begin;
+    void *dA, *dh; // in: adjoints of the state after the segment; out: before it
+    void *ds;      // (steps, Hp) out: adjoint of p; 0 where a step is not live
+    void *z;       // (steps, Hp) out: h before each step, 0 after a reset
+} fast_back;
+
 /* One kernel. Every function works on values of type `real`. */
 typedef struct kernel_table {
     const char *name;
@@ -226,7 +269,7 @@ typedef struct kernel_table {
     void (*absolute_sums)(const panel_matrix *w, void *sizes);
     void (*add_energy)(size_t count, const void *z, const void *sizes, void *energy);
 
-    /* ---- matrices that are a state (kernels/trace.h, kernels/hebbff.h) */
+    /* ---- matrices that are a state (kernels/trace.h, kernels/hebbff.h, kernels/fast_weights.h) */
     size_t (*trace_forward_bytes)(const trace_layer *layer);
     size_t (*trace_backward_bytes)(const trace_layer *layer, int segment);
     void (*trace_forward)(const trace_layer *layer, const trace_sweep *sweep, void *work);
@@ -235,6 +278,11 @@ typedef struct kernel_table {
     size_t (*hebbff_backward_bytes)(const hebbff_layer *layer, int segment);
     void (*hebbff_forward)(const hebbff_layer *layer, const hebbff_sweep *sweep, void *work);
     void (*hebbff_backward)(const hebbff_layer *layer, const hebbff_grad *grad, const hebbff_back *back, void *work);
+    size_t (*fast_step_values)(const fast_layer *layer);
+    size_t (*fast_forward_bytes)(const fast_layer *layer);
+    size_t (*fast_backward_bytes)(const fast_layer *layer, int segment);
+    void (*fast_forward)(const fast_layer *layer, const fast_sweep *sweep, void *work);
+    void (*fast_backward)(const fast_layer *layer, const fast_grad *grad, const fast_back *back, void *work);
     /* The sum of a panel's lanes goes to its first value, 0 to the others. */
     void (*fold)(void *lanes);
 

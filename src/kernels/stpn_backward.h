@@ -225,32 +225,15 @@ INLINE void back_layer_norm(const back_step *s, const real *drive)
 {
     const stpn_layer *L = s->layer;
     const backward_work *w = s->work;
-    const real *bias = L->bias, *gain = L->ln_weight, *mask = L->mask;
-    real *dgain = s->grad->ln_weight, *doffset = s->grad->ln_bias;
+    const real *bias = L->bias;
     for (int n = 0; n < group_count(L); n++) {
         size_t row = (size_t)n * WIDTH;
         vec potential = load(drive + row);
         store(w->normalised + row, bias ? potential + load(bias + row) : potential);
     }
-    vec scale = splat(normalise_layer(L, w->normalised));
-    vec mean = splat(0), along = splat(0);
-    for (int n = 0; n < group_count(L); n++) {
-        size_t row = (size_t)n * WIDTH;
-        vec ds = load(w->ds + row), normal = load(w->normalised + row);
-        add_to(dgain + row, ds * normal);
-        add_to(doffset + row, ds);
-        ds *= load(gain + row);
-        store(w->ds + row, ds);
-        mean += ds;
-        along = fma_(ds, normal, along);
-    }
-    mean = splat(sum(mean) / (real)L->hidden);
-    along = splat(sum(along) / (real)L->hidden);
-    for (int n = 0; n < group_count(L); n++) {
-        size_t row = (size_t)n * WIDTH;
-        vec ds = load(w->ds + row) - mean - load(w->normalised + row) * along;
-        store(w->ds + row, ds * scale * load(mask + row));
-    }
+    real scale = layer_norm(L->hidden, L->mask, w->normalised);
+    layer_norm_back(L->hidden, L->mask, w->normalised, scale, L->ln_weight, s->grad->ln_weight, s->grad->ln_bias,
+                    w->ds);
 }
 
 /* v's adjoint, once all rows have given theirs: to z, to h of the step, and for oja to F. */

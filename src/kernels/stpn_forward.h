@@ -3,6 +3,7 @@
 #ifndef STPN_KERNELS_STPN_FORWARD_H
 #define STPN_KERNELS_STPN_FORWARD_H
 
+#include "kernels/layer_norm.h"
 #include "kernels/stpn.h"
 
 typedef struct forward_work {
@@ -111,25 +112,6 @@ INLINE void forward_group(mode m, int update, int dot, const stpn_layer *L, grou
     }
 }
 
-/* Biased variance, eps 1e-5 (spec of layer norm in PyTorch). Writes the normalised values over `values` and returns
- * 1 / standard deviation. */
-INLINE real normalise_layer(const stpn_layer *L, real *values)
-{
-    const real *mask = L->mask;
-    vec total = splat(0);
-    for (int n = 0; n < group_count(L); n++) total += load(values + n * WIDTH);
-    vec mean = splat(sum(total) / (real)L->hidden);
-    total = splat(0);
-    for (int n = 0; n < group_count(L); n++) {
-        vec centred = (load(values + n * WIDTH) - mean) * load(mask + n * WIDTH);
-        store(values + n * WIDTH, centred);
-        total = fma_(centred, centred, total);
-    }
-    real scale = 1 / (real)sqrt(sum(total) / (real)L->hidden + (real)1e-5);
-    for (int n = 0; n < group_count(L); n++) store(values + n * WIDTH, load(values + n * WIDTH) * splat(scale));
-    return scale;
-}
-
 /* h from the sums; leaves ||G||, 1 / n and G . z / n in the work space. */
 INLINE void activate(const stpn_layer *L, const forward_work *w, real *h)
 {
@@ -149,10 +131,10 @@ INLINE void activate(const stpn_layer *L, const forward_work *w, real *h)
         store(w->potential + row, drive);
     }
     if (L->layer_norm) {
-        normalise_layer(L, w->potential);
+        (void)layer_norm(L->hidden, mask, w->potential);
         for (int n = 0; n < group_count(L); n++) {
             size_t row = (size_t)n * WIDTH;
-            store(w->potential + row, fma_(load(w->potential + row), load(gain + row), load(offset + row)));
+            store(w->potential + row, layer_norm_affine(w->potential, gain, offset, row));
         }
     }
     for (int n = 0; n < group_count(L); n++) {

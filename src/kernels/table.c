@@ -1,6 +1,7 @@
 /* Compiled once per instruction set and real type; KERNEL_TABLE names the table that this build fills. */
 #include "kernels/cells.h"
 #include "kernels/dense.h"
+#include "kernels/fast_weights.h"
 #include "kernels/hebbff.h"
 #include "kernels/product.h"
 #include "kernels/stpn_backward.h"
@@ -41,6 +42,11 @@ const kernel_table KERNEL_TABLE = {
     .hebbff_backward_bytes = hebbff_backward_bytes,
     .hebbff_forward = hebbff_forward_sweep,
     .hebbff_backward = hebbff_backward_segment,
+    .fast_step_values = fast_step_values,
+    .fast_forward_bytes = fast_forward_bytes,
+    .fast_backward_bytes = fast_backward_bytes,
+    .fast_forward = fast_forward_sweep,
+    .fast_backward = fast_backward_segment,
     .fold = fold,
     .convert = convert,
     .linear_forward = linear_forward,

@@ -14,6 +14,7 @@
     ROW(lstm)         \
     ROW(gru)          \
     ROW(mlp)          \
+    ROW(fast_weights) \
     ROW(plastic)      \
     ROW(modplast)     \
     ROW(modul)        \
