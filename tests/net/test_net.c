@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "support/library.h"
+#include "units/unit.h"
 
 /* What surrounds the sweeps: descriptions, tensors, initial values, states, and every refusal, each of which must leave
  * things as they were. */
@@ -70,8 +71,12 @@ static void refused(const stpn_net_desc *desc, const char *message)
 static void unit_errors_name_place_and_expectation(void **state)
 {
     (void)state;
-    assert_unit_refused("stpn_r", name = "lstn", "units[1].name is \"lstn\", expected one of stpn_r, stpn_f");
-    assert_unit_refused("stpn_r", name = NULL, "units[1].name is \"\", expected one of stpn_r, stpn_f");
+    char known[256], expected[512];
+    unit_names(known, sizeof known);
+    snprintf(expected, sizeof expected, "units[1].name is \"lstn\", expected one of %s", known);
+    assert_unit_refused("stpn_r", name = "lstn", expected);
+    snprintf(expected, sizeof expected, "units[1].name is \"\", expected one of %s", known);
+    assert_unit_refused("stpn_r", name = NULL, expected);
     assert_unit_refused("stpn_r", hidden = 0, "units[1].hidden is 0, expected an integer from 1 to 1048576");
     assert_unit_refused("stpn_r", hidden = -5, "units[1].hidden is -5, expected an integer from 1 to 1048576");
     assert_unit_refused("stpn_r", hidden = 1048577,
