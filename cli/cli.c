@@ -95,22 +95,54 @@ int print_json(json_t *document)
     return EXIT_DONE;
 }
 
-void print_measures_heading(void)
+typedef struct measure {
+    const char *key, *heading;
+    int width, digits;
+    char conversion; // f or g
+    int always;      // a column even where there is none
+} measure;
+
+static const measure measures[] = {
+    {"accuracy", "accuracy", 11, 5, 'f', 0},
+    {"true_positive_rate", "true pos.", 11, 5, 'f', 0},
+    {"false_positive_rate", "false pos.", 12, 5, 'f', 0},
+    {"loss", "loss", 12, 5, 'g', 1},
+    {"energy", "energy/step", 14, 5, 'g', 1},
+    {"sequences", "sequences", 12, 0, 'f', 1},
+};
+
+enum { MEASURES = sizeof measures / sizeof *measures };
+
+void print_measures_heading(const json_t *split)
 {
-    printf("%-14s%11s%12s%14s%12s\n", "", "accuracy", "loss", "energy/step", "sequences");
+    printf("%-14s", "");
+    for (int i = 0; i < MEASURES; i++)
+        if (measures[i].always || json_object_get(split, measures[i].key))
+            printf("%*s", measures[i].width, measures[i].heading);
+    printf("\n");
 }
 
 /* A hand-edited summary may lack a number. */
-static double number_of(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
 void print_measures(const char *name, const json_t *split)
 {
-    printf("%-14s%11.5f%12.5g%14.5g%12.0f\n", name, number_of(split, "accuracy"), number_of(split, "loss"),
-           number_of(split, "energy"), number_of(split, "sequences"));
+    printf("%-14s", name);
+    for (int i = 0; i < MEASURES; i++) {
+        const measure *m = &measures[i];
+        const json_t *value = json_object_get(split, m->key);
+        if (!value && !m->always) continue;
+        double number = json_is_number(value) ? json_number_value(value) : NAN;
+        printf(m->conversion == 'f' ? "%*.*f" : "%*.*g", m->width, m->digits, number);
+    }
+    printf("\n");
+}
+
+void print_probes(const json_t *probes)
+{
+    for (size_t i = 0; i < json_array_size(probes); i++) {
+        const json_t *one = json_array_get(probes, i);
+        const char *name = json_string_value(json_object_get(one, "name"));
+        print_measures(name ? name : "?", one);
+    }
 }
 
 stpn_status hardware_table_of(const arguments *a, hardware_table *table, stpn_error *error)

@@ -43,9 +43,12 @@ int complain_of_memory(void);
  * with, 0 unless that fails. */
 int print_json(json_t *document);
 
-/* What is told of an evaluation: heading, and a row from {"accuracy", "loss", "energy", "sequences"}. */
-void print_measures_heading(void);
+/* What is told of an evaluation: a row from {"accuracy", "loss", "energy", "sequences", ...}, and the heading of rows
+ * like it. */
+void print_measures_heading(const json_t *split);
 void print_measures(const char *name, const json_t *split);
+/* A row for each of an array of {"name", ...}. */
+void print_probes(const json_t *probes);
 
 /* The table that --energy-table names, or the one for 45 nm. */
 struct hardware_table;

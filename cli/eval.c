@@ -13,7 +13,8 @@ enum { EXAMPLES = 8, THREADS_MOST = 256 };
 static json_t *example(const task_type *task, const task_split *split, int index, int32_t answer)
 {
     char sequence[512];
-    int shown = split->steps < (int)sizeof sequence - 1 ? split->steps : (int)sizeof sequence - 1;
+    int length = split->lengths ? split->lengths[index] : split->steps;
+    int shown = length < (int)sizeof sequence - 1 ? length : (int)sizeof sequence - 1;
     for (int t = 0; t < shown; t++)
         sequence[t] = task->symbol(split->tokens[(size_t)index * (size_t)split->steps + (size_t)t]);
     char got = task->symbol(answer), expected = task->symbol(split->labels[index]);
@@ -33,7 +34,7 @@ static stpn_status examples_of(run *r, int count, json_t **list, stpn_error *err
     task_split first = r->data.test;
     if (first.count > count) first.count = count;
     *list = json_array();
-    if (first.count == 0 || !r->experiment.task->symbol) return STPN_OK;
+    if (first.count == 0 || !r->experiment.task->symbol || r->experiment.shape.per_step) return STPN_OK;
     evaluation unused;
     int32_t *answers = memory_zeroed((size_t)first.count, sizeof *answers);
     int failed = !answers || !*list;
@@ -55,9 +56,10 @@ static int print_text(const json_t *document)
            json_string_value(json_object_get(document, "name")),
            json_string_value(json_object_get(document, "parameters")),
            json_string_value(json_object_get(json_object_get(document, "machine"), "kernel")));
-    print_measures_heading();
+    print_measures_heading(json_object_get(document, "test"));
     print_measures("test", json_object_get(document, "test"));
     print_measures("validation", json_object_get(document, "validation"));
+    print_probes(json_object_get(document, "probes"));
     const json_t *hardware = json_object_get(document, "hardware");
     printf("\n%.4g pJ a step by the table %s\n", json_number_value(json_object_get(hardware, "picojoules")),
            json_string_value(json_object_get(hardware, "table")));
@@ -80,14 +82,16 @@ static stpn_status evaluate(run *r, const char *folder, int best, int examples, 
                             json_t **document, stpn_error *error)
 {
     unit_operations count = hardware_operations(r->net);
-    json_t *test = NULL, *validation = NULL, *list = NULL;
+    json_t *test = NULL, *validation = NULL, *probes = NULL, *list = NULL;
     *document = NULL;
     stpn_status status = summary_of_split(r, &r->data.test, &test, error);
     if (!status) status = summary_of_split(r, &r->data.validation, &validation, error);
+    if (!status) status = summary_of_probes(r, &probes, error);
     if (!status) status = examples_of(r, examples, &list, error);
     if (status) {
         json_decref(test);
         json_decref(validation);
+        json_decref(probes);
         return status;
     }
     json_t *root = json_object();
@@ -99,6 +103,8 @@ static stpn_status evaluate(run *r, const char *folder, int best, int examples, 
     failed |= json_object_set_new(root, "parameters", json_string(best ? "best" : "last"));
     failed |= json_object_set_new(root, "test", test);
     failed |= json_object_set_new(root, "validation", validation);
+    if (json_array_size(probes) > 0) failed |= json_object_set(root, "probes", probes);
+    json_decref(probes);
     failed |= json_object_set_new(root, "hardware", hardware_to_json(&count, table));
     failed |= json_object_set_new(root, "examples", list);
     failed |= json_object_set_new(root, "machine", summary_machine(r));

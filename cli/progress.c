@@ -50,7 +50,10 @@ void progress_line(char *text, size_t size, const char *label, const stpn_progre
     snprintf(parts[0], PART_SIZE, "epoch %d/%d", r->epoch, r->epochs);
     if (isfinite(r->loss)) snprintf(parts[1], PART_SIZE, "loss %.4f", r->loss);
     if (isfinite(r->accuracy)) snprintf(parts[2], PART_SIZE, "accuracy %.4f", r->accuracy);
-    snprintf(parts[3], PART_SIZE, "%.0f sequences/s", r->sequences_per_second);
+    else if (isfinite(r->validation_loss) && r->validation_loss > 0)
+        snprintf(parts[2], PART_SIZE, "validation loss %.4f", r->validation_loss);
+    snprintf(parts[3], PART_SIZE, r->sequences_per_second < 100 ? "%.3g sequences/s" : "%.0f sequences/s",
+             r->sequences_per_second);
     duration(left, sizeof left, r->seconds_left);
     snprintf(parts[4], PART_SIZE, "%s left", left);
     for (int kept = PARTS; kept > 0; kept--) {

@@ -122,7 +122,13 @@ static const char *text_of(const json_t *object, const char *key)
     return text ? text : "?";
 }
 
-static int print_summary(const char *folder, double *accuracy)
+/* The test set's accuracy, or its loss where there is none. */
+typedef struct outcome {
+    double value;
+    int is_loss;
+} outcome;
+
+static int print_summary(const char *folder, outcome *result)
 {
     char path[RUN_PATH];
     json_t *summary;
@@ -131,36 +137,40 @@ static int print_summary(const char *folder, double *accuracy)
     if (!status) status = json_read_file(&summary, path, &error);
     if (status) return complain(status, &error);
     const json_t *train = json_object_get(summary, "train"), *test = json_object_get(summary, "test");
-    *accuracy = json_number_value(json_object_get(test, "accuracy"));
+    result->is_loss = !json_object_get(test, "accuracy");
+    result->value = json_number_value(json_object_get(test, result->is_loss ? "loss" : "accuracy"));
     printf("%s: %s, %lld epochs in %.1f s%s\n", folder, text_of(summary, "name"),
            (long long)json_integer_value(json_object_get(train, "epochs")),
            json_number_value(json_object_get(train, "wall_seconds")),
            json_is_true(json_object_get(train, "stopped_early")) ? ", stopped early" : "");
-    print_measures_heading();
+    print_measures_heading(test);
     print_measures("test", test);
     print_measures("test, best", json_object_get(summary, "test_best"));
     print_measures("validation", json_object_get(summary, "validation"));
+    print_probes(json_object_get(summary, "probes"));
     /* The next seed may take hours, or be killed. */
     fflush(stdout);
     json_decref(summary);
     return EXIT_DONE;
 }
 
-static void print_seeds(const double *accuracies, int count)
+static void print_seeds(const outcome *outcomes, int count)
 {
-    double mean = 0, least = 1, most = 0;
+    double mean = 0, least = INFINITY, most = -INFINITY;
     for (int i = 0; i < count; i++) {
-        mean += accuracies[i] / count;
-        least = fmin(least, accuracies[i]);
-        most = fmax(most, accuracies[i]);
+        mean += outcomes[i].value / count;
+        least = fmin(least, outcomes[i].value);
+        most = fmax(most, outcomes[i].value);
     }
-    printf("%d seeds: test accuracy %.5f on average, %.5f to %.5f\n", count, mean, least, most);
+    printf(outcomes->is_loss ? "%d seeds: test loss %.5g on average, %.5g to %.5g\n"
+                             : "%d seeds: test accuracy %.5f on average, %.5f to %.5f\n",
+           count, mean, least, most);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- runs */
 
 /* One run; `out` NULL: the library's choice. */
-static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, double *accuracy)
+static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, outcome *result)
 {
     char folder[RUN_PATH];
     stpn_error error;
@@ -179,14 +189,14 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
         return EXIT_INTERRUPTED;
     }
     if (status) return complain(status, &error);
-    return quiet ? EXIT_DONE : print_summary(folder, accuracy);
+    return quiet ? EXIT_DONE : print_summary(folder, result);
 }
 
 static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list)
 {
     const char *out = choices->out;
-    double *accuracies = memory_zeroed((size_t)list->count, sizeof *accuracies);
-    if (!accuracies) return complain_of_memory();
+    outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);
+    if (!outcomes) return complain_of_memory();
     int code = EXIT_DONE;
     for (int i = 0; i < list->count && !code; i++) {
         char folder[RUN_PATH], label[64];
@@ -205,10 +215,10 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
             code = EXIT_INTERRUPTED;
             break;
         }
-        code = train_once(a, &own, label, &accuracies[i]);
+        code = train_once(a, &own, label, &outcomes[i]);
     }
-    if (!code && list->count > 1 && !arguments_have(a, "--quiet")) print_seeds(accuracies, list->count);
-    memory_free(accuracies);
+    if (!code && list->count > 1 && !arguments_have(a, "--quiet")) print_seeds(outcomes, list->count);
+    memory_free(outcomes);
     return code;
 }
 
@@ -236,8 +246,8 @@ static int train_all(const arguments *a, const char **settings, uint64_t *seeds)
     if (text) code = read_seeds(text, &list);
     if (code) return code;
     catch_signals();
-    double accuracy;
-    return text ? train_seeds(a, &options, &list) : train_once(a, &options, "", &accuracy);
+    outcome result;
+    return text ? train_seeds(a, &options, &list) : train_once(a, &options, "", &result);
 }
 
 static int run_train_command(const arguments *a)
@@ -268,7 +278,7 @@ const command command_train = {
         "Trains the experiment that FILE describes and leaves a run folder: the resolved experiment, a row of metrics\n"
         "per evaluation, the last and the best parameters, and a summary. Ctrl-C finishes the update under way, "
         "saves,\n"
-        "says how to go on, and exits with 130; a second one kills at once, which loses the updates since the end of\n"
-        "the last epoch and nothing else. stpn help keys lists what an experiment file may say.\n",
+        "says how to go on, and exits with 130; a second one kills at once, which loses the updates of the last minute\n"
+        "at most and nothing else. stpn help keys lists what an experiment file may say.\n",
     .run = run_train_command,
 };

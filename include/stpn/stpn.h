@@ -287,6 +287,10 @@ typedef struct stpn_adam stpn_adam;
 STPN_API stpn_status stpn_adam_create(stpn_adam **adam, const stpn_net *net, double learning_rate, double beta1,
                                       double beta2, double epsilon, stpn_error *error);
 STPN_API void stpn_adam_free(stpn_adam *adam);
+/* Before any update: another learning rate, 0 or more; and AdamW (Loshchilov and Hutter 2019), where every update also
+ * takes learning_rate * weight_decay of each parameter away (0 at first: Adam). */
+STPN_API stpn_status stpn_adam_set_learning_rate(stpn_adam *adam, double learning_rate, stpn_error *error);
+STPN_API stpn_status stpn_adam_set_weight_decay(stpn_adam *adam, double weight_decay, stpn_error *error);
 /* One update of the net's parameters from `grad`. */
 STPN_API void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad);
 
@@ -297,10 +301,11 @@ typedef struct stpn_progress {
     int epoch, epochs;             /* 1-based epoch under way */
     int64_t updates_done, updates; /* of this epoch */
     double loss;                   /* mean over this epoch so far */
-    double accuracy;               /* validation accuracy of the latest evaluation, NaN before the first */
+    double accuracy;               /* validation accuracy of the latest evaluation, NaN before the first, or where there is none */
     double sequences_per_second;
     double seconds_left;
-    int epoch_ended; /* 1 on the report after an epoch's evaluation */
+    int epoch_ended;        /* 1 on the report after an epoch's evaluation */
+    double validation_loss; /* of the latest evaluation, NaN before the first */
 } stpn_progress;
 
 typedef struct stpn_run_options {

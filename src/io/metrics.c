@@ -7,44 +7,90 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 512, FIELDS = 9, SECONDS = 7 };
+enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 1024 };
 
-static const char header[] = "epoch,updates,train_loss,train_accuracy,validation_loss,validation_accuracy,"
-                             "validation_energy,seconds,sequences_per_second\n";
+/* The columns from left to right; `measure` 0: in every file. */
+typedef struct column {
+    const char *name;
+    size_t offset; // in metrics_row
+    int measure;
+    const char *format; // NULL: an int64_t
+} column;
+
+#define PLACE(name) #name, offsetof(metrics_row, name)
+
+static const column columns[] = {
+    {PLACE(epoch), 0, NULL},
+    {PLACE(updates), 0, NULL},
+    {PLACE(train_loss), 0, "%.9g"},
+    {PLACE(train_accuracy), METRICS_ACCURACY, "%.9g"},
+    {PLACE(validation_loss), 0, "%.9g"},
+    {PLACE(validation_accuracy), METRICS_ACCURACY, "%.9g"},
+    {PLACE(validation_true_positive_rate), METRICS_RATES, "%.9g"},
+    {PLACE(validation_false_positive_rate), METRICS_RATES, "%.9g"},
+    {PLACE(validation_energy), 0, "%.9g"},
+    {PLACE(learning_rate), 0, "%.9g"},
+    {PLACE(seconds), 0, "%.3f"},
+    {PLACE(sequences_per_second), 0, "%.6g"},
+};
+
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+static int is_used(const metrics *m, const column *c)
+{
+    return !c->measure || m->measures & c->measure;
+}
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
 {
     return buffer_append(&m->text, text, size) ? STPN_OK : error_memory(error, "the metrics");
 }
 
-stpn_status metrics_start(metrics *m, stpn_error *error)
+stpn_status metrics_start(metrics *m, int measures, stpn_error *error)
 {
-    *m = (metrics){0};
-    return append(m, header, strlen(header), error);
-}
-
-/* The numbers of one line; 0 where it is no row. */
-static int read_row(const char *line, const char *end, double fields[FIELDS])
-{
-    for (int i = 0; i < FIELDS; i++) {
-        char *after;
-        if (!strchr("-0123456789", *line)) return 0;
-        fields[i] = strtod(line, &after);
-        if (after == line || after > end || (i + 1 < FIELDS ? *after != ',' : after != end)) return 0;
-        line = after + 1;
+    stpn_status status = STPN_OK;
+    *m = (metrics){.measures = measures};
+    for (int i = 0; i < COLUMNS && !status; i++) {
+        if (!is_used(m, &columns[i])) continue;
+        if (i) status = append(m, ",", 1, error);
+        if (!status) status = append(m, columns[i].name, strlen(columns[i].name), error);
     }
-    return isfinite(fields[SECONDS]) && fields[SECONDS] >= 0;
+    return status ? status : append(m, "\n", 1, error);
 }
 
-stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_error *error)
+/* Epoch and seconds of one line; 0 where it is no row. A rate of nothing is an empty field. */
+static int read_row(const metrics *m, const char *line, const char *end, double *epoch, double *seconds)
+{
+    const char *at = line;
+    for (int i = 0; i < COLUMNS; i++) {
+        if (!is_used(m, &columns[i])) continue;
+        if (i) {
+            if (*at != ',') return 0;
+            at++;
+        }
+        int may_be_empty = columns[i].measure == METRICS_RATES;
+        if (may_be_empty && (*at == ',' || at == end)) continue;
+        if (!strchr("-0123456789", *at)) return 0;
+        char *after;
+        double value = strtod(at, &after);
+        if (after == at || after > end) return 0;
+        if (columns[i].offset == offsetof(metrics_row, epoch)) *epoch = value;
+        if (columns[i].offset == offsetof(metrics_row, seconds)) *seconds = value;
+        at = after;
+    }
+    return at == end && isfinite(*seconds) && *seconds >= 0;
+}
+
+stpn_status metrics_resume(metrics *m, int measures, const char *path, int64_t epoch, stpn_error *error)
 {
     char *text;
     size_t size;
-    stpn_status status = metrics_start(m, error);
+    stpn_status status = metrics_start(m, measures, error);
     if (status || !file_exists(path)) return status;
     status = file_read(path, FILE_LIMIT, &text, &size, error);
     if (status) return status;
@@ -56,11 +102,10 @@ stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_err
     const char *line = text;
     while (!status && *line) {
         const char *end = strchr(line, '\n');
-        double fields[FIELDS];
+        double of = 0, seconds = 0;
         if (!end) break;
-        if (read_row(line, end, fields) && fields[0] >= 1 && fields[0] == floor(fields[0]) &&
-            fields[0] <= (double)epoch) {
-            m->seconds = fields[SECONDS];
+        if (read_row(m, line, end, &of, &seconds) && of >= 1 && of == floor(of) && of <= (double)epoch) {
+            m->seconds = seconds;
             status = append(m, line, (size_t)(end + 1 - line), error);
         }
         line = end + 1;
@@ -70,17 +115,36 @@ stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_err
     return status;
 }
 
+/* An integer, a number, or nothing where there is none. */
+static size_t write_field(char *text, size_t size, const column *c, const metrics_row *r)
+{
+    const char *place = (const char *)r + c->offset;
+    if (!c->format) {
+        int64_t count;
+        memcpy(&count, place, sizeof count);
+        return (size_t)snprintf(text, size, "%" PRId64, count);
+    }
+    double value;
+    memcpy(&value, place, sizeof value);
+    if (c->measure == METRICS_RATES && isnan(value)) return 0;
+    return (size_t)snprintf(text, size, c->format, value);
+}
+
 stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
 {
     char line[ROW_SIZE];
+    size_t used = 0;
     locale_t plain, before = number_plain(&plain);
     if (!before) return error_memory(error, "the metrics");
-    int length = snprintf(line, sizeof line, "%" PRId64 ",%" PRId64 ",%.9g,%.9g,%.9g,%.9g,%.9g,%.3f,%.0f\n", r->epoch,
-                          r->updates, r->train_loss, r->train_accuracy, r->validation_loss, r->validation_accuracy,
-                          r->validation_energy, r->seconds, r->sequences_per_second);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (!is_used(m, &columns[i])) continue;
+        if (i) line[used++] = ',';
+        used += write_field(line + used, sizeof line - used, &columns[i], r);
+    }
+    line[used++] = '\n';
     number_restore(before, plain);
     m->seconds = r->seconds;
-    return append(m, line, (size_t)length, error);
+    return append(m, line, used, error);
 }
 
 stpn_status metrics_save(const metrics *m, const char *path, stpn_error *error)

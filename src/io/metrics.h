@@ -6,20 +6,26 @@
 
 #include <stpn/stpn.h>
 
+/* What the task measures beside the loss; the columns of what it does not are left out. */
+enum { METRICS_ACCURACY = 1, METRICS_RATES = 2 };
+
 typedef struct metrics {
+    int measures;
     buffer text;
     double seconds; // of the last row
 } metrics;
 
 typedef struct metrics_row {
     int64_t epoch, updates;
-    double train_loss, train_accuracy, validation_loss, validation_accuracy, validation_energy;
+    double train_loss, train_accuracy, validation_loss, validation_accuracy;
+    double validation_true_positive_rate, validation_false_positive_rate;
+    double validation_energy, learning_rate;
     double seconds, sequences_per_second;
 } metrics_row;
 
-stpn_status metrics_start(metrics *m, stpn_error *error);
+stpn_status metrics_start(metrics *m, int measures, stpn_error *error);
 /* Takes over the rows of epochs up to `epoch`; a file that is missing gives none. */
-stpn_status metrics_resume(metrics *m, const char *path, int64_t epoch, stpn_error *error);
+stpn_status metrics_resume(metrics *m, int measures, const char *path, int64_t epoch, stpn_error *error);
 stpn_status metrics_add(metrics *m, const metrics_row *row, stpn_error *error);
 stpn_status metrics_save(const metrics *m, const char *path, stpn_error *error);
 void metrics_free(metrics *m);

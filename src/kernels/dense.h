@@ -118,21 +118,22 @@ static void limit_block(size_t count, void *values, double bound)
     for (size_t i = 0; i < count; i += WIDTH) store(to + i, bounded(load(to + i), splat((real)bound)));
 }
 
-static void adam_block(size_t count, void *p, const void *g, void *m, void *v, double rate, double beta1, double beta2,
-                       double epsilon, double c1, double c2)
+static void adam_block(size_t count, void *p, const void *g, void *m, void *v, double rate, double decay, double beta1,
+                       double beta2, double epsilon, double c1, double c2)
 {
     real *parameter = p, *first = m, *second = v;
     const real *gradient = g;
     vec keep1 = splat((real)beta1), new1 = splat((real)(1 - beta1)), keep2 = splat((real)beta2);
     vec new2 = splat((real)(1 - beta2)), step = splat((real)(rate / c1)), root_c2 = splat((real)(1 / sqrt(c2)));
-    vec eps = splat((real)epsilon);
+    vec eps = splat((real)epsilon), shrink = splat((real)(rate * decay));
     for (size_t i = 0; i < count; i += WIDTH) {
         vec d = load(gradient + i);
         vec mean = fma_(keep1, load(first + i), new1 * d);
         vec square = fma_(keep2, load(second + i), new2 * d * d);
         store(first + i, mean);
         store(second + i, square);
-        store(parameter + i, load(parameter + i) - step * mean / fma_(root(square), root_c2, eps));
+        vec before = load(parameter + i), change = step * mean / fma_(root(square), root_c2, eps);
+        store(parameter + i, before - fma_(shrink, before, change));
     }
 }
 

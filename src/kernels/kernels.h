@@ -301,9 +301,9 @@ typedef struct kernel_table {
     double (*sum_squares)(size_t count, const void *values);
     void (*scale)(size_t count, void *values, double factor);
     void (*limit)(size_t count, void *values, double bound);
-    /* One Adam update; c1 = 1 - beta1^t, c2 = 1 - beta2^t. */
-    void (*adam)(size_t count, void *p, const void *g, void *m, void *v, double rate, double beta1, double beta2,
-                 double epsilon, double c1, double c2);
+    /* One AdamW update; c1 = 1 - beta1^t, c2 = 1 - beta2^t. */
+    void (*adam)(size_t count, void *p, const void *g, void *m, void *v, double rate, double decay, double beta1,
+                 double beta2, double epsilon, double c1, double c2);
 } kernel_table;
 
 /* Kernel `index` of a type in order of preference among those this processor can run; NULL past the last. */

@@ -125,11 +125,11 @@ int stpn_tape_steps(const stpn_tape *tape, int sample)
     return sample < 0 || sample >= tape->batch ? 0 : tape->recorded[sample];
 }
 
-const void *tape_last_output(const stpn_tape *tape, int sample)
+const void *tape_output(const stpn_tape *tape, int sample, int step)
 {
     const stpn_net *net = tape->net;
     size_t row = net->units[net->unit_count - 1].row;
-    size_t at = (size_t)sample * ((size_t)tape->steps + 1) + (size_t)tape->recorded[sample];
+    size_t at = (size_t)sample * ((size_t)tape->steps + 1) + (size_t)step + 1;
     return value_at(net->kernel, tape->out[net->unit_count - 1], at * row);
 }
 

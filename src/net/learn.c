@@ -89,6 +89,24 @@ void stpn_adam_free(stpn_adam *adam)
     memory_free(adam);
 }
 
+stpn_status stpn_adam_set_learning_rate(stpn_adam *adam, double learning_rate, stpn_error *error)
+{
+    error_clear(error);
+    if (!(learning_rate >= 0 && isfinite(learning_rate)))
+        return error_set(error, STPN_ERROR_INPUT, "learning_rate is %g, expected 0 or more", learning_rate);
+    adam->learning_rate = learning_rate;
+    return STPN_OK;
+}
+
+stpn_status stpn_adam_set_weight_decay(stpn_adam *adam, double weight_decay, stpn_error *error)
+{
+    error_clear(error);
+    if (!(weight_decay >= 0 && isfinite(weight_decay)))
+        return error_set(error, STPN_ERROR_INPUT, "weight_decay is %g, expected 0 or more", weight_decay);
+    adam->weight_decay = weight_decay;
+    return STPN_OK;
+}
+
 /* By squaring: the same bits with any C library. */
 static double power(double base, int64_t exponent)
 {
@@ -103,5 +121,5 @@ void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad)
     adam->updates++;
     double c1 = 1 - power(adam->beta1, adam->updates), c2 = 1 - power(adam->beta2, adam->updates);
     net->kernel->adam(net->block_values, net->parameters, grad, adam->first, adam->second, adam->learning_rate,
-                      adam->beta1, adam->beta2, adam->epsilon, c1, c2);
+                      adam->weight_decay, adam->beta1, adam->beta2, adam->epsilon, c1, c2);
 }

@@ -4,9 +4,10 @@
 
 #include "net/net.h"
 
-/* m' = beta1 m + (1 - beta1) g, v' = beta2 v + (1 - beta2) g^2, p' = p - rate m' / c1 / (sqrt(v' / c2) + epsilon). */
+/* m' = beta1 m + (1 - beta1) g, v' = beta2 v + (1 - beta2) g^2,
+ * p' = p - rate (m' / c1 / (sqrt(v' / c2) + epsilon) + decay p). */
 struct stpn_adam {
-    double learning_rate, beta1, beta2, epsilon;
+    double learning_rate, weight_decay, beta1, beta2, epsilon;
     int64_t updates;
     void *first, *second; // blocks: m, v
 };

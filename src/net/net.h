@@ -93,7 +93,7 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *ba
 /* Adds `count` blocks into the first, in a tree over their indices that does not depend on who adds. */
 void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool);
 
-/* Address of the output row (Hp values) of sample `sample` after its last recorded step. */
-const void *tape_last_output(const stpn_tape *tape, int sample);
+/* Address of the output row (Hp values) of step `step` on the tape; the rows of a sample lie one after the other. */
+const void *tape_output(const stpn_tape *tape, int sample, int step);
 
 #endif

@@ -3,27 +3,29 @@
 #define STPN_TRAIN_CHECKPOINT_H
 
 #include "io/net_file.h"
-#include "net/learn.h"
+#include "train/supervised.h"
 
 /* Where a run stands. Nothing here depends on time, threads or paths. */
 typedef struct progress_counts {
-    int64_t epoch;      // epochs completed
-    int64_t update;     // updates done of the epoch under way
-    double loss_sum;    // over those updates
-    int64_t correct;    // right answers of those
-    int64_t best_epoch; // of the best evaluation; 0: none yet
-    double best_accuracy;
-    int64_t waited; // evaluations since the best
+    int64_t epoch;                   // epochs completed
+    int64_t update;                  // windows done of the epoch under way
+    double loss_sum;                 // over their answers
+    int64_t answers;                 // asked for in those
+    int64_t correct;                 // right ones of those
+    int64_t best_epoch;              // of the best evaluation; 0: none yet
+    double best_loss, best_accuracy; // accuracy 0 where the loss has none
+    int64_t waited;                  // evaluations since the best
 } progress_counts;
 
-/* Both write FOLDER/NAME atomically. `experiment` is the resolved experiment as text. */
-stpn_status checkpoint_save(const char *path, const stpn_net *net, const stpn_adam *adam, const progress_counts *counts,
-                            const char *experiment, stpn_error *error);
-stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const char *experiment, stpn_error *error);
+/* Both write FOLDER/NAME atomically. `text` is the resolved experiment, `parameters` a block. */
+stpn_status checkpoint_save(const char *path, supervised *learner, const progress_counts *counts, const char *text,
+                            stpn_error *error);
+stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const void *parameters, const char *text,
+                                 stpn_error *error);
 
-/* Restores net, optimiser and counts; an error leaves all three as they were. `kernel` is the name that must have
- * written the file; NULL: any. */
-stpn_status checkpoint_load(const char *path, stpn_net *net, stpn_adam *adam, progress_counts *counts,
+/* Restores net, optimiser, counts and, in the middle of a batch, the state; an error leaves the first three as they
+ * were. `kernel` is the name that must have written the file; NULL: any. */
+stpn_status checkpoint_load(const char *path, stpn_net *net, supervised *learner, progress_counts *counts,
                             const char *kernel, stpn_error *error);
 
 #endif

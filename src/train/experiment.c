@@ -16,15 +16,25 @@ static const option train_table[] = {
     {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "passes over the training sequences"},
     {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
      "sequences of an update; a last partial batch is dropped"},
+    {"truncate", OPTION_INTEGER, FIELD(truncate), NULL, 0, 1 << 24,
+     "steps of a window, each an update of its own, the state carried on; 0: whole sequences"},
     {"learning_rate", OPTION_NUMBER, FIELD(learning_rate), NULL, 1e-12, 1e3, "of Adam"},
     {"beta1", OPTION_NUMBER, FIELD(beta1), NULL, 0, 0.999999, "Adam's decay of the mean"},
     {"beta2", OPTION_NUMBER, FIELD(beta2), NULL, 0, 0.99999999, "Adam's decay of the square"},
     {"epsilon", OPTION_NUMBER, FIELD(epsilon), NULL, 1e-30, 1, "Adam's, outside the root"},
+    {"weight_decay", OPTION_NUMBER, FIELD(weight_decay), NULL, 0, 1e3,
+     "AdamW: fraction of every parameter, times the learning rate, that an update takes away"},
+    {"schedule", OPTION_CHOICE, FIELD(schedule), "constant|linear|cosine|step", 0, 0, "course of the learning rate"},
+    {"warmup", OPTION_INTEGER, FIELD(warmup), NULL, 0, 1e9, "first updates, over which the learning rate grows"},
+    {"final_rate", OPTION_NUMBER, FIELD(final_rate), NULL, 0, 1,
+     "linear, cosine: learning rate of the last update, as a fraction of learning_rate"},
+    {"step_every", OPTION_INTEGER, FIELD(step_every), NULL, 1, 1e9, "step: updates between two steps"},
+    {"step_factor", OPTION_NUMBER, FIELD(step_factor), NULL, 0, 1, "step: what a step multiplies the learning rate by"},
     {"clip_value", OPTION_NUMBER, FIELD(clip_value), NULL, 0, 1e30, "bound of every value of the gradient; 0: none"},
     {"clip_norm", OPTION_NUMBER, FIELD(clip_norm), NULL, 0, 1e30, "bound of the gradient's norm; 0: none"},
     {"shuffle", OPTION_BOOLEAN, FIELD(shuffle), NULL, 0, 0, "a new order in every epoch"},
     {"patience", OPTION_INTEGER, FIELD(patience), NULL, 0, 1e9,
-     "evaluations without a better accuracy before the run ends; 0: never"},
+     "evaluations without a better one before the run ends; 0: never"},
     {"evaluate_every", OPTION_INTEGER, FIELD(evaluate_every), NULL, 1, 1e9, "epochs between evaluations"},
 };
 
@@ -44,7 +54,16 @@ train_options train_option_defaults(void)
                            .beta1 = 0.9,
                            .beta2 = 0.999,
                            .epsilon = 1e-8,
+                           .step_every = 1000,
+                           .step_factor = 0.1,
                            .evaluate_every = 1};
+}
+
+int train_option_applies(const train_options *o, const char *name)
+{
+    if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
+    if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
+    return 1;
 }
 
 void experiment_free(experiment *e)
@@ -159,7 +178,11 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
     if (object && !status)
         status = options_from_json(object, "train", train_table, TRAIN_OPTIONS, NULL, &e->train, error);
-    if (!status && e->train.batch > e->task_options.train)
+    for (int i = 0; i < TRAIN_OPTIONS && !status; i++)
+        if (json_object_get(object, train_table[i].name) && !train_option_applies(&e->train, train_table[i].name))
+            status = error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.schedule",
+                               train_table[i].name);
+    if (!status && e->task_options.train > 0 && e->train.batch > e->task_options.train)
         status =
             error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
                       e->train.batch, e->task_options.train);
@@ -203,6 +226,8 @@ static json_t *resolve(const experiment *e)
     failed |= json_object_set_new(task, "name", json_string(e->task->name));
     failed |= !options_to_json(e->task->options, e->task->option_count, &e->task_options, task);
     failed |= !options_to_json(train_table, TRAIN_OPTIONS, &e->train, train);
+    for (int i = 0; i < TRAIN_OPTIONS; i++)
+        if (!train_option_applies(&e->train, train_table[i].name)) json_object_del(train, train_table[i].name);
     for (int i = 0; i < e->unit_count && !failed; i++) {
         const unit_type *type = unit_find(e->units[i].name);
         json_t *entry = json_object();

@@ -7,11 +7,17 @@
 #include "units/unit.h"
 
 typedef enum train_method { METHOD_SUPERVISED } train_method;
+typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } train_schedule;
 
 typedef struct train_options {
     int method;
     int epochs, batch;
-    double learning_rate, beta1, beta2, epsilon;
+    int truncate; // steps of a window; 0: whole sequences
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    int schedule, warmup;         // of the learning rate; updates that it grows over
+    double final_rate;            // linear, cosine: fraction of learning_rate at the end
+    int step_every;               // step: updates,
+    double step_factor;           // and what it is multiplied by after so many
     double clip_value, clip_norm; // 0: none
     int shuffle;
     int patience;       // evaluations without a better one before the run ends; 0: never
@@ -48,5 +54,7 @@ stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, 
 /* The table of `train`, and its defaults, for help and documentation. */
 const option *train_option_table(int *count);
 train_options train_option_defaults(void);
+/* Whether option `name` has an effect with the others as they are. */
+int train_option_applies(const train_options *options, const char *name);
 
 #endif

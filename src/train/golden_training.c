@@ -62,10 +62,17 @@ static stpn_status run_updates(const golden *g, const training *t, stpn_net *net
         stpn_status status = golden_set_parameter(g, net, i, t->start[i], real);
         if (status) return status;
     }
-    stpn_status status = supervised_create(&learner, net, &options, g->steps, NULL, NULL, &inner);
+    const task_shape shape = {.inputs = g->inputs,
+                              .outputs = t->classes,
+                              .steps = g->steps,
+                              .type = STPN_INPUT_TOKEN,
+                              .loss = LOSS_CROSS_ENTROPY};
+    stpn_status status = supervised_create(&learner, net, &options, &shape, NULL, NULL, &inner);
     for (int i = 0; i < t->updates && !status; i++) {
-        int correct;
-        status = supervised_update(learner, &t->split, NULL, i * g->batch, g->batch, &losses[i], &correct, &inner);
+        const supervised_batch batch = {.split = &t->split, .first = i * g->batch, .count = g->batch};
+        loss_sums sums;
+        status = supervised_update(learner, &batch, 0, &sums, &inner);
+        losses[i] = sums.loss / g->batch;
     }
     supervised_free(learner);
     if (status) return error_set(g->error, status, "%s: %s", tensor_file_name(g->file), inner.message);

@@ -12,6 +12,30 @@ stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, 
     return error_set(error, STPN_ERROR_INPUT, "%.200s...: the path is too long", folder);
 }
 
+/* A set that asks for nothing measures nothing, and a batch has to be full. */
+static stpn_status check_split(const experiment *e, const task_split *split, const char *name, int least,
+                               stpn_error *error)
+{
+    int64_t asked = 0;
+    if (split->count < least)
+        return error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d training sequences",
+                         least, split->count);
+    for (int n = 0; n < split->count; n++) {
+        int length = split->lengths ? split->lengths[n] : split->steps;
+        asked += loss_asked(&e->shape, loss_wanted_at(split, &e->shape, n, 0), e->shape.per_step ? length : 1);
+    }
+    if (asked > 0) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "the %s set of %d sequences asks for no answer", name, split->count);
+}
+
+static stpn_status check_data(const experiment *e, const task_data *data, stpn_error *error)
+{
+    stpn_status status = check_split(e, &data->train, "training", e->train.batch, error);
+    if (!status) status = check_split(e, &data->validation, "validation", 0, error);
+    if (!status) status = check_split(e, &data->test, "test", 0, error);
+    return status;
+}
+
 stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
 {
     *r = (run){.experiment = *e};
@@ -23,7 +47,8 @@ stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
         status = stpn_pool_create(&r->pool, threads, error);
     }
     if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
-    if (!status) status = supervised_create(&r->learner, r->net, &own->train, own->shape.steps, r->pool, NULL, error);
+    if (!status) status = check_data(own, &r->data, error);
+    if (!status) status = supervised_create(&r->learner, r->net, &own->train, &own->shape, r->pool, NULL, error);
     if (status) run_close(r);
     return status;
 }

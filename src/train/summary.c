@@ -5,7 +5,39 @@
 #include "base/memory.h"
 #include "train/hardware.h"
 
+#include <math.h>
 #include <string.h>
+
+/* Longer curves make a file that nobody reads. */
+enum { CURVE_MOST = 10000 };
+
+static int set_measure(json_t *object, const char *name, double value)
+{
+    return isnan(value) ? 0 : json_object_set_new(object, name, json_real(value));
+}
+
+/* The measures of a split; NULL where memory is out. */
+static json_t *measures(const run *r, const task_split *split, const evaluation *e, const double *steps)
+{
+    int neurons = 0, failed = 0;
+    for (int i = 0; i < r->experiment.unit_count; i++) neurons += r->experiment.units[i].hidden;
+    json_t *object = json_object();
+    failed |= set_measure(object, "accuracy", e->accuracy);
+    failed |= set_measure(object, "true_positive_rate", e->true_positive_rate);
+    failed |= set_measure(object, "false_positive_rate", e->false_positive_rate);
+    failed |= set_measure(object, "loss", e->loss);
+    failed |= set_measure(object, "energy", e->energy);
+    failed |= set_measure(object, "energy_per_neuron", e->energy / neurons);
+    if (steps && split->steps <= CURVE_MOST) {
+        json_t *curve = json_array();
+        for (int t = 0; t < split->steps; t++) failed |= json_array_append_new(curve, json_real(steps[t]));
+        failed |= json_object_set_new(object, "energy_steps", curve);
+    }
+    failed |= json_object_set_new(object, "sequences", json_integer(split->count));
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
 
 stpn_status summary_of_split(run *r, const task_split *split, json_t **object, stpn_error *error)
 {
@@ -15,24 +47,42 @@ stpn_status summary_of_split(run *r, const task_split *split, json_t **object, s
     evaluation result;
     stpn_status status = supervised_evaluate(r->learner, split, &result, steps, NULL, error);
     if (!status) {
-        int neurons = 0, failed = 0;
-        for (int i = 0; i < r->experiment.unit_count; i++) neurons += r->experiment.units[i].hidden;
-        json_t *curve = json_array();
-        for (int t = 0; t < split->steps; t++) failed |= json_array_append_new(curve, json_real(steps[t]));
-        *object = json_object();
-        failed |= json_object_set_new(*object, "accuracy", json_real(result.accuracy));
-        failed |= json_object_set_new(*object, "loss", json_real(result.loss));
-        failed |= json_object_set_new(*object, "energy", json_real(result.energy));
-        failed |= json_object_set_new(*object, "energy_per_neuron", json_real(result.energy / neurons));
-        failed |= json_object_set_new(*object, "energy_steps", curve);
-        failed |= json_object_set_new(*object, "sequences", json_integer(split->count));
-        if (failed) {
-            json_decref(*object);
-            *object = NULL;
-            status = error_memory(error, "an evaluation");
-        }
+        *object = measures(r, split, &result, steps);
+        if (!*object) status = error_memory(error, "an evaluation");
     }
     memory_free(steps);
+    return status;
+}
+
+static stpn_status probe(run *r, const task_split *split, const char *name, json_t *array, stpn_error *error)
+{
+    evaluation result;
+    stpn_status status = supervised_evaluate(r->learner, split, &result, NULL, NULL, error);
+    if (status) return status;
+    json_t *found = measures(r, split, &result, NULL), *object = json_object();
+    int failed = !found || json_object_set_new(object, "name", json_string(name));
+    failed = failed || json_object_update(object, found);
+    json_decref(found);
+    if (json_array_append_new(array, object) || failed) return error_memory(error, "an evaluation");
+    return STPN_OK;
+}
+
+stpn_status summary_of_probes(run *r, json_t **array, stpn_error *error)
+{
+    const experiment *e = &r->experiment;
+    stpn_status status = STPN_OK;
+    *array = json_array();
+    if (!*array) return error_memory(error, "an evaluation");
+    for (int i = 0, more = e->task->probe != NULL; more && !status; i++) {
+        char name[64] = "";
+        task_split split = {0};
+        status = e->task->probe(&e->task_options, e->seed, i, name, sizeof name, &split, &more, error);
+        if (!status && more) status = probe(r, &split, name, *array, error);
+        task_split_free(&split);
+    }
+    if (!status) return STPN_OK;
+    json_decref(*array);
+    *array = NULL;
     return status;
 }
 
@@ -54,15 +104,17 @@ json_t *summary_machine(const run *r)
 static json_t *training(const run *r, const progress_counts *c, const summary_times *times)
 {
     const train_options *train = &r->experiment.train;
-    double sequences = (double)(c->epoch * times->updates_per_epoch * train->batch);
     json_t *object = json_object();
     int failed = json_object_set_new(object, "epochs", json_integer(c->epoch));
-    failed |= json_object_set_new(object, "updates", json_integer(c->epoch * times->updates_per_epoch));
+    failed |= json_object_set_new(object, "updates", json_integer(times->updates));
     failed |= json_object_set_new(object, "best_epoch", json_integer(c->best_epoch));
-    failed |= json_object_set_new(object, "best_accuracy", json_real(c->best_accuracy));
+    if (r->experiment.shape.loss != LOSS_SQUARED)
+        failed |= json_object_set_new(object, "best_accuracy", json_real(c->best_accuracy));
+    failed |= json_object_set_new(object, "best_loss", json_real(c->best_loss));
     failed |= json_object_set_new(object, "stopped_early", json_boolean(c->epoch < train->epochs));
     failed |= json_object_set_new(object, "wall_seconds", json_real(times->seconds));
-    failed |= json_object_set_new(object, "sequences_per_second", json_real(sequences / (times->seconds + 1e-9)));
+    failed |= json_object_set_new(object, "sequences_per_second",
+                                  json_real((double)times->sequences / (times->seconds + 1e-9)));
     failed |= json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)machine_peak_memory()));
     if (!failed) return object;
     json_decref(object);
@@ -73,13 +125,14 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
                          char **text, stpn_error *error)
 {
     *text = NULL;
-    json_t *test = NULL, *test_best = NULL, *validation = NULL;
+    json_t *test = NULL, *test_best = NULL, *validation = NULL, *probes = NULL;
     size_t bytes = r->net->block_values * r->net->kernel->size;
     void *kept = stpn_block_create(r->net);
     if (!kept) return error_memory(error, "the summary");
     memcpy(kept, r->net->parameters, bytes);
     stpn_status status = summary_of_split(r, &r->data.validation, &validation, error);
     if (!status) status = summary_of_split(r, &r->data.test, &test, error);
+    if (!status) status = summary_of_probes(r, &probes, error);
     if (!status) status = stpn_net_load(r->net, best, error);
     if (!status) status = summary_of_split(r, &r->data.test, &test_best, error);
     memcpy(r->net->parameters, kept, bytes);
@@ -88,6 +141,7 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
         json_decref(test);
         json_decref(test_best);
         json_decref(validation);
+        json_decref(probes);
         return status;
     }
     json_t *root = json_object();
@@ -98,6 +152,8 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
     failed |= json_object_set_new(root, "test", test);
     failed |= json_object_set_new(root, "test_best", test_best);
     failed |= json_object_set_new(root, "validation", validation);
+    if (json_array_size(probes) > 0) failed |= json_object_set(root, "probes", probes);
+    json_decref(probes);
     failed |= json_object_set_new(root, "train", training(r, counts, times));
     unit_operations count = hardware_operations(r->net);
     hardware_table table = hardware_default();

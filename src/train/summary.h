@@ -7,7 +7,7 @@
 
 typedef struct summary_times {
     double seconds; // of training, over all processes that took part
-    int64_t updates_per_epoch;
+    int64_t sequences, updates;
 } summary_times;
 
 /* Measures the test set with the net's parameters and with those of the file `best`, and the validation set; the net
@@ -15,8 +15,12 @@ typedef struct summary_times {
 stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
                          char **text, stpn_error *error);
 
-/* {"accuracy", "loss", "energy", "energy_per_neuron", "energy_steps"} of a split. */
+/* {"accuracy", "loss", "energy", "energy_per_neuron", "energy_steps", ...} of a split; what the loss does not have is
+ * left out. */
 stpn_status summary_of_split(run *r, const task_split *split, json_t **object, stpn_error *error);
+
+/* The same, without steps and with a name, of every further test set of the task: an array, empty where it has none. */
+stpn_status summary_of_probes(run *r, json_t **array, stpn_error *error);
 
 /* {"processor", "system", "kernel", "threads"}. */
 json_t *summary_machine(const run *r);

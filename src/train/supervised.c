@@ -2,119 +2,108 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/threads.h"
+#include "train/learner.h"
 
 #include <math.h>
 #include <string.h>
 
-/* What one thread works in: a chunk of samples from start to end. */
-typedef struct worker {
-    stpn_state *state;
-    stpn_tape *tape;
-    int32_t *tokens; // (T, CHUNK)
-    int32_t *labels; // (CHUNK)
-    int *dy_begin;   // (CHUNK)
-    void *logits;    // (CHUNK, classes)
-    void *dlogits;   // (CHUNK, classes)
-    void *dy;        // (CHUNK, H)
-    void *losses;    // (CHUNK)
-    void *energy;    // (T, CHUNK)
-} worker;
+/* -------------------------------------------------------------------------------------------------- made and unmade */
 
-/* What a chunk of samples adds to the sums; added in the order of the chunks. */
-typedef struct chunk_sum {
-    double loss;
-    int correct;
-} chunk_sum;
-
-struct supervised {
-    stpn_net *net;
-    stpn_pool *pool;
-    reduction reduce;
-    train_options options;
-    int steps, workers, chunks; // chunks of a batch
-    worker *worker;
-    stpn_adam *adam;
-    void *blocks;    // (chunks, block_values) gradients
-    chunk_sum *sums; // (chunks)
-};
-
-static void free_worker(worker *w)
+static void close_worker(worker *w)
 {
-    stpn_state_free(w->state);
+    sweep_close(&w->sweep);
     stpn_tape_free(w->tape);
-    memory_free(w->tokens);
-    memory_free(w->labels);
-    memory_free(w->dy_begin);
-    memory_free(w->logits);
-    memory_free(w->dlogits);
-    memory_free(w->dy);
-    memory_free(w->losses);
+    memory_free(w->y);
     memory_free(w->energy);
+    memory_free(w->dy);
+    memory_free(w->dlast);
 }
 
-static stpn_status make_worker(worker *w, const stpn_net *net, int steps, stpn_error *error)
+static stpn_status open_worker(const supervised *s, worker *w, int updates, stpn_error *error)
 {
-    size_t classes = (size_t)net->heads[0].outputs, size = net->kernel->size, T = (size_t)steps;
-    stpn_status status = stpn_state_create(&w->state, net, CHUNK, error);
-    if (!status) status = stpn_tape_create(&w->tape, net, steps, CHUNK, 1, error);
+    size_t size = s->net->kernel->size, H = (size_t)net_outputs(s->net);
+    int samples = s->options.batch < CHUNK ? s->options.batch : CHUNK;
+    stpn_status status = sweep_open(&w->sweep, s->net, &s->shape, error);
     if (status) return status;
-    w->tokens = memory_zeroed(T * CHUNK, sizeof *w->tokens);
-    w->labels = memory_zeroed(CHUNK, sizeof *w->labels);
-    w->dy_begin = memory_zeroed(CHUNK, sizeof *w->dy_begin);
-    w->logits = memory_zeroed(CHUNK * classes, size);
-    w->dlogits = memory_zeroed(CHUNK * classes, size);
-    w->dy = memory_zeroed((size_t)CHUNK * (size_t)net_outputs(net), size);
-    w->losses = memory_zeroed(CHUNK, size);
-    w->energy = memory_zeroed(T * CHUNK, size);
-    if (!w->tokens || !w->labels || !w->dy_begin || !w->logits || !w->dlogits || !w->dy || !w->losses || !w->energy)
-        return error_memory(error, "the trainer");
-    for (int i = 0; i < CHUNK; i++) w->dy_begin[i] = steps - 1;
+    w->y = memory_zeroed((size_t)PIECE * CHUNK * H, size);
+    w->energy = memory_zeroed((size_t)PIECE * CHUNK, size);
+    if (!w->y || !w->energy) return error_memory(error, "the trainer");
+    if (!updates) return STPN_OK;
+    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, error);
+    if (status) return status;
+    w->dy = memory_zeroed((size_t)samples * (size_t)s->window, H * size);
+    w->dlast = memory_zeroed(CHUNK * H, size);
+    return w->dy && w->dlast ? STPN_OK : error_memory(error, "the trainer");
+}
+
+static size_t sample_values(const stpn_tensor *tensor)
+{
+    return tensor->count / (size_t)tensor->shape[0];
+}
+
+static stpn_status make_carried(supervised *s, stpn_error *error)
+{
+    const stpn_state *state = s->worker[0].sweep.state;
+    stpn_tensor tensor;
+    if (s->windows == 1) return STPN_OK;
+    while (stpn_state_tensor(state, s->carried_count, &tensor)) s->carried_count++;
+    s->carried = memory_zeroed((size_t)s->carried_count + 1, sizeof *s->carried);
+    if (!s->carried) return error_memory(error, "the trainer");
+    for (int i = 0; i < s->carried_count; i++) {
+        stpn_state_tensor(state, i, &tensor);
+        s->carried[i] = memory_zeroed((size_t)s->chunks, tensor.count * s->net->kernel->size);
+        if (!s->carried[i]) return error_memory(error, "the trainer");
+    }
     return STPN_OK;
 }
 
-stpn_status supervised_create(supervised **out, stpn_net *net, const train_options *options, int steps, stpn_pool *pool,
-                              const reduction *reduce, stpn_error *error)
+stpn_status supervised_create(supervised **out, stpn_net *net, const train_options *options, const task_shape *shape,
+                              stpn_pool *pool, const reduction *reduce, stpn_error *error)
 {
     *out = NULL;
     supervised *s = memory_zeroed(1, sizeof *s);
     if (!s) return error_memory(error, "the trainer");
+    int T = shape->steps;
     s->net = net;
     s->pool = pool;
     s->options = *options;
-    s->steps = steps;
+    s->shape = *shape;
+    s->window = options->truncate > 0 && options->truncate < T ? options->truncate : T;
+    s->windows = (T - 1) / s->window + 1;
     s->workers = stpn_pool_threads(pool);
     s->chunks = (options->batch + CHUNK - 1) / CHUNK;
     if (reduce) s->reduce = *reduce;
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
-    s->sums = memory_zeroed((size_t)s->chunks, sizeof *s->sums);
-    if (!s->worker || !s->blocks || !s->sums) {
-        supervised_free(s);
-        return error_memory(error, "the trainer");
-    }
-    stpn_status status = STPN_OK;
-    for (int i = 0; i < s->workers && !status; i++) status = make_worker(&s->worker[i], net, steps, error);
+    s->results = memory_zeroed((size_t)s->chunks, sizeof *s->results);
+    stpn_status status = s->worker && s->blocks && s->results ? STPN_OK : error_memory(error, "the trainer");
+    for (int i = 0; i < s->workers && !status; i++) status = open_worker(s, &s->worker[i], i < s->chunks, error);
+    if (!status) status = make_carried(s, error);
     if (!status)
         status = stpn_adam_create(&s->adam, net, options->learning_rate, options->beta1, options->beta2,
                                   options->epsilon, error);
-    if (status) {
-        supervised_free(s);
-        return status;
-    }
-    *out = s;
-    return STPN_OK;
+    if (!status) status = stpn_adam_set_weight_decay(s->adam, options->weight_decay, error);
+    if (!status) *out = s;
+    else supervised_free(s);
+    return status;
 }
 
 void supervised_free(supervised *s)
 {
     if (!s) return;
-    for (int i = 0; i < s->workers && s->worker; i++) free_worker(&s->worker[i]);
+    for (int i = 0; i < s->workers && s->worker; i++) close_worker(&s->worker[i]);
+    for (int i = 0; i < s->carried_count && s->carried; i++) memory_free(s->carried[i]);
     memory_free(s->worker);
     memory_free(s->blocks);
-    memory_free(s->sums);
+    memory_free(s->results);
+    memory_free(s->carried);
     stpn_adam_free(s->adam);
     memory_free(s);
+}
+
+const stpn_net *supervised_net(const supervised *s)
+{
+    return s->net;
 }
 
 stpn_adam *supervised_adam(supervised *s)
@@ -122,163 +111,207 @@ stpn_adam *supervised_adam(supervised *s)
     return s->adam;
 }
 
-static double value_of(const kernel_table *k, const void *values, size_t at)
+int supervised_windows(const supervised *s)
 {
-    return k->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+    return s->windows;
 }
 
-static int largest(const kernel_table *k, const void *values, size_t begin, int count)
+/* ----------------------------------------------------------------------------------------- from window to window */
+
+/* Values leave a state without the order in which its columns became active, so that the bits of the window after
+ * depend on nothing that a checkpoint cannot hold. */
+static stpn_status take_up(const supervised *s, stpn_state *state, int index)
 {
-    int best = 0;
-    for (int i = 1; i < count; i++)
-        if (value_of(k, values, begin + (size_t)i) > value_of(k, values, begin + (size_t)best)) best = i;
-    return best;
+    stpn_tensor tensor;
+    for (int i = 0; i < s->carried_count && stpn_state_tensor(state, i, &tensor); i++)
+        if (stpn_state_set(state, i, value_at(s->net->kernel, s->carried[i], (size_t)index * tensor.count), NULL))
+            return STPN_ERROR_NUMERIC;
+    return STPN_OK;
 }
 
-/* Brings samples [begin, begin + count) of a batch into the worker, and to their logits. */
-static void run_chunk(const supervised *s, worker *w, const task_split *split, const int32_t *order, int begin,
-                      int count, void *energy)
+static void hand_on(const supervised *s, const stpn_state *state, int index)
 {
-    size_t T = (size_t)s->steps;
-    for (int i = 0; i < count; i++) {
-        size_t n = (size_t)(order ? order[begin + i] : begin + i);
-        for (size_t t = 0; t < T; t++) w->tokens[t * CHUNK + (size_t)i] = split->tokens[n * T + t];
-        w->labels[i] = split->labels[n];
+    stpn_tensor tensor;
+    for (int i = 0; i < s->carried_count && stpn_state_tensor(state, i, &tensor); i++)
+        stpn_state_get(state, i, value_at(s->net->kernel, s->carried[i], (size_t)index * tensor.count));
+}
+
+const void *supervised_carried(const supervised *s, int index, stpn_tensor *tensor)
+{
+    if (index >= s->carried_count || !stpn_state_tensor(s->worker[0].sweep.state, index, tensor)) return NULL;
+    tensor->count = sample_values(tensor) * (size_t)s->options.batch;
+    tensor->shape[0] = s->options.batch;
+    return s->carried[index];
+}
+
+stpn_status supervised_set_carried(supervised *s, int index, const void *values, stpn_error *error)
+{
+    stpn_tensor tensor;
+    stpn_state *state = s->worker[0].sweep.state;
+    if (!supervised_carried(s, index, &tensor)) return error_set(error, STPN_ERROR_INPUT, "no state is carried");
+    memcpy(s->carried[index], values, tensor.count * s->net->kernel->size);
+    stpn_status status = STPN_OK;
+    for (int c = 0; c < s->chunks && !status; c++) {
+        stpn_state_tensor(state, index, &tensor);
+        status =
+            stpn_state_set(state, index, value_at(s->net->kernel, s->carried[index], (size_t)c * tensor.count), error);
     }
-    stpn_sequence sequence = {.steps = s->steps, .batch = CHUNK, .type = STPN_INPUT_TOKEN, .x = w->tokens};
-    stpn_state_zero(w->state);
-    stpn_tape_rewind(w->tape);
-    net_forward_chunk(s->net, w->state, &sequence, 0, count, NULL, energy, w->tape);
-    size_t row = s->net->units[s->net->unit_count - 1].row;
-    net_head_forward(s->net, 0, count, tape_last_output(w->tape, 0), (T + 1) * row, w->logits);
+    return status;
 }
+
+/* ---------------------------------------------------------------------------------------------------------- updates */
 
 typedef struct update_job {
     supervised *s;
-    const task_split *split;
-    const int32_t *order;
-    int first, batch;
+    const supervised_batch *batch;
+    int window, begin, steps; // which; its steps
+    int64_t asked;            // answers of the whole batch in it
 } update_job;
 
-static void update_chunk(void *context, int chunk, int thread)
+static chunk chunk_at(const supervised_batch *b, int index)
+{
+    int begin = index * CHUNK, count = b->count - begin < CHUNK ? b->count - begin : CHUNK;
+    return chunk_of(b->split, b->order, b->order ? begin : b->first + begin, count);
+}
+
+/* An answer at every step: the rows of a sample lie one after the other on the tape. */
+static void learn_steps(const update_job *job, worker *w, const chunk *c, void *grad, loss_sums *sums)
+{
+    const supervised *s = job->s;
+    const stpn_net *net = s->net;
+    const kernel_table *k = net->kernel;
+    size_t H = (size_t)net_outputs(net), row = net->units[net->unit_count - 1].row;
+    for (int i = 0; i < c->count; i++) {
+        int live = chunk_live(c, i, job->begin, job->steps);
+        void *dy = value_at(k, w->dy, (size_t)i * (size_t)s->window * H);
+        for (int t = 0; t < job->steps;) {
+            int most = t < live ? live - t : job->steps - t, rows = most < LOSS_ROWS ? most : LOSS_ROWS;
+            loss_wanted wanted = loss_wanted_at(c->split, &s->shape, c->sequence[i], job->begin + t);
+            void *to = value_at(k, dy, (size_t)t * H);
+            if (t < live && loss_asked(&s->shape, wanted, rows) > 0) {
+                const void *y = tape_output(w->tape, i, t);
+                net_head_forward(net, 0, rows, y, row, w->sweep.out);
+                loss_rows(k, &s->shape, rows, w->sweep.out, wanted, 1.0 / (double)job->asked, w->sweep.dout, NULL,
+                          sums);
+                net_head_backward(net, 0, rows, y, row, w->sweep.dout, grad, to);
+            } else {
+                memset(to, 0, (size_t)rows * H * k->size);
+            }
+            t += rows;
+        }
+    }
+}
+
+/* One answer after the last step: a sample's gradient begins there, with nothing but zeros after it. */
+static void learn_ends(const update_job *job, worker *w, const chunk *c, int *dy_begin, void *grad, loss_sums *sums)
+{
+    const supervised *s = job->s;
+    const stpn_net *net = s->net;
+    const kernel_table *k = net->kernel;
+    size_t H = (size_t)net_outputs(net), bytes = H * k->size;
+    sweep_ends ends = sweep_find_ends(&w->sweep, c, job->begin, job->steps);
+    for (int m = 0; m < ends.count; m++)
+        memcpy(value_at(k, w->sweep.last, (size_t)m * H), tape_output(w->tape, ends.sample[m], ends.step[m]), bytes);
+    net_head_forward(net, 0, ends.count, w->sweep.last, H, w->sweep.out);
+    loss_rows(k, &s->shape, ends.count, w->sweep.out, sweep_wanted(&w->sweep, &ends), 1.0 / (double)job->asked,
+              w->sweep.dout, NULL, sums);
+    net_head_backward(net, 0, ends.count, w->sweep.last, H, w->sweep.dout, grad, w->dlast);
+    for (int i = 0; i < c->count; i++) dy_begin[i] = job->steps;
+    for (int m = 0; m < ends.count; m++) {
+        int i = ends.sample[m], after = job->steps - ends.step[m] - 1;
+        void *dy = value_at(k, w->dy, (size_t)i * (size_t)s->window * H);
+        dy_begin[i] = ends.step[m];
+        memcpy(dy, value_at(k, w->dlast, (size_t)m * H), bytes);
+        memset(value_at(k, dy, H), 0, (size_t)after * bytes);
+    }
+}
+
+static void update_chunk(void *context, int index, int thread)
 {
     const update_job *job = context;
     supervised *s = job->s;
     const stpn_net *net = s->net;
-    const kernel_table *k = net->kernel;
     worker *w = &s->worker[thread];
-    int begin = chunk * CHUNK, count = job->batch - begin < CHUNK ? job->batch - begin : CHUNK;
-    int classes = net->heads[0].outputs;
-    size_t H = (size_t)net_outputs(net), T = (size_t)s->steps, row = net->units[net->unit_count - 1].row;
-    void *grad = value_at(k, s->blocks, (size_t)chunk * net->block_values);
-    memset(grad, 0, net->block_values * k->size);
-    run_chunk(s, w, job->split, job->order, job->order ? begin : job->first + begin, count, NULL);
-    k->cross_entropy(count, classes, w->logits, w->labels, 1.0 / job->batch, w->losses, w->dlogits);
-    net_head_backward(net, 0, count, tape_last_output(w->tape, 0), (T + 1) * row, w->dlogits, grad, w->dy);
-    net_back back = {.first = 0, .last = count, .dy = w->dy, .dy_sample = H, .dy_begin = w->dy_begin, .grad = grad};
-    net_backward_chunk(net, w->tape, &back);
-    chunk_sum sum = {0};
-    for (int i = 0; i < count; i++) {
-        sum.loss += value_of(k, w->losses, (size_t)i);
-        sum.correct += largest(k, w->logits, (size_t)i * (size_t)classes, classes) == w->labels[i];
-    }
-    s->sums[chunk] = sum;
+    chunk_result *result = &s->results[index];
+    chunk c = chunk_at(job->batch, index);
+    size_t H = (size_t)net_outputs(net);
+    void *grad = value_at(net->kernel, s->blocks, (size_t)index * net->block_values);
+    int dy_begin[CHUNK], learns = job->asked > 0;
+    *result = (chunk_result){0};
+    memset(grad, 0, net->block_values * net->kernel->size);
+    if (job->window == 0) stpn_state_zero(w->sweep.state);
+    else result->status = take_up(s, w->sweep.state, index);
+    if (result->status) return;
+    stpn_tape_rewind(w->tape);
+    for (int t = 0; t < job->steps; t += PIECE)
+        sweep_run(&w->sweep, &c, job->begin + t, job->steps - t < PIECE ? job->steps - t : PIECE, NULL, NULL,
+                  learns ? w->tape : NULL);
+    if (job->window + 1 < s->windows) hand_on(s, w->sweep.state, index);
+    if (!learns) return;
+    if (s->shape.per_step) learn_steps(job, w, &c, grad, &result->sums);
+    else learn_ends(job, w, &c, dy_begin, grad, &result->sums);
+    net_back back = {.first = 0,
+                     .last = c.count,
+                     .dy = w->dy,
+                     .dy_sample = (size_t)s->window * H,
+                     .dy_step = H,
+                     .dy_begin = s->shape.per_step ? NULL : dy_begin,
+                     .grad = grad};
+    if (result->sums.asked > 0) net_backward_chunk(net, w->tape, &back);
 }
 
-stpn_status supervised_update(supervised *s, const task_split *split, const int32_t *order, int first, int batch,
-                              double *loss, int *correct, stpn_error *error)
+/* Answers of the batch that a window asks for. */
+static int64_t count_asked(const update_job *job)
 {
-    int chunks = (batch + CHUNK - 1) / CHUNK;
-    update_job job = {s, split, order, first, batch};
-    pool_run(s->pool, chunks, s->workers, update_chunk, &job);
-    *loss = 0;
-    *correct = 0;
-    for (int i = 0; i < chunks; i++) {
-        *loss += s->sums[i].loss;
-        *correct += s->sums[i].correct;
+    const supervised *s = job->s;
+    const supervised_batch *b = job->batch;
+    int64_t asked = 0;
+    for (int i = 0; i < b->count; i++) {
+        chunk one = chunk_of(b->split, b->order, b->order ? i : b->first + i, 1);
+        int live = chunk_live(&one, 0, job->begin, job->steps);
+        int ends = live > 0 && chunk_live(&one, 0, job->begin, job->steps + 1) == live;
+        int rows = s->shape.per_step ? live : ends;
+        if (rows > 0)
+            asked += loss_asked(&s->shape, loss_wanted_at(b->split, &s->shape, one.sequence[0], job->begin), rows);
     }
-    *loss /= batch;
+    return asked;
+}
+
+/* The gradient's total into the first block, limited; then the update. */
+static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *error)
+{
     if (s->reduce.sum) {
         stpn_status status = s->reduce.sum(s->reduce.context, s->net, s->blocks, 0, chunks, chunks);
         if (status) return error_set(error, status, "the gradient cannot be summed");
     } else {
         net_sum_blocks(s->net, s->blocks, chunks, s->pool);
     }
-    if (!isfinite(*loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", *loss);
+    if (!isfinite(loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", loss);
     /* Before the limit, which would make an infinite value look like any other. */
-    const kernel_table *k = s->net->kernel;
-    double norm = sqrt(k->sum_squares(s->net->block_values, s->blocks));
+    double norm = sqrt(s->net->kernel->sum_squares(s->net->block_values, s->blocks));
     if (isfinite(norm)) norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
     if (!isfinite(norm)) return error_set(error, STPN_ERROR_NUMERIC, "the gradient's norm is %g", norm);
     stpn_adam_update(s->adam, s->net, s->blocks);
     return STPN_OK;
 }
 
-typedef struct evaluate_job {
-    const supervised *s;
-    const task_split *split;
-    chunk_sum *sums;  // (chunks)
-    double *energy;   // (chunks, T)
-    int32_t *answers; // (count) or NULL
-} evaluate_job;
-
-static void evaluate_chunk(void *context, int chunk, int thread)
+stpn_status supervised_update(supervised *s, const supervised_batch *batch, int window, loss_sums *sums,
+                              stpn_error *error)
 {
-    const evaluate_job *job = context;
-    const supervised *s = job->s;
-    const kernel_table *k = s->net->kernel;
-    worker *w = &s->worker[thread];
-    int begin = chunk * CHUNK, count = job->split->count - begin < CHUNK ? job->split->count - begin : CHUNK;
-    int classes = s->net->heads[0].outputs;
-    run_chunk(s, w, job->split, NULL, begin, count, w->energy);
-    k->cross_entropy(count, classes, w->logits, w->labels, 1, w->losses, NULL);
-    chunk_sum sum = {0};
-    for (int i = 0; i < count; i++) {
-        int answer = largest(k, w->logits, (size_t)i * (size_t)classes, classes);
-        if (job->answers) job->answers[begin + i] = answer;
-        sum.loss += value_of(k, w->losses, (size_t)i);
-        sum.correct += answer == w->labels[i];
-        for (size_t t = 0; t < (size_t)s->steps; t++)
-            job->energy[(size_t)chunk * (size_t)s->steps + t] += value_of(k, w->energy, t * CHUNK + (size_t)i);
-    }
-    job->sums[chunk] = sum;
-}
-
-stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluation *result, double *energy,
-                                int32_t *answers, stpn_error *error)
-{
-    int chunks = (split->count + CHUNK - 1) / CHUNK;
-    size_t T = (size_t)s->steps;
-    evaluate_job job = {.s = s,
-                        .split = split,
-                        .sums = memory_zeroed((size_t)chunks, sizeof *job.sums),
-                        .energy = memory_zeroed((size_t)chunks * T, sizeof *job.energy),
-                        .answers = answers};
-    if (!job.sums || !job.energy) {
-        memory_free(job.sums);
-        memory_free(job.energy);
-        return error_memory(error, "an evaluation");
-    }
-    pool_run(s->pool, chunks, s->workers, evaluate_chunk, &job);
-    *result = (evaluation){0};
-    int correct = 0;
-    double count = split->count;
+    int chunks = (batch->count + CHUNK - 1) / CHUNK, left = s->shape.steps - window * s->window;
+    update_job job = {.s = s,
+                      .batch = batch,
+                      .window = window,
+                      .begin = window * s->window,
+                      .steps = left < s->window ? left : s->window};
+    job.asked = count_asked(&job);
+    *sums = (loss_sums){0};
+    pool_run(s->pool, chunks, s->workers < s->chunks ? s->workers : s->chunks, update_chunk, &job);
     for (int i = 0; i < chunks; i++) {
-        result->loss += job.sums[i].loss;
-        correct += job.sums[i].correct;
+        if (s->results[i].status)
+            return error_set(error, s->results[i].status, "the state that goes on to window %d is not finite",
+                             window + 1);
+        loss_add(sums, &s->results[i].sums);
     }
-    for (size_t t = 0; t < T; t++) {
-        double total = 0;
-        for (int i = 0; i < chunks; i++) total += job.energy[(size_t)i * T + t];
-        if (energy) energy[t] = total / count;
-        result->energy += total / count / (double)T;
-    }
-    result->loss /= count;
-    result->accuracy = correct / count;
-    memory_free(job.sums);
-    memory_free(job.energy);
-    if (!isfinite(result->loss) || !isfinite(result->energy))
-        return error_set(error, STPN_ERROR_NUMERIC, "the %s of an evaluation is not finite",
-                         isfinite(result->loss) ? "energy" : "loss");
-    return STPN_OK;
+    return job.asked > 0 ? apply(s, chunks, sums->loss / (double)sums->asked, error) : STPN_OK;
 }

@@ -12,9 +12,9 @@
 #include "io/metrics.h"
 #include "support/scratch.h"
 
-#define HEADER                                                                                               \
-    "epoch,updates,train_loss,train_accuracy,validation_loss,validation_accuracy,validation_energy,seconds," \
-    "sequences_per_second\n"
+#define HEADER                                                                                       \
+    "epoch,updates,train_loss,train_accuracy,validation_loss,validation_accuracy,validation_energy," \
+    "learning_rate,seconds,sequences_per_second\n"
 
 static char path[SCRATCH_PATH];
 static stpn_error error;
@@ -23,7 +23,7 @@ static metrics resumed(const char *text, size_t size, int64_t epoch)
 {
     metrics m;
     scratch_write(scratch_path(path, "metrics.csv"), text, size);
-    if (metrics_resume(&m, path, epoch, &error)) fail_msg("%s", error.message);
+    if (metrics_resume(&m, METRICS_ACCURACY, path, epoch, &error)) fail_msg("%s", error.message);
     return m;
 }
 
@@ -40,16 +40,16 @@ static void rows_are_added_and_written(void **state)
 {
     (void)state;
     metrics m;
-    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_ACCURACY, &error), STPN_OK);
     assert_rows(&m, "");
     assert_true(m.seconds == 0);
-    const metrics_row first = {1, 781, 2.5, 0.125, 2.25, 0.3125, 0.0078125, 1.2344, 81234.6};
-    const metrics_row second = {2, 1562, 1.0 / 3, 1, 1e-20, 0, 12345678, 3600.0005, 1e6};
+    const metrics_row first = {1, 781, 2.5, 0.125, 2.25, 0.3125, NAN, NAN, 0.0078125, 0.001, 1.2344, 81234.6};
+    const metrics_row second = {2, 1562, 1.0 / 3, 1, 1e-20, 0, 1, 1, 12345678, 0, 3600.0005, 1e6};
     assert_int_equal(metrics_add(&m, &first, &error), STPN_OK);
     assert_true(m.seconds == 1.2344);
     assert_int_equal(metrics_add(&m, &second, &error), STPN_OK);
-    assert_rows(&m, "1,781,2.5,0.125,2.25,0.3125,0.0078125,1.234,81235\n"
-                    "2,1562,0.333333333,1,1e-20,0,12345678,3600.001,1000000\n");
+    assert_rows(&m, "1,781,2.5,0.125,2.25,0.3125,0.0078125,0.001,1.234,81234.6\n"
+                    "2,1562,0.333333333,1,1e-20,0,12345678,0,3600.001,1e+06\n");
     assert_int_equal(metrics_save(&m, scratch_path(path, "new.csv"), &error), STPN_OK);
     scratch_assert_content(path, m.text.data, m.text.size);
     metrics_free(&m);
@@ -61,9 +61,9 @@ static void the_longest_row_fits(void **state)
 {
     (void)state;
     metrics m;
-    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_ACCURACY | METRICS_RATES, &error), STPN_OK);
     const double most = -1.23456789e-300;
-    const metrics_row row = {INT64_MIN, INT64_MIN, most, most, most, most, most, -1e18, -1e18};
+    const metrics_row row = {INT64_MIN, INT64_MIN, most, most, most, most, most, most, most, most, -1e300, most};
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
     assert_int_equal(m.text.data[m.text.size - 1], '\n');
     assert_null(memchr(m.text.data, 0, m.text.size));
@@ -75,7 +75,7 @@ static void many_rows_grow_the_text(void **state)
     (void)state;
     enum { ROWS = 2000 };
     metrics m;
-    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_ACCURACY, &error), STPN_OK);
     for (int i = 1; i <= ROWS; i++) {
         const metrics_row row = {.epoch = i, .updates = i, .seconds = i};
         assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
@@ -91,9 +91,9 @@ static void many_rows_grow_the_text(void **state)
     metrics_free(&m);
 }
 
-static const char file[] = HEADER "1,10,2,0.5,2,0.5,0.1,1.500,100\n"
-                                  "2,20,2,0.5,2,0.5,0.1,2.500,100\n"
-                                  "4,40,2,0.5,2,0.5,0.1,4.500,100\n";
+static const char file[] = HEADER "1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n"
+                                  "2,20,2,0.5,2,0.5,0.1,0.01,2.500,100\n"
+                                  "4,40,2,0.5,2,0.5,0.1,0.01,4.500,100\n";
 
 static void rows_up_to_an_epoch_are_kept(void **state)
 {
@@ -105,7 +105,7 @@ static void rows_up_to_an_epoch_are_kept(void **state)
     } cases[] = {{0, 0, 0}, {1, 1, 1.5}, {2, 2, 2.5}, {3, 2, 2.5}, {4, 3, 4.5}, {INT64_MAX, 3, 4.5}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         metrics m = resumed(file, sizeof file - 1, cases[i].epoch);
-        size_t row = strlen("1,10,2,0.5,2,0.5,0.1,1.500,100\n");
+        size_t row = strlen("1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n");
         assert_int_equal(m.text.size, sizeof HEADER - 1 + row * (size_t)cases[i].rows);
         assert_memory_equal(m.text.data, file, m.text.size);
         assert_true(m.seconds == cases[i].seconds);
@@ -117,17 +117,52 @@ static void a_resumed_file_goes_on(void **state)
 {
     (void)state;
     metrics m = resumed(file, sizeof file - 1, 1);
-    const metrics_row row = {2, 21, 2, 0.5, 2, 0.5, 0.1, 2.25, 100};
+    const metrics_row row = {2, 21, 2, 0.5, 2, 0.5, NAN, NAN, 0.1, 0.01, 2.25, 100};
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
-    assert_rows(&m, "1,10,2,0.5,2,0.5,0.1,1.500,100\n2,21,2,0.5,2,0.5,0.1,2.250,100\n");
+    assert_rows(&m, "1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n2,21,2,0.5,2,0.5,0.1,0.01,2.250,100\n");
     metrics_free(&m);
+}
+
+/* Only what the task measures has a column; a rate of nothing is an empty field. */
+static void columns_are_those_of_the_task(void **state)
+{
+    (void)state;
+    static const char rates[] = "epoch,updates,train_loss,train_accuracy,validation_loss,validation_accuracy,"
+                                "validation_true_positive_rate,validation_false_positive_rate,validation_energy,"
+                                "learning_rate,seconds,sequences_per_second\n"
+                                "1,10,2,0.5,2,0.75,0.25,,0.1,0.01,1.500,2.5\n"
+                                "2,10,2,0.5,2,0.75,,0.125,0.1,0.01,2.500,2.5\n";
+    static const char none[] = "epoch,updates,train_loss,validation_loss,validation_energy,learning_rate,seconds,"
+                               "sequences_per_second\n"
+                               "1,10,2,2,0.1,0.01,1.500,2.5\n"
+                               "2,10,2,2,0.1,0.01,2.500,2.5\n";
+    for (int kind = 0; kind < 2; kind++) {
+        int measures = kind ? METRICS_ACCURACY | METRICS_RATES : 0;
+        metrics m, again;
+        metrics_row row = {1, 10, 2, 0.5, 2, 0.75, 0.25, NAN, 0.1, 0.01, 1.5, 2.5};
+        assert_int_equal(metrics_start(&m, measures, &error), STPN_OK);
+        assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+        row = (metrics_row){2, 10, 2, 0.5, 2, 0.75, NAN, 0.125, 0.1, 0.01, 2.5, 2.5};
+        assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+        assert_string_equal(m.text.data, kind ? rates : none);
+        assert_int_equal(metrics_save(&m, scratch_path(path, "kinds.csv"), &error), STPN_OK);
+        assert_int_equal(metrics_resume(&again, measures, path, 2, &error), STPN_OK);
+        assert_string_equal(again.text.data, kind ? rates : none);
+        assert_true(again.seconds == 2.5);
+        metrics_free(&again);
+        /* Rows of another kind are none. */
+        assert_int_equal(metrics_resume(&again, METRICS_ACCURACY, path, 2, &error), STPN_OK);
+        assert_null(strstr(again.text.data, "\n1,"));
+        metrics_free(&again);
+        metrics_free(&m);
+    }
 }
 
 static void a_missing_file_gives_no_rows(void **state)
 {
     (void)state;
     metrics m;
-    assert_int_equal(metrics_resume(&m, scratch_path(path, "missing.csv"), 7, &error), STPN_OK);
+    assert_int_equal(metrics_resume(&m, METRICS_ACCURACY, scratch_path(path, "missing.csv"), 7, &error), STPN_OK);
     assert_rows(&m, "");
     metrics_free(&m);
 }
@@ -140,29 +175,29 @@ static void what_is_no_row_is_left_out(void **state)
         "\n",
         "\n\n\n",
         "garbage\n",
-        ",,,,,,,,\n",
-        "-1,2,3,4,5,6,7,8,9\n",
-        "0,0,0,0,0,0,0,0,0\n",
-        "9,9,9,9,9,9,9,9,9\n",
-        "99999999999999999999,1,1,1,1,1,1,1,1\n",
-        "-99999999999999999999,1,1,1,1,1,1,1,1\n",
-        "nan,1,1,1,1,1,1,1,1\n",
+        ",,,,,,,,,\n",
+        "-1,2,3,4,5,6,7,8,9,10\n",
+        "0,0,0,0,0,0,0,0,0,0\n",
+        "9,9,9,9,9,9,9,9,9,9\n",
+        "99999999999999999999,1,1,1,1,1,1,1,1,1\n",
+        "-99999999999999999999,1,1,1,1,1,1,1,1,1\n",
+        "nan,1,1,1,1,1,1,1,1,1\n",
         HEADER,
         "\r\n",
         "\xff\xfe\n",
-        "x1,1,1,1,1,1,1,1,1\n",
+        "x1,1,1,1,1,1,1,1,1,1\n",
         "1\n",
-        "1,1,1,1,1,1,1,1\n",
-        "1,1,1,1,1,1,1,1,1,1\n",
-        "1,1,1,1,1,1,1,1,1 \n",
-        "1x,1,1,1,1,1,1,1,1\n",
-        "1,1,1,,1,1,1,1,1\n",
-        "1,1,1, 1,1,1,1,1,1\n",
-        "1,1,1,nan,1,1,1,1,1\n",
-        "1.5,1,1,1,1,1,1,1,1\n",
-        "1;1;1;1;1;1;1;1;1\n",
+        "1,1,1,1,1,1,1,1,1\n",
+        "1,1,1,1,1,1,1,1,1,1,1\n",
+        "1,1,1,1,1,1,1,1,1,1 \n",
+        "1x,1,1,1,1,1,1,1,1,1\n",
+        "1,1,1,,1,1,1,1,1,1\n",
+        "1,1,1, 1,1,1,1,1,1,1\n",
+        "1,1,1,nan,1,1,1,1,1,1\n",
+        "1.5,1,1,1,1,1,1,1,1,1\n",
+        "1;1;1;1;1;1;1;1;1;1;1;1;1\n",
     };
-    static const char one[] = "1,10,2,0.5,2,0.5,0.1,1.500,100\n", two[] = "2,20,2,0.5,2,0.5,0.1,2.500,100\n";
+    static const char one[] = "1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n", two[] = "2,20,2,0.5,2,0.5,0.1,0.01,2.500,100\n";
     for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++)
         for (int place = 0; place < 4; place++) {
             char text[1024], expected[256];
@@ -180,7 +215,7 @@ static void what_is_no_row_is_left_out(void **state)
 static void a_row_without_its_end_is_left_out(void **state)
 {
     (void)state;
-    static const char one[] = "1,10,2,0.5,2,0.5,0.1,1.500,100\n";
+    static const char one[] = "1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n";
     /* Whatever length of the second row a crash of another program left. */
     for (size_t size = sizeof HEADER - 1 + sizeof one - 1; size < sizeof HEADER - 1 + 2 * (sizeof one - 1); size++) {
         metrics m = resumed(file, size, 8);
@@ -212,9 +247,9 @@ static void numbers_have_a_point_in_any_locale(void **state)
     if (!found) skip();
     metrics m;
     const metrics_row row = {.epoch = 1, .updates = 10, .train_loss = 0.5, .seconds = 1.5};
-    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_ACCURACY, &error), STPN_OK);
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
-    assert_rows(&m, "1,10,0.5,0,0,0,0,1.500,0\n");
+    assert_rows(&m, "1,10,0.5,0,0,0,0,0,1.500,0\n");
     metrics again = resumed(m.text.data, m.text.size, 1);
     assert_int_equal(again.text.size, m.text.size);
     assert_true(again.seconds == 1.5);
@@ -233,7 +268,7 @@ static void seconds_that_are_none_are_not_taken(void **state)
     static const char *const wrong[] = {"nan", "inf", "-inf", "1e999", "-5", "", "x"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char text[512];
-        int length = snprintf(text, sizeof text, HEADER "1,10,2,0.5,2,0.5,0.1,%s,100\n", wrong[i]);
+        int length = snprintf(text, sizeof text, HEADER "1,10,2,0.5,2,0.5,0.1,0.01,%s,100\n", wrong[i]);
         metrics m = resumed(text, (size_t)length, 8);
         assert_true(isfinite(m.seconds) && m.seconds >= 0);
         metrics_free(&m);
@@ -244,10 +279,10 @@ static void what_is_no_file_is_an_error(void **state)
 {
     (void)state;
     metrics m;
-    assert_int_equal(metrics_resume(&m, scratch_folder, 7, &error), STPN_ERROR_INPUT);
+    assert_int_equal(metrics_resume(&m, METRICS_ACCURACY, scratch_folder, 7, &error), STPN_ERROR_INPUT);
     assert_non_null(strstr(error.message, "is not a regular file"));
     metrics_free(&m);
-    assert_int_equal(metrics_start(&m, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_ACCURACY, &error), STPN_OK);
     assert_int_equal(metrics_save(&m, scratch_path(path, "no/folder.csv"), &error), STPN_ERROR_SYSTEM);
     metrics_free(&m);
 }
@@ -260,6 +295,7 @@ int main(void)
         cmocka_unit_test(many_rows_grow_the_text),
         cmocka_unit_test(rows_up_to_an_epoch_are_kept),
         cmocka_unit_test(a_resumed_file_goes_on),
+        cmocka_unit_test(columns_are_those_of_the_task),
         cmocka_unit_test(a_missing_file_gives_no_rows),
         cmocka_unit_test(what_is_no_row_is_left_out),
         cmocka_unit_test(a_row_without_its_end_is_left_out),

@@ -159,11 +159,9 @@ static void a_run_is_its_updates_in_order(void **state)
                 order[i] = kept;
             }
             for (int u = 0; u < UPDATES; u++) {
-                double loss;
-                int correct;
-                assert_int_equal(
-                    supervised_update(r.learner, &r.data.train, order + u * 32, 0, 32, &loss, &correct, &error),
-                    STPN_OK);
+                const supervised_batch batch = {.split = &r.data.train, .order = order + u * 32, .count = 32};
+                loss_sums sums;
+                assert_int_equal(supervised_update(r.learner, &batch, 0, &sums, &error), STPN_OK);
             }
         }
         assert_int_equal(run_open_folder(&trained, out, 0, 1, &error), STPN_OK);

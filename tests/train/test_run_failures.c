@@ -218,7 +218,7 @@ static size_t block_bytes(void)
 static json_t *summary_without_times(stpn_error *error, stpn_status *status)
 {
     const progress_counts counts = {.epoch = 2, .best_epoch = 1, .best_accuracy = 0.5};
-    const summary_times times = {.seconds = 1.5, .updates_per_epoch = 2};
+    const summary_times times = {.seconds = 1.5, .sequences = 64, .updates = 4};
     char *text;
     /* The best network is another one, so that it would be seen if it stayed. */
     *status = summary_make(&fixture.run, &counts, run_file(halfway, RUN_LAST), &times, &text, error);
@@ -331,7 +331,7 @@ static stpn_status load_checkpoint(stpn_error *error)
     float *first = memory_zeroed(1, block_bytes());
     if (!first) return error_memory(error, "a copy");
     memcpy(first, adam->first, block_bytes());
-    stpn_status status = checkpoint_load(run_file(halfway, RUN_LAST), r->net, adam, &counts, NULL, error);
+    stpn_status status = checkpoint_load(run_file(halfway, RUN_LAST), r->net, r->learner, &counts, NULL, error);
     stop_failing();
     if (status) {
         assert_memory_equal(r->net->parameters, fixture.parameters, block_bytes());
@@ -366,7 +366,7 @@ static stpn_status resume_metrics(stpn_error *error)
 {
     metrics m;
     const metrics_row row = {.epoch = 2};
-    stpn_status status = metrics_resume(&m, run_file(reference, RUN_METRICS), 1, error);
+    stpn_status status = metrics_resume(&m, METRICS_ACCURACY, run_file(reference, RUN_METRICS), 1, error);
     for (int i = 0; i < 100 && !status; i++) status = metrics_add(&m, &row, error);
     metrics_free(&m);
     return status;
@@ -383,7 +383,8 @@ static stpn_status create_learner(stpn_error *error)
 {
     supervised *s = (supervised *)1;
     const run *r = &fixture.run;
-    stpn_status status = supervised_create(&s, r->net, &r->experiment.train, 5, r->pool, NULL, error);
+    stpn_status status =
+        supervised_create(&s, r->net, &r->experiment.train, &r->experiment.shape, r->pool, NULL, error);
     assert_int_equal(status != STPN_OK, s == NULL);
     supervised_free(s);
     return status;

@@ -58,8 +58,21 @@ static learning start(const plan *p)
     assert_int_equal(stpn_net_create(&l.net, &desc, &error), STPN_OK);
     stpn_net_init(l.net, 3);
     if (p->threads) assert_int_equal(stpn_pool_create(&l.pool, p->threads, &error), STPN_OK);
-    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, shape.steps, l.pool, p->reduce, &error), STPN_OK);
+    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, &shape, l.pool, p->reduce, &error), STPN_OK);
     return l;
+}
+
+/* Whole sequences, one answer each. */
+static stpn_status update_whole(supervised *learner, const task_split *split, const int32_t *order, int first,
+                                int count, double *loss, int *correct, stpn_error *e)
+{
+    const supervised_batch batch = {.split = split, .order = order, .first = first, .count = count};
+    loss_sums sums;
+    stpn_status status = supervised_update(learner, &batch, 0, &sums, e);
+    *loss = sums.loss / count;
+    *correct = (int)sums.correct;
+    if (!status) assert_int_equal(sums.asked, count);
+    return status;
 }
 
 static void end(learning *l)
@@ -195,8 +208,8 @@ static void updates_equal_the_public_calls(void **state)
                 for (int k = 0; k < 64; k++) order[k] = (u * 31 + k * 7) % 200;
                 double loss, plain_loss;
                 int correct, plain_correct;
-                assert_int_equal(supervised_update(a.learner, &a.data.train, shuffled ? order : NULL, u * p.batch,
-                                                   p.batch, &loss, &correct, &error),
+                assert_int_equal(update_whole(a.learner, &a.data.train, shuffled ? order : NULL, u * p.batch, p.batch,
+                                              &loss, &correct, &error),
                                  STPN_OK);
                 plain_update(&b, adam, shuffled ? order : NULL, u * p.batch, p.batch, &plain_loss, &plain_correct);
                 assert_true(fabs(loss - plain_loss) < (p.real == STPN_DOUBLE ? 1e-14 : 1e-6) * plain_loss);
@@ -224,8 +237,8 @@ static void a_batch_may_be_smaller_than_planned(void **state)
     double loss[2];
     int correct[2];
     for (int u = 0; u < 3; u++) {
-        assert_int_equal(
-            supervised_update(b.learner, &b.data.train, NULL, 5, u ? 20 : 90, &loss[1], &correct[1], &error), STPN_OK);
+        assert_int_equal(update_whole(b.learner, &b.data.train, NULL, 5, u ? 20 : 90, &loss[1], &correct[1], &error),
+                         STPN_OK);
         if (u == 0) {
             /* From here on alike. */
             memcpy(a.net->parameters, b.net->parameters, block_bytes(a.net));
@@ -234,8 +247,7 @@ static void a_batch_may_be_smaller_than_planned(void **state)
             supervised_adam(a.learner)->updates = 1;
             continue;
         }
-        assert_int_equal(supervised_update(a.learner, &a.data.train, NULL, 5, 20, &loss[0], &correct[0], &error),
-                         STPN_OK);
+        assert_int_equal(update_whole(a.learner, &a.data.train, NULL, 5, 20, &loss[0], &correct[0], &error), STPN_OK);
         assert_true(loss[0] == loss[1] && correct[0] == correct[1]);
         assert_memory_equal(a.net->parameters, b.net->parameters, block_bytes(a.net));
     }
@@ -261,7 +273,7 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
             int correct;
             for (int u = 0; u < 3; u++) {
                 assert_int_equal(
-                    supervised_update(l.learner, &l.data.train, NULL, u * p.batch, p.batch, &loss, &correct, &error),
+                    update_whole(l.learner, &l.data.train, NULL, u * p.batch, p.batch, &loss, &correct, &error),
                     STPN_OK);
                 if (threads) assert_true(loss == losses[u]);
                 losses[u] = loss;
@@ -314,10 +326,8 @@ static void a_reduction_with_the_same_tree_gives_the_same_bits(void **state)
     for (int u = 0; u < 3; u++) {
         double loss[2];
         int correct[2];
-        assert_int_equal(supervised_update(a.learner, &a.data.train, NULL, u * 100, 100, &loss[0], &correct[0], &error),
-                         0);
-        assert_int_equal(supervised_update(b.learner, &b.data.train, NULL, u * 100, 100, &loss[1], &correct[1], &error),
-                         0);
+        assert_int_equal(update_whole(a.learner, &a.data.train, NULL, u * 100, 100, &loss[0], &correct[0], &error), 0);
+        assert_int_equal(update_whole(b.learner, &b.data.train, NULL, u * 100, 100, &loss[1], &correct[1], &error), 0);
         assert_true(loss[0] == loss[1] && correct[0] == correct[1]);
         assert_memory_equal(a.net->parameters, b.net->parameters, block_bytes(a.net));
     }
@@ -340,9 +350,9 @@ static void a_reduction_that_fails_gives_its_status(void **state)
         int correct;
         memcpy(before, l.net->parameters, block_bytes(l.net));
         error.message[0] = 0;
-        assert_int_equal(supervised_update(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, &error), status);
+        assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, &error), status);
         assert_true(*error.message);
-        assert_int_equal(supervised_update(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, NULL), status);
+        assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, NULL), status);
         assert_memory_equal(l.net->parameters, before, block_bytes(l.net));
         assert_int_equal(supervised_adam(l.learner)->updates, 0);
         stpn_block_free(before);
@@ -381,7 +391,7 @@ static void an_infinite_gradient_is_never_clipped(void **state)
             double loss;
             int correct;
             memcpy(before, l.net->parameters, block_bytes(l.net));
-            assert_int_equal(supervised_update(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, &error),
+            assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, &error),
                              STPN_ERROR_NUMERIC);
             assert_non_null(strstr(error.message, "the gradient's norm is "));
             assert_memory_equal(l.net->parameters, before, block_bytes(l.net));
@@ -484,9 +494,8 @@ static void an_evaluation_counts_every_sequence(void **state)
             int correct;
             /* Learned a little, so that some answers are right. */
             for (int u = 0; u < 30; u++)
-                assert_int_equal(
-                    supervised_update(l.learner, &l.data.train, NULL, u % 10 * 64, 64, &loss, &correct, &error),
-                    STPN_OK);
+                assert_int_equal(update_whole(l.learner, &l.data.train, NULL, u % 10 * 64, 64, &loss, &correct, &error),
+                                 STPN_OK);
             evaluation e, again;
             double energy[7] = {0}, plain_energy[7] = {0}, total = 0, plain_loss = 0;
             int32_t *answers = calloc((size_t)N, sizeof *answers);
@@ -542,10 +551,8 @@ static void an_evaluation_leaves_no_trace(void **state)
         int correct[2];
         evaluation e;
         assert_int_equal(supervised_evaluate(a.learner, &a.data.test, &e, NULL, NULL, &error), STPN_OK);
-        assert_int_equal(supervised_update(a.learner, &a.data.train, NULL, u * 40, 40, &loss[0], &correct[0], &error),
-                         0);
-        assert_int_equal(supervised_update(b.learner, &b.data.train, NULL, u * 40, 40, &loss[1], &correct[1], &error),
-                         0);
+        assert_int_equal(update_whole(a.learner, &a.data.train, NULL, u * 40, 40, &loss[0], &correct[0], &error), 0);
+        assert_int_equal(update_whole(b.learner, &b.data.train, NULL, u * 40, 40, &loss[1], &correct[1], &error), 0);
         assert_true(loss[0] == loss[1]);
         assert_memory_equal(a.net->parameters, b.net->parameters, block_bytes(a.net));
     }
@@ -576,7 +583,7 @@ static void assert_update_refused(learning *l, const char *message)
     void *before = stpn_block_create(l->net);
     memcpy(before, l->net->parameters, block_bytes(l->net));
     error.message[0] = 0;
-    stpn_status status = supervised_update(l->learner, &l->data.train, NULL, 0, 40, &loss, &correct, &error);
+    stpn_status status = update_whole(l->learner, &l->data.train, NULL, 0, 40, &loss, &correct, &error);
     if (status != STPN_ERROR_NUMERIC || !strstr(error.message, message))
         fail_msg("status %d, \"%s\", expected \"%s\"", status, error.message, message);
     assert_memory_equal(l->net->parameters, before, block_bytes(l->net));

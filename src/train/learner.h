@@ -1,0 +1,42 @@
+/* The supervised learner inside: what its updates and its evaluations share. */
+#ifndef STPN_TRAIN_LEARNER_H
+#define STPN_TRAIN_LEARNER_H
+
+#include "base/threads.h"
+#include "train/supervised.h"
+#include "train/sweep.h"
+
+/* What one thread works in. */
+typedef struct worker {
+    sweep sweep;
+    void *y;      // (PIECE, CHUNK, H) an evaluation's outputs
+    void *energy; // (PIECE, CHUNK)
+    /* Of updates; NULL for a thread that never makes one. */
+    stpn_tape *tape; // of a window
+    void *dy;        // (samples, window, H)
+    void *dlast;     // (CHUNK, H)
+} worker;
+
+/* What a chunk of samples adds to the sums; added in the order of the chunks. */
+typedef struct chunk_result {
+    loss_sums sums;
+    stpn_status status; // of the state that was handed on
+} chunk_result;
+
+struct supervised {
+    stpn_net *net;
+    stpn_pool *pool;
+    reduction reduce;
+    train_options options;
+    task_shape shape;
+    int window, windows; // steps of a window; windows of a batch
+    int workers, chunks; // threads; chunks of a batch
+    worker *worker;      // (workers)
+    stpn_adam *adam;
+    void *blocks;          // (chunks, block_values) gradients
+    chunk_result *results; // (chunks)
+    void **carried;        // (state tensors) (chunks * CHUNK, ...) values, or NULL where there is one window
+    int carried_count;
+};
+
+#endif
