@@ -1,46 +1,17 @@
-/* stpn_run_train: the loop over epochs with its checkpoints, so that a kill at any instant leaves a run that goes on to
- * the same bits. */
-#include "train/run.h"
-
+/* stpn_run_train: the loop over epochs. */
 #include "base/error.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "io/metrics.h"
-#include "train/checkpoint.h"
 #include "train/schedule.h"
 #include "train/summary.h"
+#include "train/trainer.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef struct trainer {
-    run run;
-    const stpn_run_options *options;
-    char folder[RUN_PATH];
-    int lock;
-    char *text; // resolved experiment
-    progress_counts counts;
-    metrics metrics;
-    int32_t *order;        // (train.count) of the epoch, or NULL
-    evaluation validation; // the latest
-    void *best;            // block: parameters of the best evaluation of this process
-    int best_waits;        // they are not written yet
-    int rows_wait;         // nor are rows of metrics
-    double saved;          // clock of the latest checkpoint
-    double reported;       // clock of the latest report
-    double lap;            // clock when the latest row of metrics was added, or training began
-    double rate;           // training sequences per second up to the latest row
-    int64_t lap_updates;   // made since
-    int windows;           // of a batch
-    int64_t updates;       // of an epoch: batches * windows
-} trainer;
-
-/* At least so long between two checkpoints at the ends of epochs, and between two in the middle of one. */
-static const double EPOCH_SECONDS = 1, MIDDLE_SECONDS = 60;
 
 /* Two readings of the clock may be the same. */
 static const double CLOCK_LEAST = 1e-9;
@@ -48,118 +19,6 @@ static const double CLOCK_LEAST = 1e-9;
 static double seconds_so_far(const trainer *t)
 {
     return t->metrics.seconds + machine_seconds() - t->lap;
-}
-
-static stpn_status holds_a_run(const trainer *t, stpn_error *error)
-{
-    return error_set(error, STPN_ERROR_INPUT,
-                     "%s: holds a run already: go on with --resume, or name another folder with --out", t->folder);
-}
-
-static stpn_status prepare_folder(trainer *t, const experiment *e, stpn_error *error)
-{
-    const stpn_run_options *o = t->options;
-    char path[RUN_PATH];
-    int length = o->out ? snprintf(t->folder, sizeof t->folder, "%s", o->out)
-                        : snprintf(t->folder, sizeof t->folder, "runs/%s-s%" PRIu64, e->name, e->seed);
-    if (length < 0 || (size_t)length >= sizeof t->folder || (o->out && !*o->out))
-        return error_set(error, STPN_ERROR_INPUT, "the run's folder has an empty or too long name");
-    stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
-    if (!status && !o->resume && file_exists(path)) return holds_a_run(t, error);
-    if (!status) status = file_make_folder(t->folder, error);
-    if (!status) status = file_lock_folder(t->folder, &t->lock, error);
-    return status;
-}
-
-/* The experiment of an interrupted run has to be the one asked for. */
-static stpn_status compare_experiment(const trainer *t, const experiment *e, int *exists, stpn_error *error)
-{
-    char path[RUN_PATH], last[RUN_PATH], place[256];
-    stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
-    *exists = !status && file_exists(path);
-    if (*exists && !t->options->resume) return holds_a_run(t, error);
-    if (!status) status = run_path(last, t->folder, RUN_LAST, error);
-    if (!status && !*exists && file_exists(last))
-        return error_set(error, STPN_ERROR_INPUT,
-                         "%s: holds a checkpoint without its %s: name another folder with --out", t->folder,
-                         RUN_EXPERIMENT);
-    if (status || !*exists) return status;
-    experiment before;
-    status = experiment_read(&before, path, NULL, 0, NULL, error);
-    if (status) return status;
-    if (json_difference(before.resolved, e->resolved, place, sizeof place))
-        status = error_set(error, STPN_ERROR_INPUT,
-                           "%s: %s differs from the run's %s: resume with the same file and settings, or name another "
-                           "folder with --out",
-                           t->folder, place, RUN_EXPERIMENT);
-    experiment_free(&before);
-    return status;
-}
-
-static stpn_status save_text(const trainer *t, const char *name, const char *text, stpn_error *error)
-{
-    char path[RUN_PATH];
-    stpn_status status = run_path(path, t->folder, name, error);
-    if (status) return status;
-    file_part parts[2] = {{text, strlen(text)}, {"\n", 1}};
-    return file_replace(path, parts, 2, error);
-}
-
-/* What evaluations left: rows, and the best parameters. */
-static stpn_status save_evaluations(trainer *t, stpn_error *error)
-{
-    char path[RUN_PATH];
-    stpn_status status = t->rows_wait ? run_path(path, t->folder, RUN_METRICS, error) : STPN_OK;
-    if (!status && t->rows_wait) status = metrics_save(&t->metrics, path, error);
-    if (!status) t->rows_wait = 0;
-    if (status || !t->best_waits) return status;
-    status = run_path(path, t->folder, RUN_BEST, error);
-    if (!status) status = checkpoint_save_best(path, t->run.net, t->best, t->text, error);
-    if (!status) t->best_waits = 0;
-    return status;
-}
-
-/* In this order, so that a kill in between leaves a checkpoint that is behind the rest. */
-static stpn_status save(trainer *t, stpn_error *error)
-{
-    char path[RUN_PATH];
-    stpn_status status = save_evaluations(t, error);
-    if (!status) status = run_path(path, t->folder, RUN_LAST, error);
-    if (!status) status = checkpoint_save(path, t->run.learner, &t->counts, t->text, error);
-    t->saved = machine_seconds();
-    return status;
-}
-
-/* Epochs may be shorter than it takes to sync a file, or so long that their updates should not be lost. */
-static stpn_status save_in_time(trainer *t, double seconds, stpn_error *error)
-{
-    return machine_seconds() - t->saved >= seconds ? save(t, error) : STPN_OK;
-}
-
-static stpn_status load_last(trainer *t, stpn_error *error)
-{
-    char path[RUN_PATH];
-    const experiment *e = &t->run.experiment;
-    stpn_status status = run_path(path, t->folder, RUN_LAST, error);
-    if (!status && file_exists(path)) {
-        status = checkpoint_load(path, t->run.net, t->run.learner, &t->counts,
-                                 t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
-        const progress_counts *c = &t->counts;
-        int within = c->epoch <= e->train.epochs && c->update < t->updates;
-        int64_t done = within ? c->epoch * t->updates + c->update : -1;
-        if (!status && (!within || c->waited > c->epoch || supervised_adam(t->run.learner)->updates > done))
-            status = error_set(error, STPN_ERROR_INPUT,
-                               "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
-                               e->train.epochs, t->updates);
-    } else if (!status) {
-        status = save(t, error);
-    }
-    int measures = e->shape.loss == LOSS_SQUARED  ? 0
-                   : e->shape.loss == LOSS_BINARY ? METRICS_ACCURACY | METRICS_RATES
-                                                  : METRICS_ACCURACY;
-    if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
-    if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
-    return status;
 }
 
 /* The order of an epoch depends on the seed and the epoch alone. */
@@ -212,7 +71,7 @@ static int stop_asked(const trainer *t)
 
 static stpn_status stopped(trainer *t, stpn_error *error)
 {
-    stpn_status status = save(t, error);
+    stpn_status status = trainer_save(t, error);
     if (status) return status;
     return error_set(error, STPN_STOPPED, "%s: stopped after update %" PRId64 " of epoch %" PRId64 ", saved", t->folder,
                      t->counts.update, t->counts.epoch + 1);
@@ -286,7 +145,7 @@ static stpn_status end_epoch(trainer *t, stpn_error *error)
     c->loss_sum = 0;
     c->answers = 0;
     c->correct = 0;
-    return save_in_time(t, EPOCH_SECONDS, error);
+    return trainer_end_epoch(t, error);
 }
 
 static int is_finished(const trainer *t)
@@ -336,7 +195,7 @@ static stpn_status train_epoch(trainer *t, stpn_error *error)
         if (stop_asked(t)) return stopped(t, error);
         status = update(t, error);
         if (!status) report(t, 0);
-        if (!status && t->counts.update < t->updates) status = save_in_time(t, MIDDLE_SECONDS, error);
+        if (!status && t->counts.update < t->updates) status = trainer_save_after(t, MIDDLE_SECONDS, error);
     }
     return status ? status : end_epoch(t, error);
 }
@@ -350,9 +209,9 @@ static stpn_status finish(trainer *t, stpn_error *error)
     summary_times times = {.seconds = seconds_so_far(t),
                            .sequences = c->epoch * (t->updates / t->windows) * t->run.experiment.train.batch,
                            .updates = supervised_adam(t->run.learner)->updates};
-    if (!status) status = save(t, error);
+    if (!status) status = trainer_save(t, error);
     if (!status) status = summary_make(&t->run, c, best, &times, &text, error);
-    if (!status) status = save_text(t, RUN_SUMMARY, text, error);
+    if (!status) status = trainer_save_text(t, RUN_SUMMARY, text, error);
     memory_free(text);
     return status;
 }
@@ -360,7 +219,8 @@ static stpn_status finish(trainer *t, stpn_error *error)
 static stpn_status train(trainer *t, stpn_error *error)
 {
     stpn_status status = STPN_OK;
-    t->lap = t->saved = machine_seconds();
+    t->lap = machine_seconds();
+    t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->best = stpn_block_create(t->run.net);
     if (!t->best) return error_memory(error, "the best parameters");
     if (t->run.experiment.train.shuffle) {
@@ -370,8 +230,7 @@ static stpn_status train(trainer *t, stpn_error *error)
     t->validation.accuracy = t->validation.loss = NAN;
     while (!status && !is_finished(t)) status = train_epoch(t, error);
     if (!status) return finish(t, error);
-    /* What led to the error is worth seeing; resuming drops what is ahead of the checkpoint. */
-    if (status != STPN_STOPPED) save_evaluations(t, NULL);
+    if (status == STPN_ERROR_NUMERIC) trainer_rescue(t);
     return status;
 }
 
@@ -398,9 +257,9 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     stpn_status status = experiment_read(&e, options->file, options->set, options->set_count,
                                          options->has_seed ? &options->seed : NULL, error);
     if (status) return status;
-    status = prepare_folder(&t, &e, error);
+    status = trainer_open_folder(&t, &e, error);
     if (folder && folder_size) snprintf(folder, folder_size, "%s", t.folder);
-    if (!status) status = compare_experiment(&t, &e, &exists, error);
+    if (!status) status = trainer_compare(&t, &e, &exists, error);
     if (!status) status = run_path(summary, t.folder, RUN_SUMMARY, error);
     if (!status) finished = exists && file_exists(summary);
     if (!status && !finished) {
@@ -409,17 +268,12 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         if (!status) status = run_open(&t.run, &e, options->threads, error);
         if (!status) {
             status = plan_epochs(&t, error);
-            if (!status && !exists) status = save_text(&t, RUN_EXPERIMENT, t.text, error);
+            if (!status && !exists) status = trainer_save_text(&t, RUN_EXPERIMENT, t.text, error);
         }
-        if (!status) status = load_last(&t, error);
+        if (!status) status = trainer_load(&t, error);
         if (!status) status = train(&t, error);
     }
     experiment_free(&e);
-    run_close(&t.run);
-    metrics_free(&t.metrics);
-    memory_free(t.order);
-    stpn_block_free(t.best);
-    memory_free(t.text);
-    file_unlock(t.lock);
+    trainer_free(&t);
     return status;
 }

@@ -282,6 +282,8 @@ static void counts_out_of_range_are_refused(void **state)
         {"progress.correct", -1},
         {"progress.correct", 3 * 32 + 1},
         {"progress.correct", INT64_MAX},
+        {"progress.answers", -1},
+        {"progress.answers", 0},
         {"progress.best_epoch", -1},
         {"progress.best_epoch", 2},
         {"progress.best_epoch", INT64_MAX},
@@ -289,8 +291,6 @@ static void counts_out_of_range_are_refused(void **state)
         {"progress.waited", 2},
         {"progress.waited", INT64_MAX},
         {"adam.updates", -1},
-        {"adam.updates", 0},
-        {"adam.updates", UPDATES + 2},
         {"adam.updates", UPDATES + 4},
         {"adam.updates", INT64_MAX},
     };
@@ -298,14 +298,15 @@ static void counts_out_of_range_are_refused(void **state)
         const char *name;
         double value;
     } numbers[] = {
-        {"progress.loss_sum", NAN},       {"progress.loss_sum", INFINITY}, {"progress.best_accuracy", NAN},
-        {"progress.best_accuracy", -0.1}, {"progress.best_accuracy", 1.1},
+        {"progress.loss_sum", NAN},       {"progress.loss_sum", INFINITY}, {"progress.best_loss", NAN},
+        {"progress.best_loss", INFINITY}, {"progress.best_accuracy", NAN}, {"progress.best_accuracy", -0.1},
+        {"progress.best_accuracy", 1.1},
     };
     static const char *const without[] = {
-        "progress.epoch",           "progress.update",     "progress.loss_sum",
-        "progress.correct",         "progress.best_epoch", "progress.best_accuracy",
-        "progress.waited",          "adam.updates",        "adam.first.units.0.weight",
-        "adam.second.readout.bias", "units.0.lambda"};
+        "progress.epoch",     "progress.update",  "progress.loss_sum",         "progress.answers",
+        "progress.best_loss", "progress.correct", "progress.best_epoch",       "progress.best_accuracy",
+        "progress.waited",    "adam.updates",     "adam.first.units.0.weight", "adam.second.readout.bias",
+        "units.0.lambda"};
     const job stop = {.out = "hostile", .stop_after = UPDATES + 3}, j = {.out = "hostile", .resume = 1};
     assert_int_equal(run_job(&stop, NULL), STPN_STOPPED);
     copy_folder("hostile", "good");

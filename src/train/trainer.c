@@ -1,0 +1,170 @@
+/* The folder of a run: what is saved when, so that a kill at any instant leaves a run that goes on to the same bits. */
+#include "train/trainer.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static stpn_status holds_a_run(const trainer *t, stpn_error *error)
+{
+    return error_set(error, STPN_ERROR_INPUT,
+                     "%s: holds a run already: go on with --resume, or name another folder with --out", t->folder);
+}
+
+stpn_status trainer_open_folder(trainer *t, const experiment *e, stpn_error *error)
+{
+    const stpn_run_options *o = t->options;
+    char path[RUN_PATH];
+    int length = o->out ? snprintf(t->folder, sizeof t->folder, "%s", o->out)
+                        : snprintf(t->folder, sizeof t->folder, "runs/%s-s%" PRIu64, e->name, e->seed);
+    if (length < 0 || (size_t)length >= sizeof t->folder || (o->out && !*o->out))
+        return error_set(error, STPN_ERROR_INPUT, "the run's folder has an empty or too long name");
+    stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
+    if (!status && !o->resume && file_exists(path)) return holds_a_run(t, error);
+    if (!status) status = file_make_folder(t->folder, error);
+    if (!status) status = file_lock_folder(t->folder, &t->lock, error);
+    return status;
+}
+
+stpn_status trainer_compare(const trainer *t, const experiment *e, int *exists, stpn_error *error)
+{
+    char path[RUN_PATH], last[RUN_PATH], place[256];
+    stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
+    *exists = !status && file_exists(path);
+    if (*exists && !t->options->resume) return holds_a_run(t, error);
+    if (!status) status = run_path(last, t->folder, RUN_LAST, error);
+    if (!status && !*exists && file_exists(last))
+        return error_set(error, STPN_ERROR_INPUT,
+                         "%s: holds a checkpoint without its %s: name another folder with --out", t->folder,
+                         RUN_EXPERIMENT);
+    if (status || !*exists) return status;
+    experiment before;
+    status = experiment_read(&before, path, NULL, 0, NULL, error);
+    if (status) return status;
+    if (json_difference(before.resolved, e->resolved, place, sizeof place))
+        status = error_set(error, STPN_ERROR_INPUT,
+                           "%s: %s differs from the run's %s: resume with the same file and settings, or name another "
+                           "folder with --out",
+                           t->folder, place, RUN_EXPERIMENT);
+    experiment_free(&before);
+    return status;
+}
+
+stpn_status trainer_save_text(const trainer *t, const char *name, const char *text, stpn_error *error)
+{
+    char path[RUN_PATH];
+    stpn_status status = run_path(path, t->folder, name, error);
+    if (status) return status;
+    file_part parts[2] = {{text, strlen(text)}, {"\n", 1}};
+    return file_replace(path, parts, 2, error);
+}
+
+/* What evaluations left: rows, and the best parameters. */
+static stpn_status save_evaluations(trainer *t, stpn_error *error)
+{
+    char path[RUN_PATH];
+    stpn_status status = t->rows_wait ? run_path(path, t->folder, RUN_METRICS, error) : STPN_OK;
+    if (!status && t->rows_wait) status = metrics_save(&t->metrics, path, error);
+    if (!status) t->rows_wait = 0;
+    if (status || !t->best_waits) return status;
+    status = run_path(path, t->folder, RUN_BEST, error);
+    if (!status) status = checkpoint_save_best(path, t->run.net, t->best, t->text, error);
+    if (!status) t->best_waits = 0;
+    return status;
+}
+
+/* In this order, so that a kill in between leaves a checkpoint that is behind the rest. */
+stpn_status trainer_save(trainer *t, stpn_error *error)
+{
+    char path[RUN_PATH];
+    stpn_status status = save_evaluations(t, error);
+    if (!status) status = run_path(path, t->folder, RUN_LAST, error);
+    if (!status) status = checkpoint_save(path, t->run.learner, &t->counts, t->text, error);
+    t->saved = machine_seconds();
+    t->end.waits = 0;
+    return status;
+}
+
+stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error)
+{
+    return machine_seconds() - t->saved >= seconds ? trainer_save(t, error) : STPN_OK;
+}
+
+/* Epochs may be shorter than it takes to sync a file. */
+stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
+{
+    epoch_end *end = &t->end;
+    if (machine_seconds() - t->saved >= EPOCH_SECONDS) return trainer_save(t, error);
+    const stpn_net *net = t->run.net;
+    const stpn_adam *adam = supervised_adam(t->run.learner);
+    const void *blocks[3] = {net->parameters, adam->first, adam->second};
+    void **copies[3] = {&end->parameters, &end->first, &end->second};
+    for (int i = 0; i < 3; i++) {
+        if (!*copies[i]) *copies[i] = stpn_block_create(net);
+        if (!*copies[i]) return error_memory(error, "the end of an epoch");
+        memcpy(*copies[i], blocks[i], net->block_values * net->kernel->size);
+    }
+    end->waits = 1;
+    end->counts = t->counts;
+    end->updates = adam->updates;
+    return STPN_OK;
+}
+
+void trainer_rescue(trainer *t)
+{
+    const epoch_end *end = &t->end;
+    stpn_net *net = t->run.net;
+    stpn_adam *adam = supervised_adam(t->run.learner);
+    size_t bytes = net->block_values * net->kernel->size;
+    save_evaluations(t, NULL);
+    if (!end->waits) return;
+    memcpy(net->parameters, end->parameters, bytes);
+    memcpy(adam->first, end->first, bytes);
+    memcpy(adam->second, end->second, bytes);
+    adam->updates = end->updates;
+    t->counts = end->counts;
+    trainer_save(t, NULL);
+}
+
+stpn_status trainer_load(trainer *t, stpn_error *error)
+{
+    char path[RUN_PATH];
+    const experiment *e = &t->run.experiment;
+    stpn_status status = run_path(path, t->folder, RUN_LAST, error);
+    if (!status && file_exists(path)) {
+        status = checkpoint_load(path, t->run.net, t->run.learner, &t->counts,
+                                 t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
+        const progress_counts *c = &t->counts;
+        int within = c->epoch <= e->train.epochs && c->update < t->updates;
+        int64_t done = within ? c->epoch * t->updates + c->update : -1;
+        if (!status && (!within || c->waited > c->epoch || supervised_adam(t->run.learner)->updates > done))
+            status = error_set(error, STPN_ERROR_INPUT,
+                               "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
+                               e->train.epochs, t->updates);
+    } else if (!status) {
+        status = trainer_save(t, error);
+    }
+    int measures = e->shape.loss == LOSS_SQUARED  ? 0
+                   : e->shape.loss == LOSS_BINARY ? METRICS_ACCURACY | METRICS_RATES
+                                                  : METRICS_ACCURACY;
+    if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
+    if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
+    return status;
+}
+
+void trainer_free(trainer *t)
+{
+    stpn_block_free(t->best);
+    stpn_block_free(t->end.parameters);
+    stpn_block_free(t->end.first);
+    stpn_block_free(t->end.second);
+    run_close(&t->run);
+    metrics_free(&t->metrics);
+    memory_free(t->order);
+    memory_free(t->text);
+    file_unlock(t->lock);
+}
