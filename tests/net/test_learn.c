@@ -358,6 +358,65 @@ static void adam_is_that_of_its_paper(void **state)
             }
 }
 
+/* AdamW: every update also takes rate * decay of each parameter away; the rate may change from update to update. */
+static void weights_decay_beside_adam(void **state)
+{
+    (void)state;
+    static double p[MOST], m[MOST], v[MOST], g[MOST], actual[MOST];
+    for (int k = 0; use_kernel(k); k++)
+        for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++) {
+            stpn_real type = (stpn_real)real;
+            stpn_net *net = net_with_heads(type, 11, 5);
+            void *grad = stpn_block_create(net);
+            random_stream stream = random_open(4, RANDOM_BENCH, 0);
+            stpn_adam *adam = NULL;
+            assert_int_equal(stpn_adam_create(&adam, net, 1, 0.9, 0.999, 1e-8, NULL), STPN_OK);
+            assert_int_equal(stpn_adam_set_weight_decay(adam, 0.7, NULL), STPN_OK);
+            stpn_net_init(net, 1);
+            size_t count = read_block(net, type, stpn_net_parameters(net), p);
+            memset(m, 0, sizeof m);
+            memset(v, 0, sizeof v);
+            for (int update = 1; update <= 20; update++) {
+                double rate = 0.01 / update;
+                assert_int_equal(stpn_adam_set_learning_rate(adam, rate, NULL), STPN_OK);
+                fill_block(net, type, grad, &stream, 1);
+                read_block(net, type, grad, g);
+                stpn_adam_update(adam, net, grad);
+                for (size_t i = 0; i < count; i++) {
+                    m[i] = 0.9 * m[i] + (1 - 0.9) * g[i];
+                    v[i] = 0.999 * v[i] + (1 - 0.999) * g[i] * g[i];
+                    double mean = m[i] / (1 - pow(0.9, update)), square = v[i] / (1 - pow(0.999, update));
+                    p[i] = p[i] * (1 - rate * 0.7) - rate * mean / (sqrt(square) + 1e-8);
+                }
+                read_block(net, type, stpn_net_parameters(net), actual);
+                for (size_t i = 0; i < count; i++) assert_near(type, actual[i], p[i], 1);
+            }
+            stpn_adam_free(adam);
+            stpn_block_free(grad);
+            stpn_net_free(net);
+        }
+}
+
+static void rate_and_decay_refuse_what_makes_no_sense(void **state)
+{
+    (void)state;
+    static const double wrong[] = {-1e-9, -1, NAN, INFINITY};
+    stpn_net *net = net_with_heads(STPN_FLOAT, 3, 2);
+    stpn_adam *adam;
+    stpn_error error;
+    assert_int_equal(stpn_adam_create(&adam, net, 0.5, 0.9, 0.999, 1e-8, &error), STPN_OK);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(stpn_adam_set_learning_rate(adam, wrong[i], &error), STPN_ERROR_INPUT);
+        assert_non_null(strstr(error.message, "learning_rate is "));
+        assert_int_equal(stpn_adam_set_weight_decay(adam, wrong[i], &error), STPN_ERROR_INPUT);
+        assert_non_null(strstr(error.message, "weight_decay is "));
+    }
+    assert_int_equal(stpn_adam_set_learning_rate(adam, 0, &error), STPN_OK);
+    assert_int_equal(error.message[0], 0);
+    stpn_adam_free(adam);
+    stpn_net_free(net);
+}
+
 /* A parameter without a gradient stays where it is, and so does the padding; an epsilon that is 0 as a float may be
  * refused. */
 static void adam_leaves_parameters_without_gradient(void **state)
@@ -427,6 +486,8 @@ int main(void)
         cmocka_unit_test(gradients_are_limited),
         cmocka_unit_test(norms_of_extreme_gradients),
         cmocka_unit_test(adam_is_that_of_its_paper),
+        cmocka_unit_test(weights_decay_beside_adam),
+        cmocka_unit_test(rate_and_decay_refuse_what_makes_no_sense),
         cmocka_unit_test(adam_leaves_parameters_without_gradient),
         cmocka_unit_test(adam_refuses_settings_that_make_no_sense),
     };

@@ -92,16 +92,17 @@ static void every_key_has_its_default(void **state)
 static void every_key_goes_to_its_field(void **state)
 {
     (void)state;
-    experiment e =
-        parsed("{'name': 'm', 'note': 'x', 'seed': 5, 'task': {'name': 'retrieval', 'pairs': 4, 'train': 901,"
-               " 'validation': 902, 'test': 903}, 'units': [{'name': 'stpn_r', 'hidden': 7, 'norm': 'output',"
-               " 'clamp': 0.5, 'plastic': 'input', 'granularity': 'neuron', 'rule': 'oja', 'decay': 'prompt',"
-               " 'activation': 'sigmoid', 'layer_norm': true, 'bias': false, 'presynaptic': 'current'},"
-               " {'name': 'stpn_f', 'hidden': 8, 'norm': 'none', 'learn': false, 'lambda': 0.7, 'gamma': 0.3}],"
-               " 'train': {'epochs': 11, 'batch': 12, 'truncate': 21, 'learning_rate': 0.13, 'beta1': 0.14, 'beta2': 0.15,"
-               " 'epsilon': 0.16, 'weight_decay': 0.22, 'schedule': 'step', 'warmup': 23, 'step_every': 24, 'step_factor': 0.25, 'clip_value': 17, 'clip_norm': 18, 'shuffle': true, 'patience': 19,"
-               " 'evaluate_every': 20}}",
-               NULL);
+    experiment e = parsed(
+        "{'name': 'm', 'note': 'x', 'seed': 5, 'task': {'name': 'retrieval', 'pairs': 4, 'train': 901,"
+        " 'validation': 902, 'test': 903}, 'units': [{'name': 'stpn_r', 'hidden': 7, 'norm': 'output',"
+        " 'clamp': 0.5, 'plastic': 'input', 'granularity': 'neuron', 'rule': 'oja', 'decay': 'prompt',"
+        " 'activation': 'sigmoid', 'layer_norm': true, 'bias': false, 'presynaptic': 'current'},"
+        " {'name': 'stpn_f', 'hidden': 8, 'norm': 'none', 'learn': false, 'lambda': 0.7, 'gamma': 0.3}],"
+        " 'train': {'epochs': 11, 'batch': 12, 'truncate': 21, 'learning_rate': 0.13, 'beta1': 0.14, 'beta2': 0.15,"
+        " 'epsilon': 0.16, 'weight_decay': 0.22, 'schedule': 'step', 'warmup': 23, 'step_every': 24, 'step_factor': "
+        "0.25, 'clip_value': 17, 'clip_norm': 18, 'shuffle': true, 'patience': 19,"
+        " 'evaluate_every': 20}}",
+        NULL);
     assert_string_equal(e.name, "m");
     assert_string_equal(e.note, "x");
     assert_true(e.seed == 5);
@@ -406,6 +407,13 @@ static const struct {
     {WITH_TRAIN("{'epsilon': 0}"), "train.epsilon is 0, expected a number from 1e-30 to 1"},
     {WITH_TRAIN("{'clip_value': -1}"), "train.clip_value is -1, expected a number from 0 to 1e+30"},
     {WITH_TRAIN("{'clip_norm': true}"), "train.clip_norm is true, expected a number from 0 to 1e+30"},
+    {WITH_TRAIN("{'truncate': -1}"), "train.truncate is -1, expected an integer from 0 to 16777216"},
+    {WITH_TRAIN("{'weight_decay': -1}"), "train.weight_decay is -1, expected a number from 0 to 1000"},
+    {WITH_TRAIN("{'schedule': 'cosinus'}"),
+     "train.schedule is \"cosinus\", expected one of constant|linear|cosine|step"},
+    {WITH_TRAIN("{'final_rate': 0.1}"), "train.final_rate has no effect with this train.schedule"},
+    {WITH_TRAIN("{'schedule': 'linear', 'step_every': 9}"), "train.step_every has no effect with this train.schedule"},
+    {WITH_TRAIN("{'schedule': 'step', 'final_rate': 0}"), "train.final_rate has no effect with this train.schedule"},
     {WITH_TRAIN("{'shuffle': 0}"), "train.shuffle is 0, expected true or false"},
     {WITH_TRAIN("{'patience': -1}"), "train.patience is -1, expected an integer from 0 to 1000000000"},
     {WITH_TRAIN("{'evaluate_every': 0}"), "train.evaluate_every is 0, expected an integer from 1 to 1000000000"},
