@@ -18,7 +18,8 @@ typedef struct learner_case {
     int per_step, tokens, lengths, masks;
     int steps, count, batch, truncate, threads, outputs;
     stpn_real real;
-    int units; // 1: stpn_r 5; 2: stpn_r 5, stpn_f 4
+    const char *unit; // NULL: stpn_r
+    int units;        // 1: 5 of the unit; 2: and 4 of stpn_f on them
     reduction *reduce;
 } learner_case;
 
@@ -38,9 +39,10 @@ static inline const char *case_text(const learner_case *c)
 {
     static char text[200];
     static const char *const losses[] = {"cross-entropy", "binary", "squared"};
-    snprintf(text, sizeof text, "%s, %s, %s%s%s, T %d, batch %d of %d, truncate %d, %d units", losses[c->loss],
+    snprintf(text, sizeof text, "%s, %s, %s%s%s, T %d, batch %d of %d, truncate %d, %d x %s", losses[c->loss],
              c->per_step ? "per step" : "at the end", c->tokens ? "tokens" : "numbers", c->lengths ? ", lengths" : "",
-             c->masks ? ", masks" : "", c->steps, c->batch, c->count, c->truncate, c->units);
+             c->masks ? ", masks" : "", c->steps, c->batch, c->count, c->truncate, c->units,
+             c->unit ? c->unit : "stpn_r");
     return text;
 }
 
@@ -81,7 +83,7 @@ static inline learner learner_start(const learner_case *c)
                            .loss = c->loss,
                            .per_step = c->per_step};
     l.split = case_split(c, &l.shape, 7);
-    const stpn_unit units[2] = {stpn_unit_default("stpn_r", 5), stpn_unit_default("stpn_f", 4)};
+    const stpn_unit units[2] = {stpn_unit_default(c->unit ? c->unit : "stpn_r", 5), stpn_unit_default("stpn_f", 4)};
     const stpn_head head = {"readout", l.shape.outputs};
     const stpn_net_desc desc = {.real = c->real,
                                 .inputs = CASE_INPUTS,

@@ -32,21 +32,21 @@ static double loss_of(learner *l)
 
 static void check_gradient(learner_case c)
 {
-    double gradient[2048], kept[2048];
+    double gradient[8192], kept[8192];
     reduction reduce = {keep_gradient, gradient};
     c.real = STPN_DOUBLE;
     c.reduce = &reduce;
     learner l = learner_start(&c);
     double *p = l.net->parameters;
-    assert_in_range(l.net->block_values, 1, 2048);
+    assert_in_range(l.net->block_values, 1, 8192);
     loss_of(&l);
     memcpy(kept, gradient, sizeof kept);
     int checked = 0;
     for (int index = 0; index < l.net->tensor_count; index++) {
         stpn_tensor tensor;
-        double values[64], derivatives[64];
+        double values[256], derivatives[256];
         assert_int_equal(stpn_net_tensor(l.net, index, &tensor), 1);
-        assert_in_range(tensor.count, 1, 64);
+        assert_in_range(tensor.count, 1, 256);
         stpn_block_get(l.net, kept, index, derivatives);
         for (size_t i = 0; i < tensor.count; i++) {
             static const double weights[] = {1.0 / 12, -8.0 / 12, 8.0 / 12, -1.0 / 12}, places[] = {-2, -1, 1, 2};
@@ -66,7 +66,7 @@ static void check_gradient(learner_case c)
             checked += fabs(slope) > 1e-6;
         }
     }
-    assert_true(checked > 20);
+    assert_true(checked > 10);
     learner_end(&l);
 }
 
@@ -256,6 +256,33 @@ static void updates_equal_the_public_calls(void **state)
         }
 }
 
+/* Whatever the unit: windows, sequences that end early, one or many answers. */
+static void every_unit_learns_alike(void **state)
+{
+    (void)state;
+    for (int i = 0; unit_at(i); i++)
+        for (int bits = 0; bits < 8; bits++) {
+            const learner_case c = {.loss = LOSS_BINARY,
+                                    .per_step = bits & 1,
+                                    .lengths = bits >> 1 & 1,
+                                    .tokens = bits >> 2 & 1,
+                                    .steps = 11,
+                                    .count = 22,
+                                    .batch = 19,
+                                    .truncate = bits == 3 || bits == 4 ? 4 : 0,
+                                    .unit = unit_at(i)->name};
+            check_updates(c);
+            check_gradient((learner_case){.loss = LOSS_SQUARED,
+                                          .per_step = bits & 1,
+                                          .lengths = bits >> 1 & 1,
+                                          .tokens = bits >> 2 & 1,
+                                          .steps = 5,
+                                          .count = 6,
+                                          .batch = 4,
+                                          .unit = unit_at(i)->name});
+        }
+}
+
 static void long_windows_equal_the_public_calls(void **state)
 {
     (void)state;
@@ -362,8 +389,10 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
 static void a_stored_state_goes_on_to_the_same_bits(void **state)
 {
     (void)state;
-    for (int tokens = 0; tokens < 2; tokens++) {
+    for (int i = 0; unit_at(i / 2); i++) {
+        const int tokens = i % 2, is_stpn = strcmp(unit_at(i / 2)->name, "stpn_r") == 0;
         const learner_case c = {.per_step = 1,
+                                .unit = unit_at(i / 2)->name,
                                 .tokens = tokens,
                                 .lengths = 1,
                                 .steps = 20,
@@ -387,7 +416,7 @@ static void a_stored_state_goes_on_to_the_same_bits(void **state)
             assert_int_equal(tensor.shape[0], 19);
             assert_int_equal(supervised_set_carried(b.s, count, values, &error), STPN_OK);
         }
-        assert_int_equal(count, 3); // h and F of stpn_r, F of stpn_f
+        if (is_stpn) assert_int_equal(count, 3); // h and F of stpn_r, F of stpn_f
         for (int w = 2; w < 4; w++) {
             loss_sums one = learner_update(&a, 0, w), other = learner_update(&b, 0, w);
             assert_memory_equal(&one, &other, sizeof one);
@@ -491,6 +520,7 @@ int main(void)
         cmocka_unit_test(gradients_are_those_of_the_mean_loss),
         cmocka_unit_test(gradients_of_long_sequences),
         cmocka_unit_test(updates_equal_the_public_calls),
+        cmocka_unit_test(every_unit_learns_alike),
         cmocka_unit_test(long_windows_equal_the_public_calls),
         cmocka_unit_test(evaluations_equal_the_public_calls),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
