@@ -29,8 +29,12 @@ static stpn_status open_worker(const supervised *s, worker *w, int updates, stpn
     w->energy = memory_zeroed((size_t)PIECE * CHUNK, size);
     if (!w->y || !w->energy) return error_memory(error, "the trainer");
     if (!updates) return STPN_OK;
-    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, error);
-    if (status) return status;
+    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, NULL);
+    if (status)
+        return error_set(error, status,
+                         "%d steps of %d sequences are more than can be recorded for the gradient: set train.truncate "
+                         "to fewer steps, or train.batch to fewer sequences",
+                         s->window, samples);
     w->dy = memory_zeroed((size_t)samples * (size_t)s->window, H * size);
     w->dlast = memory_zeroed(CHUNK * H, size);
     return w->dy && w->dlast ? STPN_OK : error_memory(error, "the trainer");

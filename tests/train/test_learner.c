@@ -514,6 +514,24 @@ static void the_tape_is_as_long_as_a_window(void **state)
     learner_end(&l);
 }
 
+static void what_is_too_long_for_a_gradient_says_so(void **state)
+{
+    (void)state;
+    const learner_case c = {.steps = 4, .count = 1, .batch = 1};
+    learner l = learner_start(&c);
+    supervised *s;
+    l.shape.steps = INT32_MAX;
+    assert_int_equal(supervised_create(&s, l.net, &l.options, &l.shape, NULL, NULL, &error), STPN_ERROR_INPUT);
+    assert_non_null(strstr(error.message, "2147483647 steps of 1 sequences are more than can be recorded"));
+    assert_non_null(strstr(error.message, "train.truncate"));
+    assert_null(s);
+    l.options.truncate = 100;
+    assert_int_equal(supervised_create(&s, l.net, &l.options, &l.shape, NULL, NULL, &error), STPN_OK);
+    assert_int_equal(supervised_windows(s), INT32_MAX / 100 + 1);
+    supervised_free(s);
+    learner_end(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -529,6 +547,7 @@ int main(void)
         cmocka_unit_test(a_window_that_asks_for_nothing_learns_nothing),
         cmocka_unit_test(answers_are_those_of_each_step),
         cmocka_unit_test(the_tape_is_as_long_as_a_window),
+        cmocka_unit_test(what_is_too_long_for_a_gradient_says_so),
     };
     return cmocka_run_group_tests_name("train/learner", tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "run_job.h"
+#include "train/summary.h"
 
 /* ------------------------------------------------------------------------------------------------ what a run leaves */
 
@@ -231,6 +232,56 @@ static void files_do_not_depend_on_folder_or_threads(void **state)
 }
 
 /* A checkpoint is a parameter file too. */
+/* Two further test sets: some of the test set's sequences, with a name each. */
+static stpn_status probe(const task_options *options, uint64_t seed, int index, char *name, size_t size,
+                         task_split *split, int *more, stpn_error *e)
+{
+    task_data data;
+    *more = index < 2;
+    if (!*more) return STPN_OK;
+    stpn_status status = task_retrieval.draw(options, seed, &data, e);
+    if (status) return status;
+    *split = data.test;
+    split->count = 10 + index;
+    data.test = (task_split){0};
+    task_data_free(&data);
+    snprintf(name, size, "R=%d", index);
+    return STPN_OK;
+}
+
+static void probes_stand_in_the_summary(void **state)
+{
+    (void)state;
+    experiment e;
+    run r;
+    json_t *probes;
+    task_type task = task_retrieval;
+    assert_int_equal(experiment_read(&e, experiment_path, NULL, 0, NULL, &error), STPN_OK);
+    assert_int_equal(run_open(&r, &e, 1, &error), STPN_OK);
+    assert_int_equal(summary_of_probes(&r, &probes, &error), STPN_OK);
+    assert_int_equal(json_array_size(probes), 0);
+    json_decref(probes);
+    task.probe = probe;
+    r.experiment.task = &task;
+    assert_int_equal(summary_of_probes(&r, &probes, &error), STPN_OK);
+    assert_int_equal(json_array_size(probes), 2);
+    for (int i = 0; i < 2; i++) {
+        const json_t *one = json_array_get(probes, (size_t)i);
+        task_split part = r.data.test;
+        evaluation result;
+        part.count = 10 + i;
+        assert_int_equal(supervised_evaluate(r.learner, &part, &result, NULL, NULL, &error), STPN_OK);
+        assert_string_equal(json_string_value(json_object_get(one, "name")), i ? "R=1" : "R=0");
+        assert_true(json_real_value(json_object_get(one, "accuracy")) == result.accuracy);
+        assert_true(json_real_value(json_object_get(one, "loss")) == result.loss);
+        assert_int_equal(json_integer_value(json_object_get(one, "sequences")), 10 + i);
+        assert_null(json_object_get(one, "energy_steps"));
+        assert_null(json_object_get(one, "true_positive_rate"));
+    }
+    json_decref(probes);
+    run_close(&r);
+}
+
 static void a_checkpoint_loads_as_a_network(void **state)
 {
     (void)state;
@@ -322,6 +373,7 @@ int main(void)
         cmocka_unit_test(progress_is_told),
         cmocka_unit_test(the_folder_has_a_default_name),
         cmocka_unit_test(files_do_not_depend_on_folder_or_threads),
+        cmocka_unit_test(probes_stand_in_the_summary),
         cmocka_unit_test(a_checkpoint_loads_as_a_network),
         cmocka_unit_test(a_folder_is_opened_or_named),
         cmocka_unit_test(a_loss_that_is_no_number_keeps_the_last_good_checkpoint),
