@@ -87,8 +87,8 @@ static stpn_status run_training(golden *g, const training *t, stpn_real real)
         .real = real, .inputs = g->inputs, .units = &g->options, .unit_count = 1, .heads = &head, .head_count = 1};
     stpn_net *net = NULL;
     double *losses = memory_zeroed((size_t)t->updates, sizeof *losses);
-    stpn_status status = losses ? STPN_OK : error_memory(g->error, "a golden file");
-    if (!status) status = stpn_net_create(&net, &desc, g->error);
+    if (!losses) return error_memory(g->error, "a golden file");
+    stpn_status status = stpn_net_create(&net, &desc, g->error);
     if (!status) status = run_updates(g, t, net, real, losses);
     /* Losses come as double whatever they were computed in. */
     if (!status) golden_compare(g, t->losses, STPN_DOUBLE, losses, terms, NULL);

@@ -74,7 +74,7 @@ static void cross_entropy_rows(const kernel_table *k, int classes, int rows, con
 static void binary_rows(const kernel_table *k, int rows, const void *out, const int32_t *labels, double scale,
                         void *dout, int32_t *answers, loss_sums *sums)
 {
-    double pairs[2 * LOSS_ROWS], dpairs[2 * LOSS_ROWS]; // values of either type
+    double pairs[2 * LOSS_ROWS] = {0}, dpairs[2 * LOSS_ROWS] = {0}; // values of either type
     loss_sums part = {0};
     int32_t own[LOSS_ROWS];
     for (size_t i = 0; i < (size_t)rows; i++) {

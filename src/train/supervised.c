@@ -22,6 +22,7 @@ static void close_worker(worker *w)
 static stpn_status open_worker(const supervised *s, worker *w, int updates, stpn_error *error)
 {
     size_t size = s->net->kernel->size, H = (size_t)net_outputs(s->net);
+    stpn_error inner = {{0}};
     int samples = s->options.batch < CHUNK ? s->options.batch : CHUNK;
     stpn_status status = sweep_open(&w->sweep, s->net, &s->shape, error);
     if (status) return status;
@@ -29,12 +30,12 @@ static stpn_status open_worker(const supervised *s, worker *w, int updates, stpn
     w->energy = memory_zeroed((size_t)PIECE * CHUNK, size);
     if (!w->y || !w->energy) return error_memory(error, "the trainer");
     if (!updates) return STPN_OK;
-    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, NULL);
+    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, &inner);
     if (status)
         return error_set(error, status,
-                         "%d steps of %d sequences are more than can be recorded for the gradient: set train.truncate "
-                         "to fewer steps, or train.batch to fewer sequences",
-                         s->window, samples);
+                         "%s: %d steps of %d sequences are more than can be recorded for the gradient: set "
+                         "train.truncate to fewer steps, or train.batch to fewer sequences",
+                         inner.message, s->window, samples);
     w->dy = memory_zeroed((size_t)samples * (size_t)s->window, H * size);
     w->dlast = memory_zeroed(CHUNK * H, size);
     return w->dy && w->dlast ? STPN_OK : error_memory(error, "the trainer");
@@ -80,7 +81,11 @@ stpn_status supervised_create(supervised **out, stpn_net *net, const train_optio
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
     s->results = memory_zeroed((size_t)s->chunks, sizeof *s->results);
-    stpn_status status = s->worker && s->blocks && s->results ? STPN_OK : error_memory(error, "the trainer");
+    if (!s->worker || !s->blocks || !s->results) {
+        supervised_free(s);
+        return error_memory(error, "the trainer");
+    }
+    stpn_status status = STPN_OK;
     for (int i = 0; i < s->workers && !status; i++) status = open_worker(s, &s->worker[i], i < s->chunks, error);
     if (!status) status = make_carried(s, error);
     if (!status)

@@ -95,6 +95,8 @@ sweep_ends sweep_find_ends(sweep *s, const chunk *c, int begin, int steps)
 
 loss_wanted sweep_wanted(const sweep *s, const sweep_ends *ends)
 {
-    return s->shape->loss == LOSS_SQUARED ? (loss_wanted){.targets = s->targets}
-                                          : (loss_wanted){.labels = ends->labels};
+    loss_wanted wanted = {0};
+    if (s->shape->loss == LOSS_SQUARED) wanted.targets = s->targets;
+    else wanted.labels = ends->labels;
+    return wanted;
 }
