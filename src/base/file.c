@@ -140,6 +140,22 @@ stpn_status file_replace(const char *path, const file_part *parts, int count, st
     return error_system(error, code, renamed ? "%s: its folder cannot be synced" : "%s: cannot be written", path);
 }
 
+stpn_status file_append(const char *path, size_t size, const void *data, size_t bytes, int *appended, stpn_error *error)
+{
+    *appended = 0;
+    int fd = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC), code = 0;
+    if (fd < 0) return errno == ENOENT ? STPN_OK : error_system(error, errno, "%s: cannot be written", path);
+    struct stat info;
+    if (fstat(fd, &info) != 0) code = errno;
+    int fits = !code && S_ISREG(info.st_mode) && (uint64_t)info.st_size == size;
+    if (fits && write_all(fd, data, bytes) != 0) code = errno;
+    if (fits && !code && sync_all(fd) != 0) code = errno;
+    if (close(fd) != 0 && !code) code = errno;
+    if (code) return error_system(error, code, "%s: cannot be written", path);
+    *appended = fits;
+    return STPN_OK;
+}
+
 stpn_status file_make_folder(const char *path, stpn_error *error)
 {
     char partial[PATH_MAX];

@@ -17,6 +17,11 @@ typedef struct file_part {
  * removed and what stood at PATH stays; only where the folder cannot be synced does the new file stand there, whole. */
 stpn_status file_replace(const char *path, const file_part *parts, int count, stpn_error *error);
 
+/* Adds to the end of a regular file and syncs it; a kill can leave a part of what was to be added. *appended is 0, and
+ * the file as it was, where it is not there or has not `size` bytes. */
+stpn_status file_append(const char *path, size_t size, const void *data, size_t bytes, int *appended,
+                        stpn_error *error);
+
 /* Makes a folder and its parents; one that exists is no error. */
 stpn_status file_make_folder(const char *path, stpn_error *error);
 int file_exists(const char *path);

@@ -11,6 +11,8 @@ void machine_system(char *text, size_t size);
 int machine_processors(void);
 /* Seconds of a clock that only goes forward. */
 double machine_seconds(void);
+/* Seconds since 1970. */
+double machine_clock(void);
 /* Largest resident size of this process so far, in bytes; 0 where unknown. */
 size_t machine_peak_memory(void);
 
