@@ -86,6 +86,11 @@ static void print_default(const option *o, const void *defaults)
     case OPTION_NUMBER: printf("`%.10g`", option_number(o, defaults)); break;
     case OPTION_INTEGER: printf("`%d`", option_integer(o, defaults)); break;
     case OPTION_BOOLEAN: printf("`%s`", option_integer(o, defaults) ? "true" : "false"); break;
+    case OPTION_TEXT:
+        word = option_text(o, defaults);
+        if (*word) printf("`\"%s\"`", word);
+        else printf("none");
+        break;
     case OPTION_CHOICE:
         word = option_choice(o->choices, option_integer(o, defaults), &length);
         printf("`\"%.*s\"`", length, word ? word : "");
@@ -108,7 +113,8 @@ static void print_table(const option *table, int count, const void *defaults)
 {
     for (int i = 0; i < count; i++) {
         const option *o = &table[i];
-        int required = o->kind == OPTION_INTEGER && option_integer(o, defaults) < o->minimum;
+        int required = (o->kind == OPTION_INTEGER && option_integer(o, defaults) < o->minimum) ||
+                       (o->kind == OPTION_TEXT && (double)strlen(option_text(o, defaults)) < o->minimum);
         printf("| `%s` | ", o->name);
         print_expected(o);
         printf(" | ");

@@ -2,7 +2,7 @@
 # Usage: scripts/arm64-sysroot.sh FOLDER: unpacks the 64-bit ARM libraries that the tests need into FOLDER. apt-get works
 # in a folder of its own with an empty package state: nothing changes on this machine but FOLDER.
 set -eu
-packages="libjansson-dev libjansson4 libcmocka-dev libcmocka0 librandom123-dev"
+packages="libjansson-dev libjansson4 zlib1g-dev zlib1g libcmocka-dev libcmocka0 librandom123-dev"
 folder=$1
 if [ -e "$folder/complete" ]; then exit 0; fi
 if ! command -v apt-get >/dev/null 2>&1; then

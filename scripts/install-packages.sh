@@ -4,7 +4,7 @@
 set -u
 here=$(dirname "$0")
 
-build="gcc libc6-dev make cmake pkg-config libjansson-dev librandom123-dev"
+build="gcc libc6-dev make cmake pkg-config libjansson-dev zlib1g-dev librandom123-dev"
 test="g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
 [ "$(uname -m)" = aarch64 ] || test="$test gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
@@ -34,6 +34,7 @@ have() {
         cmake) "$here/cmake.sh" --check 2>/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
         libjansson-dev) pkg-config --exists jansson 2>/dev/null ;;
+        zlib1g-dev) pkg-config --exists zlib 2>/dev/null ;;
         libcmocka-dev) pkg-config --exists cmocka 2>/dev/null ;;
         librandom123-dev) has_header Random123/philox.h ;;
         binutils) command -v nm >/dev/null 2>&1 ;;

@@ -51,10 +51,26 @@ void option_set_integer(const option *o, void *fields, int value)
     memcpy((char *)fields + o->offset, &value, sizeof value);
 }
 
+const char *option_text(const option *o, const void *fields)
+{
+    return (const char *)fields + o->offset;
+}
+
+int option_set_text(const option *o, void *fields, const char *text)
+{
+    size_t length = strlen(text);
+    if ((double)length < o->minimum || (double)length > o->maximum) return 0;
+    memcpy((char *)fields + o->offset, text, length + 1);
+    return 1;
+}
+
 void option_expectation(const option *o, char *text, size_t size)
 {
     if (o->kind == OPTION_BOOLEAN) snprintf(text, size, "true or false");
     else if (o->kind == OPTION_CHOICE) snprintf(text, size, "one of %s", o->choices);
+    else if (o->kind == OPTION_TEXT && o->minimum > 0)
+        snprintf(text, size, "a string of %.10g to %.10g bytes", o->minimum, o->maximum);
+    else if (o->kind == OPTION_TEXT) snprintf(text, size, "a string of at most %.10g bytes", o->maximum);
     else
         snprintf(text, size, "%s from %.10g to %.10g", o->kind == OPTION_INTEGER ? "an integer" : "a number",
                  o->minimum, o->maximum);
@@ -77,6 +93,10 @@ static int is_valid(const option *o, const void *fields)
         int value = option_integer(o, fields);
         return value >= 0 && option_choice(o->choices, value, &length) != NULL;
     }
+    case OPTION_TEXT: {
+        const char *end = memchr(option_text(o, fields), 0, (size_t)o->maximum + 1);
+        return end && (double)(end - option_text(o, fields)) >= o->minimum;
+    }
     }
     return 0;
 }
@@ -88,6 +108,9 @@ stpn_status options_check(const option *table, int count, const void *fields, co
         if (is_valid(o, fields)) continue;
         char expectation[128];
         option_expectation(o, expectation, sizeof expectation);
+        if (o->kind == OPTION_TEXT)
+            return error_set(error, STPN_ERROR_INPUT, "%s.%s is too short or too long, expected %s", place, o->name,
+                             expectation);
         double value = o->kind == OPTION_NUMBER ? option_number(o, fields) : option_integer(o, fields);
         return error_set(error, STPN_ERROR_INPUT, "%s.%s is %.10g, expected %s", place, o->name, value, expectation);
     }

@@ -10,7 +10,8 @@ typedef enum option_kind {
     OPTION_INTEGER, // int
     OPTION_NUMBER,  // double
     OPTION_BOOLEAN, // int, 0 or 1
-    OPTION_CHOICE   // int, place of a word in `choices`
+    OPTION_CHOICE,  // int, place of a word in `choices`
+    OPTION_TEXT     // char[maximum + 1], `minimum` to `maximum` bytes and a zero byte
 } option_kind;
 
 typedef struct option {
@@ -31,6 +32,9 @@ double option_number(const option *o, const void *fields);
 int option_integer(const option *o, const void *fields);
 void option_set_number(const option *o, void *fields, double value);
 void option_set_integer(const option *o, void *fields, int value);
+const char *option_text(const option *o, const void *fields);
+/* 0, with the field as it was, where the text is too short or too long. */
+int option_set_text(const option *o, void *fields, const char *text);
 
 /* Checks every field of `fields` against its row; `place` starts the message ("units[0]"). */
 stpn_status options_check(const option *table, int count, const void *fields, const char *place, stpn_error *error);

@@ -104,7 +104,7 @@ typedef struct cell {
     int name_length, length;
 } cell;
 
-/* The next column of a heading and a row that both end at a line's end; 0 where either has no more. */
+/* The next column of a heading and a row, which both end at a line's end; 0 where the heading has no more. */
 static int next_cell(const char **names, const char **texts, cell *c)
 {
     *c = (cell){.name = *names, .text = *texts};
@@ -112,7 +112,7 @@ static int next_cell(const char **names, const char **texts, cell *c)
     c->length = (int)strcspn(c->text, ",\n");
     *names += c->name_length + (c->name[c->name_length] == ',');
     *texts += c->length + (c->text[c->length] == ',');
-    return c->name_length > 0 && c->length > 0;
+    return c->name_length > 0;
 }
 
 static int is_named(const cell *c, const char *name)
@@ -157,7 +157,7 @@ static int append_row(events *e, const char *names, const char *row)
     while (done && next_cell(&names, &row, &c)) {
         char *after;
         double number = strtod(c.text, &after);
-        if (after != c.text + c.length || isnan(number) || c.name_length > NAME_MOST) continue;
+        if (c.length == 0 || after != c.text + c.length || isnan(number) || c.name_length > NAME_MOST) continue;
         if (is_named(&c, "epoch")) {
             step = strtoll(c.text, NULL, 10);
             continue;

@@ -154,6 +154,7 @@ static int take_value(const option *o, const json_t *value, void *fields)
         option_set_number(o, fields, number);
         return 1;
     }
+    case OPTION_TEXT: return json_is_string(value) && option_set_text(o, fields, json_string_value(value));
     }
     return 0;
 }
@@ -195,6 +196,8 @@ int options_to_json(const option *table, int count, const void *fields, json_t *
         } else if (o->kind == OPTION_CHOICE) {
             const char *word = option_choice(o->choices, option_integer(o, fields), &length);
             value = json_stringn(word, (size_t)length);
+        } else if (o->kind == OPTION_TEXT) {
+            value = json_string(option_text(o, fields));
         } else {
             int number = option_integer(o, fields);
             value = o->kind == OPTION_BOOLEAN ? json_boolean(number) : json_integer(number);
