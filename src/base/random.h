@@ -12,7 +12,9 @@ typedef enum random_purpose {
     RANDOM_VALIDATION = 3,
     RANDOM_TEST = 4,
     RANDOM_SHUFFLE = 5,
-    RANDOM_BENCH = 6
+    RANDOM_BENCH = 6,
+    RANDOM_PROBE = 7,
+    RANDOM_SPLIT = 8
 } random_purpose;
 
 typedef struct random_stream {

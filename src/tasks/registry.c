@@ -7,6 +7,8 @@
 
 static const task_type *const registry[] = {
     &task_retrieval,
+    &task_familiarity,
+    &task_sequences,
 };
 
 enum { TASK_COUNT = sizeof registry / sizeof *registry };

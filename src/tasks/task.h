@@ -11,15 +11,23 @@ typedef enum task_loss {
     LOSS_SQUARED        // mean over the O outputs of (output - target)^2
 } task_loss;
 
+enum { TASK_TEXT = 1024, TASK_PATH = 4096 };
+
 /* Options of every task; each uses the fields its table names. */
 typedef struct task_options {
-    int train, validation, test; // number of sequences
-    int pairs;                   // retrieval: key-value pairs of a sequence
-    int dimensions;              // familiarity: d, length of a vector
-    int steps;                   // familiarity: T, vectors of a stream
-    int distance;                // familiarity: R, steps between a vector and its copy
-    int regime;                  // familiarity: fixed (0) or fresh (1): a new training set in every epoch
-    char file[1024]; // sequences: the data, .safetensors, .npz or .csv; relative to the experiment file's folder
+    int train, validation, test;               // number of sequences
+    int pairs;                                 // retrieval: key-value pairs of a sequence
+    int dimensions;                            // familiarity: d, length of a vector
+    int steps;                                 // familiarity: T, vectors of a stream
+    int distance;                              // familiarity: R, steps between a vector and its copy
+    int regime;                                // familiarity: fixed (0) or fresh (1): a new training set in every epoch
+    char file[TASK_TEXT];                      // sequences: the data, .safetensors, .npz or .csv; relative to `folder`
+    char folder[TASK_PATH];                    // of the experiment file, or empty: the current one; no option
+    double validation_fraction, test_fraction; // sequences, as far as the file does not say which is which
+    int standardise;                           // sequences: inputs and targets to mean 0 and deviation 1
+    int answers, ahead, window; // sequences: where answers are asked for; steps to look ahead; steps of a piece
+    char sequence[TASK_TEXT], inputs[TASK_TEXT]; // sequences, .csv: headings of columns
+    char label[TASK_TEXT], target[TASK_TEXT];
 } task_options;
 
 /* What the network and the learner need to know of the data. */
@@ -75,5 +83,7 @@ void task_split_free(task_split *split);
 void task_data_free(task_data *data);
 
 extern const task_type task_retrieval;
+extern const task_type task_familiarity;
+extern const task_type task_sequences;
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "train/origin.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -153,7 +154,7 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
     return status;
 }
 
-static stpn_status read_task(experiment *e, const json_t *root, stpn_error *error)
+static stpn_status read_task(experiment *e, const json_t *root, const char *folder, stpn_error *error)
 {
     const json_t *object;
     const char *name;
@@ -166,6 +167,7 @@ static stpn_status read_task(experiment *e, const json_t *root, stpn_error *erro
     if (!e->task) return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s", name, known);
     const char *const others[] = {"name", NULL};
     e->task_options = e->task->defaults;
+    snprintf(e->task_options.folder, sizeof e->task_options.folder, "%s", folder);
     status =
         options_from_json(object, "task", e->task->options, e->task->option_count, others, &e->task_options, error);
     return status ? status : e->task->describe(&e->task_options, &e->shape, error);
@@ -245,10 +247,11 @@ static json_t *resolve(const experiment *e)
     return NULL;
 }
 
-static stpn_status read_root(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)
+static stpn_status read_root(experiment *e, const json_t *root, const uint64_t *seed, const char *folder,
+                             stpn_error *error)
 {
     stpn_status status = read_top(e, root, seed, error);
-    if (!status) status = read_task(e, root, error);
+    if (!status) status = read_task(e, root, folder, error);
     if (!status) status = read_units(e, root, error);
     if (!status) status = read_train(e, root, error);
     if (status) return status;
@@ -256,8 +259,8 @@ static stpn_status read_root(experiment *e, const json_t *root, const uint64_t *
     return e->resolved ? STPN_OK : error_memory(error, "the experiment");
 }
 
-stpn_status experiment_parse(experiment *e, const char *name, const char *text, size_t size, const char *const *set,
-                             int set_count, const uint64_t *seed, stpn_error *error)
+static stpn_status parse(experiment *e, const char *name, const char *text, size_t size, const char *const *set,
+                         int set_count, const uint64_t *seed, const char *folder, stpn_error *error)
 {
     *e = (experiment){0};
     json_t *root;
@@ -268,7 +271,7 @@ stpn_status experiment_parse(experiment *e, const char *name, const char *text, 
     for (int i = 0; i < set_count && !status; i++) status = json_set_path(root, set[i], error);
     if (!status) {
         stpn_error inner = {{0}};
-        status = read_root(e, root, seed, &inner);
+        status = read_root(e, root, seed, folder, &inner);
         if (status) error_set(error, status, "%s: %s", name, inner.message);
     }
     json_decref(root);
@@ -276,15 +279,22 @@ stpn_status experiment_parse(experiment *e, const char *name, const char *text, 
     return status;
 }
 
+stpn_status experiment_parse(experiment *e, const char *name, const char *text, size_t size, const char *const *set,
+                             int set_count, const uint64_t *seed, stpn_error *error)
+{
+    return parse(e, name, text, size, set, set_count, seed, "", error);
+}
+
 stpn_status experiment_read(experiment *e, const char *path, const char *const *set, int set_count,
                             const uint64_t *seed, stpn_error *error)
 {
     *e = (experiment){0};
-    char *text;
+    char *text, folder[TASK_PATH];
     size_t size;
-    stpn_status status = file_read(path, JSON_FILE_LIMIT, &text, &size, error);
+    stpn_status status = origin_find(folder, path, error);
+    if (!status) status = file_read(path, JSON_FILE_LIMIT, &text, &size, error);
     if (status) return status;
-    status = experiment_parse(e, path, text, size, set, set_count, seed, error);
+    status = parse(e, path, text, size, set, set_count, seed, folder, error);
     memory_free(text);
     return status;
 }

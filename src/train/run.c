@@ -4,6 +4,7 @@
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "train/origin.h"
 #include "train/schedule.h"
 #include "train/summary.h"
 #include "train/trainer.h"
@@ -268,6 +269,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         if (!status) status = run_open(&t.run, &e, options->threads, error);
         if (!status) {
             status = plan_epochs(&t, error);
+            if (!status && !exists) status = origin_save(&t.run.experiment.task_options, t.folder, error);
             if (!status && !exists) status = trainer_save_text(&t, RUN_EXPERIMENT, t.text, error);
         }
         if (!status) status = trainer_load(&t, error);
