@@ -194,7 +194,7 @@ stpn_status array_file_read(array_file *file, const char *path, stpn_error *erro
     *file = (array_file){0};
     if (ends_with(path, ".safetensors")) return read_safetensors(file, path, error);
     if (!ends_with(path, ".npz"))
-        return error_set(error, STPN_ERROR_INPUT, "%.*s: is of an unknown kind, expected .safetensors or .npz",
+        return error_set(error, STPN_ERROR_INPUT, "%.*s: is of an unknown kind, expected .safetensors, .npz, .csv or .tsv",
                          text_shown(path, SHOWN_PATH), path);
     stpn_status status = file_read(path, FILE_LIMIT, &data, &size, error);
     if (status) return status;

@@ -173,7 +173,7 @@ static void other_kinds_are_refused(void **state)
     (void)state;
     array_file file;
     assert_int_equal(array_file_read(&file, "data.mat", &error), STPN_ERROR_INPUT);
-    assert_string_equal(error.message, "data.mat: is of an unknown kind, expected .safetensors or .npz");
+    assert_string_equal(error.message, "data.mat: is of an unknown kind, expected .safetensors, .npz, .csv or .tsv");
     assert_int_equal(array_file_read(&file, "/nowhere/data.npz", &error), STPN_ERROR_INPUT);
     assert_int_equal(array_file_read(&file, ".npz", &error), STPN_ERROR_INPUT);
 }
