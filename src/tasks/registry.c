@@ -32,6 +32,13 @@ void task_names(char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", registry[i]->name);
 }
 
+int task_shape_fits(const task_shape *a, const task_data *data)
+{
+    const task_shape *b = &data->shape;
+    return b->steps == 0 || (a->inputs == b->inputs && a->outputs == b->outputs && a->steps == b->steps &&
+                             a->type == b->type && a->loss == b->loss && a->per_step == b->per_step);
+}
+
 void task_split_free(task_split *split)
 {
     memory_free(split->tokens);
@@ -47,4 +54,5 @@ void task_data_free(task_data *data)
     task_split_free(&data->train);
     task_split_free(&data->validation);
     task_split_free(&data->test);
+    data->shape = (task_shape){0};
 }

@@ -231,22 +231,30 @@ static stpn_status count_classes(const sequence_source *s, const value_rows *row
     return STPN_OK;
 }
 
+/* Divides the source too. */
+static stpn_status shape_of(sequence_source *s, const task_options *o, uint64_t seed, task_shape *shape,
+                            stpn_error *error)
+{
+    *shape = (task_shape){.inputs = s->inputs.columns,
+                          .outputs = s->answers.columns,
+                          .type = s->is_tokens ? STPN_INPUT_TOKEN : STPN_INPUT_FLOAT,
+                          .loss = s->loss,
+                          .per_step = s->per_step};
+    stpn_status status = s->is_tokens ? count_classes(s, &s->inputs, 1, &shape->inputs, error) : STPN_OK;
+    if (!status && s->loss == LOSS_CROSS_ENTROPY) status = count_classes(s, &s->answers, 0, &shape->outputs, error);
+    if (!status) status = divide(s, o, seed, error);
+    for (int n = 0; n < s->count && !status; n++)
+        if (s->pieces[n].steps > shape->steps) shape->steps = s->pieces[n].steps;
+    return status;
+}
+
 static stpn_status describe(const task_options *o, task_shape *shape, stpn_error *error)
 {
     sequence_source s;
     stpn_status status = read_source(&s, o, error);
     if (status) return status;
-    *shape = (task_shape){.inputs = s.inputs.columns,
-                          .outputs = s.answers.columns,
-                          .type = s.is_tokens ? STPN_INPUT_TOKEN : STPN_INPUT_FLOAT,
-                          .loss = s.loss,
-                          .per_step = s.per_step};
-    if (s.is_tokens) status = count_classes(&s, &s.inputs, 1, &shape->inputs, error);
-    if (!status && s.loss == LOSS_CROSS_ENTROPY) status = count_classes(&s, &s.answers, 0, &shape->outputs, error);
     /* No length depends on the seed. */
-    if (!status) status = divide(&s, o, 0, error);
-    for (int n = 0; n < s.count && !status; n++)
-        if (s.pieces[n].steps > shape->steps) shape->steps = s.pieces[n].steps;
+    status = shape_of(&s, o, 0, shape, error);
     sequence_source_free(&s);
     return status;
 }
@@ -404,7 +412,7 @@ static stpn_status draw(const task_options *o, uint64_t seed, task_data *data, s
     *data = (task_data){0};
     stpn_status status = read_source(&s, o, error);
     if (status) return status;
-    status = divide(&s, o, seed, error);
+    status = shape_of(&s, o, seed, &data->shape, error);
     if (!status) status = measure(&s, o, &s.inputs, 1, &f.input_scales, error);
     if (!status) status = measure(&s, o, &s.answers, 0, &f.answer_scales, error);
     if (!status) status = fill_split(&f, SPLIT_TRAIN, &data->train, error);

@@ -52,6 +52,7 @@ typedef struct task_split {
 
 typedef struct task_data {
     task_split train, validation, test;
+    task_shape shape; // of a file as it was when it was read; zeros where nothing was read
 } task_data;
 
 typedef struct task_type {
@@ -79,6 +80,8 @@ const task_type *task_find(const char *name);
 const task_type *task_at(int index);
 void task_names(char *text, size_t size);
 
+/* Whether the data that were drawn are those that were described. */
+int task_shape_fits(const task_shape *shape, const task_data *data);
 void task_split_free(task_split *split);
 void task_data_free(task_data *data);
 

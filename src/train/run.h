@@ -9,6 +9,7 @@ enum { RUN_PATH = 4096 };
 
 #define RUN_EXPERIMENT "experiment.json"
 #define RUN_METRICS "metrics.csv"
+#define RUN_EVENTS "events.out.tfevents.stpn"
 #define RUN_LAST "last.safetensors"
 #define RUN_BEST "best.safetensors"
 #define RUN_SUMMARY "summary.json"

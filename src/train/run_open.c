@@ -30,6 +30,8 @@ static stpn_status check_split(const experiment *e, const task_split *split, con
 
 static stpn_status check_data(const experiment *e, const task_data *data, stpn_error *error)
 {
+    if (!task_shape_fits(&e->shape, data))
+        return error_set(error, STPN_ERROR_INPUT, "%s: changed while it was read", e->task_options.file);
     stpn_status status = check_split(e, &data->train, "training", e->train.batch, error);
     if (!status) status = check_split(e, &data->validation, "validation", 0, error);
     if (!status) status = check_split(e, &data->test, "test", 0, error);

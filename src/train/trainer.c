@@ -69,6 +69,8 @@ static stpn_status save_evaluations(trainer *t, stpn_error *error)
     char path[RUN_PATH];
     stpn_status status = t->rows_wait ? run_path(path, t->folder, RUN_METRICS, error) : STPN_OK;
     if (!status && t->rows_wait) status = metrics_save(&t->metrics, path, error);
+    if (!status && t->rows_wait) status = run_path(path, t->folder, RUN_EVENTS, error);
+    if (!status && t->rows_wait) status = events_save(&t->events, &t->metrics, path, error);
     if (!status) t->rows_wait = 0;
     if (status || !t->best_waits) return status;
     status = run_path(path, t->folder, RUN_BEST, error);
@@ -164,6 +166,7 @@ void trainer_free(trainer *t)
     stpn_block_free(t->end.second);
     run_close(&t->run);
     metrics_free(&t->metrics);
+    events_free(&t->events);
     memory_free(t->order);
     memory_free(t->text);
     file_unlock(t->lock);

@@ -2,7 +2,7 @@
 #ifndef STPN_TRAIN_TRAINER_H
 #define STPN_TRAIN_TRAINER_H
 
-#include "io/metrics.h"
+#include "io/events.h"
 #include "train/checkpoint.h"
 #include "train/run.h"
 
@@ -26,6 +26,7 @@ typedef struct trainer {
     char *text; // resolved experiment
     progress_counts counts;
     metrics metrics;
+    events events;         // the same for TensorBoard
     int32_t *order;        // (train.count) of the epoch, or NULL
     evaluation validation; // the latest
     void *best;            // block: parameters of the best evaluation of this process
