@@ -1,10 +1,11 @@
 """Data of one's own: the same numbers from every kind of file, the example, and where files are looked for."""
-import csv
 import glob
 import json
 import os
+import re
+import shlex
 import shutil
-import struct
+import subprocess
 import sys
 import unittest
 
@@ -135,7 +136,7 @@ class OwnData(CommandTest):
 class Example(CommandTest):
     def test_the_table_is_what_its_program_writes(self):
         shutil.copy(os.path.join(EXAMPLE, "make_greenhouse.py"), self.folder)
-        os.system('"%s" "%s"' % (sys.executable, self.path("make_greenhouse.py")))
+        subprocess.run([sys.executable, self.path("make_greenhouse.py")], check=True)
         self.assertEqual(read(self.path("greenhouse.csv")), read(os.path.join(EXAMPLE, "greenhouse.csv")))
 
     def test_the_example_learns(self):
@@ -143,6 +144,32 @@ class Example(CommandTest):
         self.succeed("train", os.path.join(EXAMPLE, "greenhouse.json"), "--out", "run")
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertLess(summary["test"]["loss"], 0.4)
+
+
+class Page(CommandTest):
+    def test_what_the_page_shows_works(self):
+        """docs/your-own-data.md from its top to its end, in one folder."""
+        os.symlink(os.path.join(SOURCE, "experiments"), self.path("experiments"))
+        page = read(os.path.join(SOURCE, "docs", "your-own-data.md")).decode()
+        blocks = re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", page)
+        self.assertEqual([language for language, _ in blocks], ["text", "sh", "text", "python", "json", "sh", "sh"])
+        example = read(os.path.join(EXAMPLE, "greenhouse.json")).decode()
+        heading = read(os.path.join(EXAMPLE, "greenhouse.csv")).decode().splitlines(keepends=True)[:2]
+        self.assertEqual(blocks[0][1], "".join(heading))
+        self.assertIn(" ".join(blocks[2][1].split()), " ".join(example.split()))
+        for language, text in blocks:
+            if language == "python":
+                subprocess.run([sys.executable, "-c", text], cwd=self.folder, check=True)
+            if language == "json":
+                write(self.path("mine.json"), text)
+            for line in text.splitlines() if language == "sh" else []:
+                words = shlex.split(line)
+                self.assertEqual(words[0], "stpn")
+                self.succeed(*words[1:])
+        losses = {name: json.loads(read(self.path("runs", name, "summary.json")))["test"] for name in ("greenhouse", "mine-s0")}
+        said = float(re.search(r"test loss of about ([0-9.]+)\.", page).group(1))
+        self.assertAlmostEqual(losses["greenhouse"]["loss"], said, delta=0.1)
+        self.assertGreater(losses["mine-s0"]["accuracy"], 0.8)
 
 
 class Familiarity(CommandTest):

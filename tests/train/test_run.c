@@ -17,14 +17,14 @@
 static void a_run_leaves_its_files(void **state)
 {
     (void)state;
-    static const char *const files[] = {RUN_EXPERIMENT, RUN_METRICS, RUN_LAST, RUN_BEST, RUN_SUMMARY};
-    for (int i = 0; i < 5; i++) assert_true(is_there("whole", files[i]));
+    static const char *const files[] = {RUN_EXPERIMENT, RUN_METRICS, RUN_EVENTS, RUN_LAST, RUN_BEST, RUN_SUMMARY};
+    for (int i = 0; i < 6; i++) assert_true(is_there("whole", files[i]));
     DIR *folder = opendir("whole");
     int count = 0;
     assert_non_null(folder);
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) count += entry->d_name[0] != '.';
     closedir(folder);
-    assert_int_equal(count, 5);
+    assert_int_equal(count, 6);
     /* The experiment is the resolved one. */
     experiment e, again;
     assert_int_equal(experiment_read(&e, experiment_path, NULL, 0, NULL, &error), STPN_OK);
