@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 /* What the caller named wrongly is an input error; the rest is the system's. */
 static stpn_status open_error(const char *path, int code, stpn_error *error)
@@ -65,6 +66,29 @@ stpn_status file_read(const char *path, size_t limit, char **data, size_t *size,
     }
     *data = block;
     return STPN_OK;
+}
+
+stpn_status file_checksum(const char *path, uint32_t *crc, uint64_t *size, stpn_error *error)
+{
+    unsigned char part[1 << 14];
+    stpn_status status = STPN_OK;
+    *crc = 0;
+    *size = 0;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return open_error(path, errno, error);
+    struct stat info;
+    if (fstat(fd, &info) != 0) status = error_system(error, errno, "%s: cannot be read", path);
+    else if (!S_ISREG(info.st_mode)) status = error_set(error, STPN_ERROR_INPUT, "%s: is not a regular file", path);
+    while (!status) {
+        ssize_t got = read(fd, part, sizeof part);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) status = error_system(error, errno, "%s: cannot be read", path);
+        if (got <= 0) break;
+        *crc = (uint32_t)crc32(*crc, part, (uInt)got);
+        *size += (uint64_t)got;
+    }
+    close(fd);
+    return status;
 }
 
 static int sync_all(int fd)

@@ -7,6 +7,9 @@
 /* Reads a regular file into a new block (free with memory_free) with a zero byte after its end. */
 stpn_status file_read(const char *path, size_t limit, char **data, size_t *size, stpn_error *error);
 
+/* CRC32 and size of a regular file of any size. */
+stpn_status file_checksum(const char *path, uint32_t *crc, uint64_t *size, stpn_error *error);
+
 /* One part of a file to write. */
 typedef struct file_part {
     const void *data;

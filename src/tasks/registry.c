@@ -32,6 +32,12 @@ void task_names(char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", registry[i]->name);
 }
 
+void task_file_path(const task_options *o, char path[TASK_PATH + TASK_TEXT])
+{
+    int from_folder = *o->folder && o->file[0] != '/';
+    snprintf(path, TASK_PATH + TASK_TEXT, "%s%s%s", from_folder ? o->folder : "", from_folder ? "/" : "", o->file);
+}
+
 int task_shape_fits(const task_shape *a, const task_data *data)
 {
     const task_shape *b = &data->shape;

@@ -96,8 +96,7 @@ static stpn_status read_source(sequence_source *s, const task_options *o, stpn_e
 {
     *s = (sequence_source){0};
     if (!*o->file) return error_set(error, STPN_ERROR_INPUT, "task.file is missing, expected the path of the data");
-    int from_folder = *o->folder && o->file[0] != '/';
-    snprintf(s->path, sizeof s->path, "%s%s%s", from_folder ? o->folder : "", from_folder ? "/" : "", o->file);
+    task_file_path(o, s->path);
     stpn_status status = is_table_name(s->path) ? sequence_table_read(s, o, error) : sequence_arrays_read(s, o, error);
     if (!status) status = check_options(s, o, error);
     if (status) sequence_source_free(s);

@@ -80,6 +80,8 @@ const task_type *task_find(const char *name);
 const task_type *task_at(int index);
 void task_names(char *text, size_t size);
 
+/* The path of the file of data: `file`, from `folder` on where it is relative. */
+void task_file_path(const task_options *options, char path[TASK_PATH + TASK_TEXT]);
 /* Whether the data that were drawn are those that were described. */
 int task_shape_fits(const task_shape *shape, const task_data *data);
 void task_split_free(task_split *split);

@@ -5,11 +5,13 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { ORIGIN_MOST = TASK_PATH + 128 };
 #define ORIGIN "origin.txt"
 #define RUN_FILE "experiment.json"
 
@@ -33,24 +35,59 @@ stpn_status origin_find(char folder[TASK_PATH], const char *path, stpn_error *er
     size_t size;
     stpn_status status = origin_path(origin, folder, error);
     if (status || strcmp(name, RUN_FILE) != 0 || !file_exists(origin)) return status;
-    status = file_read(origin, TASK_PATH, &text, &size, error);
+    status = file_read(origin, ORIGIN_MOST, &text, &size, error);
     if (status) return status;
     length = strcspn(text, "\n");
     if (length == 0 || length >= TASK_PATH || text[length] != '\n')
-        status = error_set(error, STPN_ERROR_INPUT, "%s: expected one line, the folder of the data", origin);
+        status = error_set(error, STPN_ERROR_INPUT, "%s: expected the folder of the data in the first line", origin);
     else snprintf(folder, TASK_PATH, "%.*s", (int)length, text);
+    memory_free(text);
+    return status;
+}
+
+/* "1234 bytes, CRC32 1a2b3c4d" */
+static stpn_status make_print(const task_options *o, char print[64], stpn_error *error)
+{
+    char path[TASK_PATH + TASK_TEXT];
+    uint32_t crc;
+    uint64_t size;
+    task_file_path(o, path);
+    stpn_status status = file_checksum(path, &crc, &size, error);
+    if (!status) snprintf(print, 64, "%" PRIu64 " bytes, CRC32 %08" PRIx32, size, crc);
+    return status;
+}
+
+stpn_status origin_check(const task_options *o, const char *run_folder, stpn_error *error)
+{
+    char origin[PATH_MAX], print[64], *text;
+    size_t size;
+    if (!*o->file) return STPN_OK;
+    stpn_status status = origin_path(origin, run_folder, error);
+    if (status || !file_exists(origin)) return status;
+    status = make_print(o, print, error);
+    if (!status) status = file_read(origin, ORIGIN_MOST, &text, &size, error);
+    if (status) return status;
+    /* Who changed the first line may have left out the second. */
+    char *line = strchr(text, '\n');
+    line = line ? line + 1 : text + size;
+    line[strcspn(line, "\n")] = 0;
+    if (*line && strcmp(line, print) != 0)
+        status = error_set(error, STPN_ERROR_INPUT, "%s: has %s, expected the file the run was started with: %.60s",
+                           o->file, print, line);
     memory_free(text);
     return status;
 }
 
 stpn_status origin_save(const task_options *o, const char *run_folder, stpn_error *error)
 {
-    char origin[PATH_MAX], folder[PATH_MAX];
+    char origin[PATH_MAX], folder[PATH_MAX], print[64];
     if (!*o->file) return STPN_OK;
     stpn_status status = origin_path(origin, run_folder, error);
     if (status) return status;
     if (!realpath(*o->folder ? o->folder : ".", folder))
         return error_system(error, errno, "%s: the folder cannot be found", *o->folder ? o->folder : ".");
-    file_part parts[2] = {{folder, strlen(folder)}, {"\n", 1}};
-    return file_replace(origin, parts, 2, error);
+    status = make_print(o, print, error);
+    if (status) return status;
+    file_part parts[4] = {{folder, strlen(folder)}, {"\n", 1}, {print, strlen(print)}, {"\n", 1}};
+    return file_replace(origin, parts, 4, error);
 }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/memory.h"
+#include "train/origin.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@ stpn_status trainer_compare(const trainer *t, const experiment *e, int *exists, 
                            "%s: %s differs from the run's %s: resume with the same file and settings, or name another "
                            "folder with --out",
                            t->folder, place, RUN_EXPERIMENT);
+    if (!status) status = origin_check(&e->task_options, t->folder, error);
     experiment_free(&before);
     return status;
 }

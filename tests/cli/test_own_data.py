@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import unittest
+import zlib
 
 sys.path[1:1] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support")]
 import python_env  # noqa: E402
@@ -80,7 +81,9 @@ class OwnData(CommandTest):
         np.savez(self.path("here", "data", "own.npz"), **self.arrays)
         self.train("run")
         first = self.document("eval", "run", "--json")
-        self.assertEqual(read(self.path("run", "origin.txt")).decode(), os.path.realpath(self.path("here", "experiments")) + "\n")
+        data = read(self.path("here", "data", "own.npz"))
+        self.assertEqual(read(self.path("run", "origin.txt")).decode(), "%s\n%d bytes, CRC32 %08x\n" % (
+            os.path.realpath(self.path("here", "experiments")), len(data), zlib.crc32(data)))
         for name in ("experiment.json", "last.safetensors", "best.safetensors", "metrics.csv"):
             self.assertNotIn(os.path.realpath(self.folder).encode(), read(self.path("run", name)), name)
         self.assertIn(b"../data/own.npz", read(self.path("run", "last.safetensors")))
@@ -104,6 +107,24 @@ class OwnData(CommandTest):
         self.interrupted_run("broken", *long)
         self.train("broken", "--resume", *long)
         self.assertEqual(read(self.path("whole", "last.safetensors")), read(self.path("broken", "last.safetensors")))
+
+    def test_other_data_are_not_gone_on_with(self):
+        np.savez(self.path("own.npz"), **self.arrays)
+        self.file = self.experiment("own.json", "own.npz")
+        long = ["--set", "train.epochs=3000"]
+        self.interrupted_run("run", *long)
+        self.arrays["inputs"][0, 0, 0] += 1
+        np.savez(self.path("own.npz"), **self.arrays)
+        self.refuse(2, "train", self.file, "--out", "run", "--resume", *long, says=["own.npz: has", "started with"])
+        # Moved data, and who says so by hand.
+        self.arrays["inputs"][0, 0, 0] -= 1
+        os.mkdir(self.path("moved"))
+        np.savez(self.path("moved", "own.npz"), **self.arrays)
+        os.remove(self.path("own.npz"))
+        write(self.path("run", "origin.txt"), self.path("moved") + "\n")
+        self.document("eval", "run", "--json")
+        write(self.path("run", "origin.txt"), "")
+        self.refuse(2, "eval", "run", says=["origin.txt", "folder of the data"])
 
     def test_damaged_files_are_refused_and_leave_no_run(self):
         np.savez(self.path("own.npz"), **self.arrays)
