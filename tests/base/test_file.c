@@ -257,6 +257,54 @@ static void a_lock_ends_with_its_process(void **state)
     close(ready[1]);
 }
 
+static void appends_to_what_has_the_size_expected(void **state)
+{
+    (void)state;
+    char path[SCRATCH_PATH];
+    int appended = 1;
+    stpn_error error;
+    scratch_path(path, "appended");
+    assert_int_equal(file_append(path, 0, "abc", 3, &appended, &error), STPN_OK);
+    assert_int_equal(appended, 0);
+    assert_false(file_exists(path));
+    scratch_write(path, "12", 2);
+    assert_int_equal(file_append(path, 3, "abc", 3, &appended, &error), STPN_OK);
+    assert_int_equal(appended, 0);
+    scratch_assert_content(path, "12", 2);
+    assert_int_equal(file_append(path, 2, "abc", 3, &appended, &error), STPN_OK);
+    assert_int_equal(appended, 1);
+    assert_int_equal(file_append(path, 5, "", 0, &appended, &error), STPN_OK);
+    assert_int_equal(appended, 1);
+    scratch_assert_content(path, "12abc", 5);
+    assert_failed(file_append(scratch_folder, 0, "a", 1, &appended, &error), STPN_ERROR_SYSTEM, &error,
+                  "cannot be written");
+}
+
+static void checksums_are_those_of_zlib(void **state)
+{
+    (void)state;
+    char path[SCRATCH_PATH];
+    uint32_t crc;
+    uint64_t size;
+    stpn_error error;
+    scratch_write(scratch_path(path, "checked"), "123456789", 9);
+    assert_int_equal(file_checksum(path, &crc, &size, &error), STPN_OK);
+    assert_int_equal(crc, 0xcbf43926);
+    assert_int_equal(size, 9);
+    scratch_write(path, "", 0);
+    assert_int_equal(file_checksum(path, &crc, &size, &error), STPN_OK);
+    assert_true(crc == 0 && size == 0);
+    char *much = calloc(100000, 1);
+    assert_non_null(much);
+    scratch_write(path, much, 100000);
+    free(much);
+    assert_int_equal(file_checksum(path, &crc, &size, &error), STPN_OK);
+    assert_int_equal(size, 100000);
+    assert_int_equal(crc, 0xd411957d);
+    assert_failed(file_checksum(scratch_folder, &crc, &size, &error), STPN_ERROR_INPUT, &error, "not a regular file");
+    assert_failed(file_checksum("/nowhere/x", &crc, &size, &error), STPN_ERROR_INPUT, &error, "cannot be opened");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +322,8 @@ int main(void)
         cmocka_unit_test(tells_files_from_folders),
         cmocka_unit_test(a_lock_keeps_others_out),
         cmocka_unit_test(a_lock_ends_with_its_process),
+        cmocka_unit_test(appends_to_what_has_the_size_expected),
+        cmocka_unit_test(checksums_are_those_of_zlib),
     };
     return cmocka_run_group_tests_name("base/file", tests, scratch_make, scratch_remove);
 }

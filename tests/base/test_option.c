@@ -150,6 +150,39 @@ static void an_expectation_is_cut_to_fit(void **state)
     }
 }
 
+typedef struct texts {
+    char before, path[6], title[5], after;
+} texts;
+
+static const option text_table[] = {
+    {"path", OPTION_TEXT, offsetof(texts, path), NULL, 1, 5, "where"},
+    {"title", OPTION_TEXT, offsetof(texts, title), NULL, 0, 4, "what"},
+};
+
+static void texts_fit_their_fields(void **state)
+{
+    (void)state;
+    texts f = {.before = 11, .after = 13};
+    assert_int_equal(option_set_text(&text_table[0], &f, ""), 0);
+    assert_int_equal(option_set_text(&text_table[0], &f, "sixsix"), 0);
+    assert_string_equal(f.path, "");
+    assert_int_equal(option_set_text(&text_table[0], &f, "five5"), 1);
+    assert_int_equal(option_set_text(&text_table[1], &f, "four"), 1);
+    assert_string_equal(option_text(&text_table[0], &f), "five5");
+    assert_string_equal(option_text(&text_table[1], &f), "four");
+    assert_int_equal(option_set_text(&text_table[1], &f, ""), 1);
+    assert_string_equal(f.title, "");
+    assert_true(f.before == 11 && f.after == 13);
+    stpn_error error;
+    assert_int_equal(options_check(text_table, 2, &f, "task", &error), STPN_OK);
+    memset(f.title, 'x', sizeof f.title);
+    assert_int_equal(options_check(text_table, 2, &f, "task", &error), STPN_ERROR_INPUT);
+    assert_string_equal(error.message, "task.title is too short or too long, expected a string of at most 4 bytes");
+    f.title[0] = f.path[0] = 0;
+    assert_int_equal(options_check(text_table, 2, &f, "task", &error), STPN_ERROR_INPUT);
+    assert_string_equal(error.message, "task.path is too short or too long, expected a string of 1 to 5 bytes");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +192,7 @@ int main(void)
         cmocka_unit_test(a_message_names_field_value_and_expectation),
         cmocka_unit_test(no_bound_lets_in_what_is_not_finite),
         cmocka_unit_test(an_expectation_is_cut_to_fit),
+        cmocka_unit_test(texts_fit_their_fields),
     };
     return cmocka_run_group_tests_name("base/option", tests, NULL, NULL);
 }

@@ -497,6 +497,36 @@ static void the_first_difference_is_named_by_its_path(void **state)
     }
 }
 
+static void texts_go_to_json_and_back(void **state)
+{
+    (void)state;
+    typedef struct texts {
+        char path[8];
+    } texts;
+    const option path = {"path", OPTION_TEXT, offsetof(texts, path), NULL, 1, 7, "where"};
+    static const char *const refused[][2] = {
+        {"{\"path\": \"\"}", "task.path is \"\", expected a string of 1 to 7 bytes"},
+        {"{\"path\": \"12345678\"}", "task.path is \"12345678\", expected a string of 1 to 7 bytes"},
+        {"{\"path\": 3}", "task.path is 3, expected a string of 1 to 7 bytes"}};
+    texts f = {""}, again = {""};
+    json_t *object;
+    assert_int_equal(json_read(&object, "a", "{\"path\": \"a/\\u00e9.c\"}", 22, &error), STPN_OK);
+    assert_int_equal(options_from_json(object, "task", &path, 1, NULL, &f, &error), STPN_OK);
+    assert_string_equal(f.path, "a/\xc3\xa9.c");
+    json_t *out = json_object();
+    assert_int_equal(options_to_json(&path, 1, &f, out), 1);
+    assert_true(json_equal(object, out));
+    json_decref(object);
+    json_decref(out);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(json_read(&object, "a", refused[i][0], strlen(refused[i][0]), &error), STPN_OK);
+        assert_int_equal(options_from_json(object, "task", &path, 1, NULL, &again, &error), STPN_ERROR_INPUT);
+        assert_string_equal(error.message, refused[i][1]);
+        assert_string_equal(again.path, "");
+        json_decref(object);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +545,7 @@ int main(void)
         cmocka_unit_test(a_wrong_value_is_shown_with_what_was_expected),
         cmocka_unit_test(a_key_with_control_characters_stays_one_line),
         cmocka_unit_test(options_go_to_json_and_back),
+        cmocka_unit_test(texts_go_to_json_and_back),
         cmocka_unit_test(a_text_is_there_and_a_string),
         cmocka_unit_test(the_first_difference_is_named_by_its_path),
     };
