@@ -2,117 +2,19 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/runs.h"
+#include "cli/seeds.h"
+#include "cli/stop.h"
 #include "io/json.h"
 #include "train/run.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS_MOST = 10000, THREADS_MOST = 256 };
-
-/* Set by a signal; the library looks at it between two updates. */
-static volatile sig_atomic_t stop;
-
-/* The first signal asks to stop, the next one kills. */
-static void on_signal(int number)
-{
-    (void)number;
-    stop = 1;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-}
-
-static void catch_signals(void)
-{
-    static const int numbers[] = {SIGINT, SIGTERM};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        struct sigaction action;
-        /* A shell lets a job in the background ignore them. */
-        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler == SIG_IGN) continue;
-        action = (struct sigaction){.sa_handler = on_signal};
-        sigemptyset(&action.sa_mask);
-        sigaction(numbers[i], &action, NULL);
-    }
-}
-
-/* A word as a shell takes it back. */
-static void print_word(FILE *file, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:+@%";
-    if (*word && word[strspn(word, plain)] == 0) {
-        fputs(word, file);
-        return;
-    }
-    fputc('\'', file);
-    for (; *word; word++)
-        if (*word == '\'') fputs("'\\''", file);
-        else fputc(*word, file);
-    fputc('\'', file);
-}
-
-/* The same command line goes on, on the kernel that wrote the checkpoint. */
-static void say_how_to_resume(const arguments *a, const char *what)
-{
-    const char *kernel = getenv("STPN_KERNEL");
-    fprintf(stderr, "stpn: %s; go on with: ", what);
-    if (kernel && *kernel) {
-        fputs("STPN_KERNEL=", stderr);
-        print_word(stderr, kernel);
-        fputc(' ', stderr);
-    }
-    for (int i = 0; i < a->word_count; i++) {
-        if (i) fputc(' ', stderr);
-        print_word(stderr, a->words[i]);
-        if (i == 1 && !arguments_have(a, "--resume")) fputs(" --resume", stderr);
-    }
-    fputc('\n', stderr);
-}
-
-/* ------------------------------------------------------------------------------------------------------------ seeds */
-
-typedef struct seed_list {
-    uint64_t *seeds;
-    int count;
-} seed_list;
-
-static int add_seed(seed_list *list, int64_t seed)
-{
-    for (int i = 0; i < list->count; i++)
-        if (list->seeds[i] == (uint64_t)seed)
-            return complain_of_use("train", "--seeds names seed %" PRId64 " twice", seed);
-    if (list->count == SEEDS_MOST) return complain_of_use("train", "--seeds names more than %d seeds", (int)SEEDS_MOST);
-    list->seeds[list->count++] = (uint64_t)seed;
-    return EXIT_DONE;
-}
-
-/* "0-4", "0,2,5", "0-2,7". */
-static int read_seeds(const char *text, seed_list *list)
-{
-    char part[64];
-    for (const char *at = text;; at++) {
-        size_t length = strcspn(at, ",");
-        int64_t first, last;
-        if (length >= sizeof part) break;
-        memcpy(part, at, length);
-        part[length] = 0;
-        char *dash = strchr(part, '-');
-        if (dash) *dash = 0;
-        if (!read_integer(part, 0, INT64_MAX - 1, &first)) break;
-        last = first;
-        if (dash && !read_integer(dash + 1, first, INT64_MAX - 1, &last)) break;
-        for (int64_t seed = first; seed <= last; seed++) {
-            int code = add_seed(list, seed);
-            if (code) return code;
-        }
-        at += length;
-        if (!*at) return EXIT_DONE;
-    }
-    return complain_of_use("train", "--seeds is \"%s\", expected seeds such as 0-4 or 0,2,5", text);
-}
+enum { THREADS_MOST = 256 };
 
 /* ---------------------------------------------------------------------------------------------------------- results */
 
@@ -169,23 +71,52 @@ static void print_seeds(const outcome *outcomes, int count)
 
 /* ------------------------------------------------------------------------------------------------------------- runs */
 
+/* What the callback of a run works with. */
+typedef struct reporter {
+    progress shown;
+    const stpn_run_options *options;
+} reporter;
+
+/* The network and its number of parameters, once the run is known to start. */
+static void show_network(const stpn_run_options *o)
+{
+    char network[256];
+    experiment e;
+    stpn_net *net;
+    if (experiment_read(&e, o->file, o->set, o->set_count, o->has_seed ? &o->seed : NULL, NULL) != STPN_OK) return;
+    network_text(e.resolved, network, sizeof network);
+    if (experiment_net(&net, &e, STPN_FLOAT, NULL) == STPN_OK) {
+        fprintf(stderr, "%s: %s, %zu trained parameters\n", e.name, network, stpn_net_parameter_count(net));
+        stpn_net_free(net);
+    }
+    experiment_free(&e);
+}
+
+static void show_progress(void *context, const stpn_progress *report)
+{
+    reporter *r = context;
+    if (r->options) show_network(r->options);
+    r->options = NULL;
+    progress_show(&r->shown, report);
+}
+
 /* One run; `out` NULL: the library's choice. */
 static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, outcome *result)
 {
     char folder[RUN_PATH];
     stpn_error error;
-    progress shown;
+    reporter shown = {.options = choices};
     stpn_run_options own = *choices;
     int quiet = arguments_have(a, "--quiet");
-    progress_open(&shown, label);
+    progress_open(&shown.shown, label);
     if (!quiet) {
-        own.progress = progress_show;
+        own.progress = show_progress;
         own.context = &shown;
     }
     stpn_status status = stpn_run_train(&own, folder, sizeof folder, &error);
-    progress_close(&shown);
+    progress_close(&shown.shown);
     if (status == STPN_STOPPED) {
-        say_how_to_resume(a, error.message);
+        say_how_to_resume(a, "--resume", error.message);
         return EXIT_INTERRUPTED;
     }
     if (status) return complain(status, &error);
@@ -210,8 +141,8 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
             break;
         }
         own.out = out ? folder : NULL;
-        if (stop) {
-            say_how_to_resume(a, "stopped between two seeds");
+        if (stop_asked) {
+            say_how_to_resume(a, "--resume", "stopped between two seeds");
             code = EXIT_INTERRUPTED;
             break;
         }
@@ -222,7 +153,7 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
     return code;
 }
 
-static int train_all(const arguments *a, const char **settings, uint64_t *seeds)
+static int train_all(const arguments *a, const char **settings, seed_list *list)
 {
     int64_t threads = 0, seed = 0;
     stpn_run_options options = {.file = a->operands[0],
@@ -231,7 +162,7 @@ static int train_all(const arguments *a, const char **settings, uint64_t *seeds)
                                 .out = arguments_value(a, "--out"),
                                 .resume = arguments_have(a, "--resume"),
                                 .any_kernel = arguments_have(a, "--any-kernel"),
-                                .stop = &stop};
+                                .stop = &stop_asked};
     for (int i = 0; i < a->given_count; i++)
         if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
     int code = arguments_number(a, "--threads", 0, THREADS_MOST, &threads);
@@ -242,21 +173,20 @@ static int train_all(const arguments *a, const char **settings, uint64_t *seeds)
     const char *text = arguments_value(a, "--seeds");
     if (text && options.has_seed) return complain_of_use("train", "--seed and --seeds exclude each other");
     if (options.out && !*options.out) return complain_of_use("train", "--out is empty, expected a folder");
-    seed_list list = {.seeds = seeds};
-    if (text) code = read_seeds(text, &list);
+    if (text) code = read_seeds(list, text, "train: --seeds");
     if (code) return code;
     catch_signals();
     outcome result;
-    return text ? train_seeds(a, &options, &list) : train_once(a, &options, "", &result);
+    return text ? train_seeds(a, &options, list) : train_once(a, &options, "", &result);
 }
 
 static int run_train_command(const arguments *a)
 {
     const char **settings = memory_zeroed((size_t)a->given_count + 1, sizeof *settings);
-    uint64_t *seeds = memory_zeroed(SEEDS_MOST, sizeof *seeds);
-    int code = settings && seeds ? train_all(a, settings, seeds) : complain_of_memory();
+    seed_list list = {0};
+    int code = settings ? train_all(a, settings, &list) : complain_of_memory();
     memory_free(settings);
-    memory_free(seeds);
+    seeds_free(&list);
     return code;
 }
 
