@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
-    &command_train, &command_eval, &command_compare, &command_verify,
+    &command_train, &command_eval, &command_compare, &command_reproduce, &command_verify,
     &command_bench, &command_info, &command_inspect, &command_help,
 };
 

@@ -10,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 512, PARTS = 5, PART_SIZE = 64, DEFAULT_COLUMNS = 80 };
+enum { LINE_SIZE = 512, PARTS = 5, PART_SIZE = 64, DEFAULT_COLUMNS = 80, DEFAULT_ROWS = 24 };
 
 void progress_open(progress *p, const char *label)
 {
@@ -19,17 +19,23 @@ void progress_open(progress *p, const char *label)
 }
 
 /* COLUMNS is the user's word; a shell does not hand its own on. */
-static int terminal_columns(void)
+static int terminal_side(const char *variable, int reported, int otherwise)
 {
-    const char *text = getenv("COLUMNS");
-    int64_t columns;
-    struct winsize window;
-    if (text && read_integer(text, 1, 10000, &columns)) return (int)columns;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) return window.ws_col;
-    return DEFAULT_COLUMNS;
+    const char *text = getenv(variable);
+    int64_t side;
+    if (text && read_integer(text, 1, 10000, &side)) return (int)side;
+    return reported > 0 ? reported : otherwise;
 }
 
-static void duration(char *text, size_t size, double seconds)
+void progress_terminal(int *rows, int *columns)
+{
+    struct winsize window = {0};
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) != 0) window = (struct winsize){0};
+    *columns = terminal_side("COLUMNS", window.ws_col, DEFAULT_COLUMNS);
+    *rows = terminal_side("LINES", window.ws_row, DEFAULT_ROWS);
+}
+
+void progress_duration(char *text, size_t size, double seconds)
 {
     if (!(seconds >= 0 && seconds < 1e9)) {
         snprintf(text, size, "?");
@@ -54,7 +60,7 @@ void progress_line(char *text, size_t size, const char *label, const stpn_progre
         snprintf(parts[2], PART_SIZE, "validation loss %.4f", r->validation_loss);
     snprintf(parts[3], PART_SIZE, r->sequences_per_second < 100 ? "%.3g sequences/s" : "%.0f sequences/s",
              r->sequences_per_second);
-    duration(left, sizeof left, r->seconds_left);
+    progress_duration(left, sizeof left, r->seconds_left);
     snprintf(parts[4], PART_SIZE, "%s left", left);
     for (int kept = PARTS; kept > 0; kept--) {
         size_t used = (size_t)snprintf(text, size, "%s", label);
@@ -71,8 +77,10 @@ void progress_line(char *text, size_t size, const char *label, const stpn_progre
 static void redraw(progress *p, const stpn_progress *report)
 {
     char line[LINE_SIZE];
+    int rows, columns;
+    progress_terminal(&rows, &columns);
     /* A terminal wraps when its last column is written. */
-    progress_line(line, sizeof line, p->label, report, terminal_columns() - 1);
+    progress_line(line, sizeof line, p->label, report, columns - 1);
     size_t length = strlen(line), rest = p->drawn > length ? p->drawn - length : 0;
     fprintf(stderr, "\r%s%*s", line, (int)rest, "");
     fflush(stderr);

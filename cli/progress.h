@@ -21,4 +21,9 @@ void progress_close(progress *p);
 /* One line of at most `columns` columns; what matters least is left out where they are few. */
 void progress_line(char *text, size_t size, const char *label, const stpn_progress *report, int columns);
 
+/* "1:02:03"; "?" where it is not known. */
+void progress_duration(char *text, size_t size, double seconds);
+/* Size of the terminal; COLUMNS and LINES count for more than what it says. */
+void progress_terminal(int *rows, int *columns);
+
 #endif

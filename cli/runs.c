@@ -200,7 +200,7 @@ int runs_add(run_list *list, const char *folder)
 {
     struct stat info;
     list->met++;
-    if (stat(folder, &info) != 0) return complain_of_use("compare", "%s: there is no such folder", folder);
+    if (stat(folder, &info) != 0) return complain_of_use("compare", "%.1000s: there is no such folder", folder);
     /* A run that is named twice is one run. */
     for (int i = 0; i < list->count; i++)
         if (list->runs[i].device == info.st_dev && list->runs[i].inode == info.st_ino) return EXIT_DONE;
@@ -234,7 +234,7 @@ static int find_below(run_list *list, const char *folder, int depth)
     if (is_run(folder)) return runs_add(list, folder);
     if (depth == DEPTH_MOST) return EXIT_DONE;
     int count = scandir(folder, &entries, not_hidden, alphasort), code = EXIT_DONE;
-    if (count < 0) return complain_of_use("compare", "%s: the folder cannot be read", folder);
+    if (count < 0) return complain_of_use("compare", "%.1000s: the folder cannot be read", folder);
     for (int i = 0; i < count; i++) {
         char path[RUN_PATH];
         if (!code && run_path(path, folder, entries[i]->d_name, NULL) == STPN_OK && file_is_folder(path))
@@ -251,12 +251,12 @@ int runs_find(run_list *list, const char *path)
     size_t length = strlen(path);
     char folder[RUN_PATH];
     if (length >= sizeof folder || !file_is_folder(path))
-        return complain_of_use("compare", "%s: is no folder of a run or of runs", path);
+        return complain_of_use("compare", "%.1000s: is no folder of a run or of runs", path);
     while (length > 1 && path[length - 1] == '/') length--;
     memcpy(folder, path, length);
     folder[length] = 0;
     int code = find_below(list, folder, 0);
     if (!code && list->met == before)
-        return complain_of_use("compare", "%s: there is no run in it, nor in the folders below", path);
+        return complain_of_use("compare", "%.1000s: there is no run in it, nor in the folders below", path);
     return code;
 }
