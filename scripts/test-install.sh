@@ -30,7 +30,8 @@ say "every file is there, and none knows a folder of this machine"
 for file in "$lib/libstpn.a" "$lib/libstpn.so" "$lib/libstpn.so.$interface" "$lib/libstpn.so.$version" \
     "$lib/cmake/stpn/stpnConfig.cmake" "$prefix/include/stpn/stpn.h" "$prefix/bin/stpn" "$prefix/share/man/man1/stpn.1" \
     "$prefix/share/bash-completion/completions/stpn" "$prefix/share/zsh/site-functions/_stpn" \
-    "$prefix/share/fish/vendor_completions.d/stpn.fish" "$prefix/share/doc/stpn/LICENSE"; do
+    "$prefix/share/fish/vendor_completions.d/stpn.fish" "$prefix/share/doc/stpn/LICENSE" \
+    "$prefix/share/stpn/experiments/retrieval/reproduce.json"; do
     [ -e "$file" ] || fail "not installed: $file"
 done
 for folder in "$work/first" "$root"; do
@@ -92,6 +93,9 @@ done
 
 say "the command and its manual page"
 (cd "$work" && "$prefix/bin/stpn" help >/dev/null)
+# By the experiments that were installed with it.
+(cd "$work" && "$prefix/bin/stpn" reproduce retrieval --seeds 0 --epochs 1 --set task.train=128 --set task.validation=16 \
+    --set task.test=16 --quiet && [ -s runs/retrieval/table.md ]) || fail "stpn reproduce failed"
 if command -v man >/dev/null && command -v groff >/dev/null; then
     warnings=$(MANWIDTH=100 man --warnings -E UTF-8 -l "$prefix/share/man/man1/stpn.1" 2>&1 >/dev/null)
     [ -z "$warnings" ] || fail "$warnings"

@@ -2,7 +2,7 @@
 
 _stpn() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    local commands="train eval verify bench info inspect help"
+    local commands="train eval compare reproduce verify bench info inspect help"
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -10,12 +10,13 @@ _stpn() {
         return
     fi
     case $command,$previous in
-        train,--out)
+        train,--out | reproduce,--out | reproduce,--experiments)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
         train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads) return ;;
+        reproduce,--seeds | reproduce,--epochs | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
             return
@@ -39,6 +40,8 @@ _stpn() {
     case $command in
         train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet" ;;
         eval) options="--json --best --examples --threads --energy-table" ;;
+        compare) options="--json --csv --markdown" ;;
+        reproduce) options="--seeds --epochs --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
@@ -54,7 +57,8 @@ _stpn() {
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
-        eval | inspect)
+        reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity" -- "$current") ;;
+        eval | compare | inspect)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             ;;

@@ -4,6 +4,8 @@ complete -c stpn -f
 
 complete -c stpn -n __fish_use_subcommand -a train -d 'Train an experiment'
 complete -c stpn -n __fish_use_subcommand -a eval -d 'Evaluate a run'
+complete -c stpn -n __fish_use_subcommand -a compare -d 'Compare runs'
+complete -c stpn -n __fish_use_subcommand -a reproduce -d 'Train every network of an experiment of the paper'
 complete -c stpn -n __fish_use_subcommand -a verify -d 'Check the computation against golden files'
 complete -c stpn -n __fish_use_subcommand -a bench -d 'Measure the speed'
 complete -c stpn -n __fish_use_subcommand -a info -d 'Tell the version and the kernels'
@@ -19,10 +21,24 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l resume -d 'Go on from
 complete -c stpn -n '__fish_seen_subcommand_from train' -l any-kernel -d 'Resume although another kernel wrote the checkpoint'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no progress and no result'
 
-complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -a '(__fish_complete_directories)'
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect' -a '(__fish_complete_directories)'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
+
+complete -c stpn -n '__fish_seen_subcommand_from compare' -l csv -d 'Print comma-separated values'
+complete -c stpn -n '__fish_seen_subcommand_from compare' -l markdown -d 'Print Markdown'
+
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -a 'retrieval familiarity'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l seeds -x -d 'Seeds of every experiment: 0-4 or 0,2,5'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l epochs -x -d 'Epochs of every run'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l set -x -d 'Change one value of every experiment: KEY=VALUE'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l out -x -a '(__fish_complete_directories)' -d 'Folder of the runs and the tables'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l jobs -x -d 'Runs at a time'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l experiments -x -a '(__fish_complete_directories)' -d 'Folder that holds NAME'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l figures -d 'Draw figures'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l any-kernel -d 'Resume although another kernel wrote a checkpoint'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l quiet -d 'Print no progress and no table'
 
 complete -c stpn -n '__fish_seen_subcommand_from verify' -F
 complete -c stpn -n '__fish_seen_subcommand_from verify' -l kernel -x -a 'portable avx2 avx512 neon' -d 'Take this kernel'
@@ -31,7 +47,7 @@ complete -c stpn -n '__fish_seen_subcommand_from bench' -l size -x -a 'retrieval
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a '(stpn info 2>/dev/null | string match -rg "^unit *([^:]*):")' -d 'The unit'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 
-complete -c stpn -n '__fish_seen_subcommand_from train eval bench' -l threads -x -d 'Number of threads'
-complete -c stpn -n '__fish_seen_subcommand_from eval verify bench info inspect' -l json -d 'Print one JSON document'
+complete -c stpn -n '__fish_seen_subcommand_from train eval reproduce bench' -l threads -x -d 'Number of threads'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare verify bench info inspect' -l json -d 'Print one JSON document'
 
-complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval verify bench info inspect keys'
+complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect keys'

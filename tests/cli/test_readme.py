@@ -58,12 +58,12 @@ class Commands(CommandTest):
 
     def quick(self, words):
         files = [self.path(word) for word in words if word.endswith(".json")]
-        task = json.loads(read(files[0]))["task"]["name"] if files else "retrieval"
+        task = json.loads(read(files[0]))["task"]["name"] if files else words[1]
         return QUICK_TASKS.get(task, QUICK)
 
     def run_words(self, words, changes):
         """The command as it stands there, but quick."""
-        if words[0] == "train":
+        if words[0] in ("train", "reproduce"):
             words = words + self.quick(words)
         if words[0] == "bench" and "retrieval" not in words:
             self.assertNotIn("--size", words)

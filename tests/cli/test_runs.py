@@ -214,7 +214,8 @@ class NotANumber(CommandTest):
         self.assertEqual(before, read(self.path("run", "last.safetensors")))
 
     def test_in_the_first_epoch(self):
-        result = self.run_command("train", self.file, "--out", "run", *self.words, "--set", "train.learning_rate=1000")
+        result = self.run_command("train", self.file, "--out", "run", *self.words, "--set", "train.learning_rate=1000",
+                                  "--quiet")
         self.assert_refused(result, 1, "update 2 of epoch 1")
         # What the message points to is there.
         if "last.safetensors" in result.stderr:
@@ -412,7 +413,9 @@ class Terminal(CommandTest):
             env = {"COLUMNS": columns} if columns else {}
             text = self.shown("--out", "run%d" % number, window=window, **env)
             width = int(columns or window)
-            self.assertEqual(text.count("\n"), 1)
+            self.assertEqual(text.count("\n"), 2)
+            first, text = text.split("\r\n", 1)
+            self.assertEqual(first, "small: stpn_r 11, 2039 trained parameters")
             lines = text.rstrip("\r\n").split("\r")
             self.assertGreater(len(lines), 3)
             for line in lines:
@@ -424,7 +427,7 @@ class Terminal(CommandTest):
 
     def test_several_seeds_take_a_line_each(self):
         text = self.shown("--seeds", "0-1", "--out", "all")
-        self.assertEqual(text.count("\n"), 2)
+        self.assertEqual(text.count("\n"), 4)
         self.assertIn("seed 1  epoch 30/30", text)
 
     def test_quiet(self):
