@@ -12,21 +12,18 @@
 
 double run_measure(const run_record *r, measure m)
 {
-    /* The first path that leads to a number counts. */
-    static const char *const paths[MEASURES][2] = {
-        [MEASURE_ACCURACY] = {"test.accuracy"},
-        [MEASURE_ACCURACY_BEST] = {"test_best.accuracy"},
-        [MEASURE_LOSS] = {"test.loss"},
-        [MEASURE_LOSS_BEST] = {"test_best.loss"},
-        [MEASURE_ENERGY] = {"test.energy"},
-        [MEASURE_ENERGY_PER_NEURON] = {"test.energy_per_neuron"},
-        [MEASURE_PICOJOULES] = {"hardware.picojoules_per_step", "test.hardware.picojoules_per_step"},
-        [MEASURE_SECONDS] = {"train.wall_seconds"},
+    static const char *const paths[MEASURES] = {
+        [MEASURE_ACCURACY] = "test.accuracy",
+        [MEASURE_ACCURACY_BEST] = "test_best.accuracy",
+        [MEASURE_LOSS] = "test.loss",
+        [MEASURE_LOSS_BEST] = "test_best.loss",
+        [MEASURE_ENERGY] = "test.energy",
+        [MEASURE_ENERGY_PER_NEURON] = "test.energy_per_neuron",
+        [MEASURE_PICOJOULES] = "hardware.picojoules",
+        [MEASURE_SECONDS] = "train.wall_seconds",
     };
     if (!r->summary) return NAN;
-    if (m == MEASURE_EPOCHS) return r->epochs_to_90;
-    double value = number_at(r->summary, paths[m][0]);
-    return isnan(value) && paths[m][1] ? number_at(r->summary, paths[m][1]) : value;
+    return m == MEASURE_EPOCHS ? r->epochs_to_90 : number_at(r->summary, paths[m]);
 }
 
 static const json_t *probes_of(const run_record *r)

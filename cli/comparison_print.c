@@ -24,7 +24,7 @@ static const column columns[MEASURES] = {
     [MEASURE_EPOCHS] = {"epochs_to_90", "epochs to 90 %", "%.1f", NULL},
     [MEASURE_ENERGY] = {"energy", "energy/step", "%.4g", "%.2g"},
     [MEASURE_ENERGY_PER_NEURON] = {"energy_per_neuron", "per neuron", "%.4g", NULL},
-    [MEASURE_PICOJOULES] = {"picojoules_per_step", "pJ/step", "%.4g", NULL},
+    [MEASURE_PICOJOULES] = {"picojoules", "pJ/step", "%.4g", NULL},
     [MEASURE_SECONDS] = {"wall_seconds", "seconds", "%.1f", NULL},
 };
 
@@ -110,10 +110,10 @@ static int write_main(const comparison *c, table_style style, buffer *out)
     return done;
 }
 
-/* Rows networks, columns further test sets: the accuracy, or the loss where there is none. */
+/* Rows networks, columns further test sets: the mean accuracy, or the loss where there is none. There may be many. */
 static int write_probes(const comparison *c, table_style style, buffer *out)
 {
-    static const column how = {.mean = "%.4f", .deviation = "%.4f"};
+    static const column how = {.mean = "%.3f"};
     table t = {.columns = 1 + c->probe_count, .left = 1};
     table_add(&t, "test accuracy");
     for (int p = 0; p < c->probe_count; p++) table_add(&t, "%s", c->probes[p]);
