@@ -82,7 +82,7 @@ static void *work(void *context)
 {
     jobs *s = context;
     pthread_mutex_lock(&s->lock);
-    while (s->next < s->count && !stop_asked) {
+    while (s->next < s->count && !stop_is_asked()) {
         job *j = &s->jobs[s->next++];
         j->state = JOB_RUNNING;
         pthread_mutex_unlock(&s->lock);
@@ -141,7 +141,7 @@ static int end_of(const jobs *s)
         failed++;
     }
     if (failed) say("%d of %d runs failed", failed, s->before + s->count);
-    return interrupted && stop_asked ? EXIT_INTERRUPTED : worst;
+    return interrupted && stop_is_asked() ? EXIT_INTERRUPTED : worst;
 }
 
 static int run_all(jobs *s, const jobs_options *options)

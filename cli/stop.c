@@ -6,11 +6,16 @@
 
 volatile sig_atomic_t stop_asked;
 
+int stop_is_asked(void)
+{
+    return __atomic_load_n(&stop_asked, __ATOMIC_RELAXED);
+}
+
 /* The first signal asks to stop, the next one kills. */
 static void on_signal(int number)
 {
     (void)number;
-    stop_asked = 1;
+    __atomic_store_n(&stop_asked, 1, __ATOMIC_RELAXED);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
 }

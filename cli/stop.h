@@ -6,8 +6,9 @@
 
 #include <signal.h>
 
-/* Set by a signal; the library looks at it between two updates. */
+/* Set by a signal; the library looks at it between two updates. Several threads may: stop_is_asked. */
 extern volatile sig_atomic_t stop_asked;
+int stop_is_asked(void);
 
 void catch_signals(void);
 /* Tells the command line that goes on, on the same kernel: that of `a` with `option` ("--resume"), which may be NULL. */

@@ -141,7 +141,7 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
             break;
         }
         own.out = out ? folder : NULL;
-        if (stop_asked) {
+        if (stop_is_asked()) {
             say_how_to_resume(a, "--resume", "stopped between two seeds");
             code = EXIT_INTERRUPTED;
             break;

@@ -67,7 +67,8 @@ static void report(trainer *t, int epoch_ended)
 
 static int stop_asked(const trainer *t)
 {
-    return t->options->stop && *t->options->stop;
+    /* A signal may come to another thread. */
+    return t->options->stop && __atomic_load_n(t->options->stop, __ATOMIC_RELAXED);
 }
 
 static stpn_status stopped(trainer *t, stpn_error *error)

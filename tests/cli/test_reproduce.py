@@ -98,6 +98,8 @@ class Table(ReproduceTest):
         self.reproduce("--jobs", "4", "--out", "four", "--epochs", "3")
         self.reproduce("--jobs", "1", "--threads", "2", "--out", "one", "--epochs", "3")
         self.assert_same_runs("four", "one")
+        for out, threads in (("four", 1), ("one", 2)):
+            self.assertEqual(self.summary(out, "small-two-s1")["machine"]["threads"], threads)
         file = self.path("experiments", "small", "two.json")
         self.succeed("train", file, "--seed", "1", "--set", "train.epochs=3", "--out", "alone")
         self.assert_same_run("four/small-two-s1", "alone")
@@ -137,7 +139,7 @@ class Again(ReproduceTest):
         before = self.snapshot("runs/small")
         begin = time.monotonic()
         again = self.reproduce()
-        self.assertLess(time.monotonic() - begin, 2)
+        self.assertLess(time.monotonic() - begin, 10)
         self.assertEqual(before, self.snapshot("runs/small"))
         self.assertEqual((again.stdout, again.stderr), (first.stdout, ""))
 
