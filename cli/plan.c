@@ -159,7 +159,9 @@ static stpn_status describe_entry(plan_entry *entry, const char *suffix, const p
     if (!entry->name) status = error_memory(error, "the plan");
     if (!status) status = experiment_net(&net, &e, STPN_FLOAT, error);
     if (!status) {
-        entry->cost = (double)stpn_net_parameter_count(net) * e.train.epochs * e.task_options.train * e.shape.steps;
+        /* Sequences that stand in a file are not counted here. */
+        int sequences = e.task_options.train > 0 ? e.task_options.train : 1;
+        entry->cost = (double)stpn_net_parameter_count(net) * e.train.epochs * sequences * e.shape.steps;
         stpn_net_free(net);
     }
     experiment_free(&e);

@@ -422,8 +422,10 @@ class Shipped(CommandTest):
                               "--epochs", "1", "--set", "task.train=256", "--set", "task.validation=64", "--set", "task.test=64")
         groups = json.loads(read(self.path("runs", "retrieval", "table.json")))["experiments"]
         self.assertEqual(len(groups), 9)
+        page = read(os.path.join(SOURCE, "docs", "comparing.md")).decode()
         for group in groups:
-            self.assertTrue(1800 <= group["parameters"] <= 2200, group)
+            file = "stpn" if group["experiment"] == "retrieval-stpn_r" else group["experiment"].split("-", 1)[1]
+            self.assertRegex(page, r"(?m)^\| `%s\.json` \| .* \| %d \|$" % (file, group["parameters"]))
         self.assertEqual(len(result.stdout.splitlines()), 10)
 
 
