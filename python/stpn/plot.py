@@ -1,0 +1,138 @@
+"""python -m stpn.plot RUN... [--out DIR] [--format png,svg]: figures of runs (docs/figures.md)."""
+import argparse
+import os
+import sys
+
+FORMATS = ("png", "svg")
+EXIT_DONE, EXIT_CHECK_FAILED, EXIT_WRONG_USE, EXIT_SYSTEM_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def say(message):
+    print(f"stpn.plot: {message}", file=sys.stderr)
+
+
+def _formats(text):
+    kinds = list(dict.fromkeys(text.split(",")))
+    wrong = [kind for kind in kinds if kind not in FORMATS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f'"{wrong[0]}" is none of {", ".join(FORMATS)}')
+    return kinds
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for wrong use, as the command stpn has it."""
+
+    def error(self, message):
+        say(message)
+        raise SystemExit(EXIT_WRONG_USE)
+
+
+def _arguments(words):
+    parser = _Parser(prog="python -m stpn.plot", description="Draws figures of runs.", allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, folder of such folders, or a file of stpn trace")
+    parser.add_argument("--out", default="figures", metavar="DIR", help="folder of the figures (default figures)")
+    parser.add_argument("--format", type=_formats, default=list(FORMATS), metavar="LIST",
+                        help="png, svg or both: png,svg (default)")
+    return parser.parse_args(words)
+
+
+def collect(paths):
+    """Runs, traces and problems (messages) of all paths; each run once."""
+    from .run_files import TRACE, RunError, find_runs, read_run
+    from .tensors import TensorFileError
+
+    from .plot_synapses import read_trace
+
+    runs, traces, problems, seen = [], [], [], set()
+    for path in paths:
+        if not os.path.exists(path):
+            problems.append(f"{path}: there is no such folder or file")
+            continue
+        folders = find_runs(path) if os.path.isdir(path) else []
+        if os.path.isdir(path) and not folders:
+            problems.append(f"{path}: no run is in this folder")
+        files = [os.path.join(folder, TRACE) for folder in folders] if folders else [path] * (not os.path.isdir(path))
+        for folder in folders:
+            if os.path.realpath(folder) in seen:
+                continue
+            seen.add(os.path.realpath(folder))
+            try:
+                runs.append(read_run(folder))
+            except RunError as problem:
+                problems.append(str(problem))
+        for file in files:
+            if (folders and not os.path.exists(file)) or os.path.realpath(file) in seen:
+                continue
+            seen.add(os.path.realpath(file))
+            try:
+                traces.append(read_trace(file))
+            except TensorFileError as problem:
+                problems.append(str(problem))
+            except OSError as problem:
+                problems.append(f"{file}: {problem.strerror}")
+    return runs, traces, problems
+
+
+def figures(runs, traces, notes):
+    """(name, figure) of everything that the runs and traces have to show; what they have not goes to `notes`."""
+    from . import plot_runs
+    from .plot_synapses import NoFastComponent, synapses
+    from .run_files import group_runs
+
+    groups = group_runs(runs)
+    for run in runs:
+        if run.summary is None:
+            notes.append(f"{run.folder}: is not finished: it is in the learning curves alone")
+    for name in ("learning_curves", "accuracy_energy", "energy_steps", "generalisation"):
+        figure = getattr(plot_runs, name)(groups)
+        if figure:
+            yield name, figure
+    for trace in traces:
+        # runs/NAME/trace.safetensors is NAME's; any other file has its own name.
+        stem = os.path.splitext(os.path.basename(trace.path))[0]
+        own = os.path.basename(os.path.dirname(os.path.abspath(trace.path))) if stem == "trace" else stem
+        for unit in range(len(trace.units)):
+            try:
+                yield f"synapses-{own}" + (f"-unit{unit}" if len(trace.units) > 1 else ""), synapses(trace, unit)
+            except NoFastComponent as note:
+                notes.append(str(note))
+
+
+def draw(options):
+    from .plot_style import save, style
+
+    runs, traces, problems = collect(options.runs)
+    for problem in problems:
+        say(problem)
+    notes, count = [], 0
+    with style():
+        for name, figure in figures(runs, traces, notes):
+            count += 1
+            for path in save(figure, options.out, name, options.format):
+                print(path)
+    for note in notes:
+        say(note)
+    if not count:
+        if not problems:
+            say("there is nothing to draw")
+        return EXIT_WRONG_USE
+    return EXIT_CHECK_FAILED if problems else EXIT_DONE
+
+
+def main(words=None):
+    options = _arguments(words)
+    try:
+        return draw(options)
+    except ImportError as problem:
+        say(f"{problem}: figures need NumPy and Matplotlib")
+    except OSError as problem:
+        say(f"{problem.filename or options.out}: {problem.strerror}")
+    except MemoryError:
+        say("out of memory")
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_SYSTEM_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

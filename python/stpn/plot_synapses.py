@@ -1,0 +1,188 @@
+"""The synapse picture: what a network's synapses are, step by step, while it reads a sequence (a file of stpn trace)."""
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from .plot_style import COLUMN, PAGE, new_figure
+from .tensors import TensorFileError, read_tensors
+
+STEPS = 12  # more steps than this are shown in part
+
+
+class NoFastComponent(Exception):
+    """The unit's synapses do not change while a sequence runs."""
+
+
+@dataclass
+class Efficacies:
+    """What acts in each step: `total` (T, H, K), and `fast` (T, H, K), the part of it that is due to the fast component."""
+
+    total: np.ndarray
+    fast: np.ndarray
+    groups: list  # (name, columns), from left to right
+    names: tuple  # of the two, in the paper's letters
+
+
+@dataclass
+class Trace:
+    """A file of stpn trace: its tensors by name, the sequence and the symbols as text, the experiment."""
+
+    path: str
+    tensors: dict
+    metadata: dict
+    experiment: dict
+
+    @property
+    def steps(self):
+        return len(self.tensors["energy"])
+
+    @property
+    def units(self):
+        return self.experiment["units"]
+
+    def state(self, unit, name):
+        """(T + 1, ...): before the first step and after each."""
+        return self.tensors.get(f"units.{unit}.{name}")
+
+    def parameter(self, unit, name):
+        try:
+            return self.tensors[f"units.{unit}.{name}"]
+        except KeyError:
+            raise TensorFileError(f"{self.path}: has no tensor units.{unit}.{name}") from None
+
+
+def read_trace(path):
+    """Raises TensorFileError where the file is none of stpn trace."""
+    tensors, metadata = read_tensors(path)
+    try:
+        experiment = json.loads(metadata["experiment"])
+        units = experiment["units"]
+        known = all(isinstance(unit["name"], str) for unit in units) and tensors["energy"].ndim == 1
+    except (KeyError, ValueError, TypeError):
+        known = False
+    if not known:
+        raise TensorFileError(f"{path}: is no file of stpn trace: it lacks the experiment or the energy of the steps")
+    trace = Trace(path, tensors, metadata, experiment)
+    for place in range(len(units)):
+        for name in "hFAEcT":
+            state = trace.state(place, name)
+            if state is not None and len(state) != trace.steps + 1:
+                raise TensorFileError(f"{path}: units.{place}.{name} has {len(state)} rows, expected {trace.steps + 1}")
+    return trace
+
+
+# ------------------------------------------------------------------------------------------------------------ efficacies
+
+
+def _input_groups(trace, unit, inputs):
+    """Keys, values, separator, where the first unit reads symbols; else the inputs as one group."""
+    symbols = trace.metadata.get("symbols", "")
+    if unit > 0 or len(symbols) != inputs:
+        return [("inputs" if unit == 0 else f"unit {unit - 1}", inputs)]
+    groups = []
+    for symbol in symbols:
+        name = "keys" if symbol.isalpha() else "values" if symbol.isdigit() else symbol
+        if groups and groups[-1][0] == name:
+            groups[-1][1] += 1
+        else:
+            groups.append([name, 1])
+    return [tuple(group) for group in groups]
+
+
+def _stpn(trace, unit):
+    W, F = trace.parameter(unit, "weight").astype(float), trace.state(unit, "F")[:-1].astype(float)
+    n = np.ones((len(F), len(W), 1))
+    if trace.units[unit].get("norm", "pre") != "none":
+        n = np.linalg.norm(W + F, axis=2, keepdims=True) + 1e-16
+    recurrent = len(W) if trace.units[unit]["name"] == "stpn_r" else 0
+    groups = _input_groups(trace, unit, W.shape[1] - recurrent) + ([("recurrent", recurrent)] if recurrent else [])
+    if (n == 1).all():
+        return Efficacies(W + F, F, groups, ("G = W + F", "F"))
+    return Efficacies((W + F) / n, F / n, groups, ("G = (W + F) / n", "F / n"))
+
+
+def _hebbff(trace, unit):
+    W, A = trace.parameter(unit, "weight").astype(float), trace.state(unit, "A")[:-1].astype(float)
+    return Efficacies(W + A, A, _input_groups(trace, unit, W.shape[1]), ("G = W + A", "A"))
+
+
+def _fast_weights(trace, unit):
+    """A step first makes A' of the h before it; A' acts in the step's inner loop, the slow W on x and the h before."""
+    W, A = trace.parameter(unit, "weight").astype(float), trace.state(unit, "A")[1:].astype(float)
+    slow = np.broadcast_to(W, (len(A), *W.shape))
+    groups = _input_groups(trace, unit, W.shape[1] - len(W)) + [("recurrent", len(W)), ("inner loop", len(W))]
+    return Efficacies(np.concatenate([slow, A], 2), np.concatenate([0 * slow, A], 2), groups, ("W and A", "A"))
+
+
+def _plastic(trace, unit):
+    W, w, alpha = (trace.parameter(unit, name).astype(float) for name in ("weight_in", "w", "alpha"))
+    fast = alpha * trace.state(unit, "E")[:-1].astype(float)
+    slow = np.broadcast_to(W, (len(fast), *W.shape))
+    groups = _input_groups(trace, unit, W.shape[1]) + [("recurrent", len(w))]
+    return Efficacies(np.concatenate([slow, w + fast], 2), np.concatenate([0 * slow, fast], 2), groups,
+                      (r"$W_i$ and $w + \alpha E$", r"$\alpha E$"))
+
+
+_EFFICACIES = {"stpn_r": _stpn, "stpn_f": _stpn, "hebbff": _hebbff, "fast_weights": _fast_weights, "plastic": _plastic,
+               "modplast": _plastic, "modul": _plastic}
+
+
+def efficacies(trace, unit=0):
+    """The synapses of unit `unit` that act in each step of the trace."""
+    name = trace.units[unit]["name"]
+    if name not in _EFFICACIES:
+        raise NoFastComponent(f"{trace.path}: the synapses of {name} (units.{unit}) do not change while a sequence runs")
+    try:
+        return _EFFICACIES[name](trace, unit)
+    except (ValueError, TypeError, IndexError):  # shapes that do not fit each other
+        raise TensorFileError(f"{trace.path}: the tensors of units.{unit} do not fit each other") from None
+
+
+# --------------------------------------------------------------------------------------------------------------- picture
+
+
+def _shown_steps(steps):
+    """All of them, or STEPS of them, the first and the last among them."""
+    return np.unique(np.linspace(0, steps - 1, min(steps, STEPS)).round().astype(int))
+
+
+def _label_groups(axes, groups, rows):
+    edges = np.cumsum([0] + [width for _, width in groups])
+    for edge in edges[1:-1]:
+        axes.axvline(edge - 0.5, color="black", linewidth=0.5)
+    axes.set_yticks([])
+    axes.set_xticks([])
+    axes.set_ylim(rows - 0.5, -0.5)
+    return edges
+
+
+def synapses(trace, unit=0):
+    """Two columns of small multiples, a row for each step: the efficacy that acts in it, and its fast part."""
+    e = efficacies(trace, unit)
+    text = trace.metadata.get("sequence", "")
+    shown = _shown_steps(len(e.total))
+    rows, columns = e.total.shape[1:]
+    limit = max(np.abs(e.total[shown]).max(), np.abs(e.fast[shown]).max()) or 1.0
+    panel = float(np.clip(3.1 * rows / columns, 0.45, 1.1))
+    figure = new_figure(PAGE, len(shown) * (panel + 0.17) + 0.9)
+    grid = figure.subplots(len(shown), 2, squeeze=False)
+    for row, step in enumerate(shown):
+        for column, values in enumerate((e.total, e.fast)):
+            axes = grid[row, column]
+            image = axes.imshow(values[step], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+            axes.spines[:].set_visible(True)
+            axes.grid(False)
+            edges = _label_groups(axes, e.groups, rows)
+            if row == len(shown) - 1:
+                axes.set_xticks((edges[:-1] + edges[1:] - 1) / 2, [name for name, _ in e.groups])
+                axes.tick_params(length=0)
+                axes.set_xlabel("presynaptic")
+        symbol = f"step {step + 1}" + (f": {text[step]}" if len(text) == len(e.total) else "")
+        grid[row, 0].set_title(symbol, fontsize=8, loc="left", pad=2)
+        grid[row, 0].set_ylabel("neurons" if rows > 1 else "neuron", fontsize=7)
+    for column in range(2):
+        grid[0, column].set_title(e.names[column], fontsize=8, pad=2)
+    figure.colorbar(image, ax=grid, location="right", fraction=0.03, aspect=40, label="efficacy (dimensionless)")
+    return figure

@@ -1,0 +1,173 @@
+"""Reads run folders (docs/file-formats.md): experiment.json, metrics.csv and summary.json."""
+from __future__ import annotations  # Python 3.9
+
+import csv
+import json
+import os
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+EXPERIMENT, METRICS, SUMMARY, TRACE = "experiment.json", "metrics.csv", "summary.json", "trace.safetensors"
+# What tells that a folder was a run, even where its experiment.json is lost.
+_MARKS = (EXPERIMENT, METRICS, SUMMARY, "last.safetensors")
+
+
+class RunError(Exception):
+    """A run that cannot be read; the message names the file and what is wrong."""
+
+
+@dataclass
+class Run:
+    """One run folder. `metrics` has an array for each column; `summary` is None where the run is not finished."""
+
+    folder: str
+    name: str
+    seed: int
+    experiment: dict
+    metrics: dict
+    summary: dict | None
+
+    def measure(self, *keys):
+        """The number at summary[keys[0]][keys[1]]..., or NaN where there is none."""
+        value = self.summary
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else np.nan
+
+
+@dataclass
+class Group:
+    """The runs of one experiment, which differ in their seeds alone; `label` stands in legends."""
+
+    label: str
+    runs: list = field(default_factory=list)
+
+
+def _document(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+    except OSError as problem:
+        raise RunError(f"{path}: {problem.strerror}") from None
+    except (ValueError, RecursionError) as problem:
+        raise RunError(f"{path}: is no JSON: {problem}") from None
+    if not isinstance(document, dict):
+        raise RunError(f"{path}: holds no JSON object")
+    return document
+
+
+def read_metrics(path):
+    """The columns of a metrics.csv by name; an empty field is NaN."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except OSError as problem:
+        raise RunError(f"{path}: {problem.strerror}") from None
+    except (ValueError, csv.Error) as problem:
+        raise RunError(f"{path}: {problem}") from None
+    if not rows or "epoch" not in rows[0]:
+        raise RunError(f"{path}: line 1 is no heading with a column epoch")
+    heading, values = rows[0], []
+    for line, row in enumerate(rows[1:], 2):
+        try:
+            if len(row) != len(heading):
+                raise ValueError
+            values.append([float(text) if text.strip() else np.nan for text in row])
+        except ValueError:
+            raise RunError(f"{path}: line {line}: expected {len(heading)} numbers") from None
+    table = np.array(values, dtype=float).reshape(len(values), len(heading))
+    return {name: table[:, column] for column, name in enumerate(heading)}
+
+
+def read_run(folder):
+    """The run in `folder`; a run that is under way has no summary, and perhaps no metrics yet."""
+    path = os.path.join(folder, EXPERIMENT)
+    experiment = _document(path)
+    name, seed = experiment.get("name"), experiment.get("seed", 0)
+    if not isinstance(name, str) or type(seed) is not int:
+        raise RunError(f"{path}: expected a name and a seed")
+    path = os.path.join(folder, METRICS)
+    metrics = read_metrics(path) if os.path.exists(path) else {}
+    path = os.path.join(folder, SUMMARY)
+    summary = _document(path) if os.path.exists(path) else None
+    return Run(folder, name, seed, experiment, metrics, summary)
+
+
+def is_run(folder):
+    return any(os.path.exists(os.path.join(folder, name)) for name in _MARKS)
+
+
+def find_runs(folder):
+    """Folders of runs: `folder` itself, or all below it in the order of their names."""
+    if is_run(folder):
+        return [folder]
+    found = []
+    for path, below, _ in os.walk(folder):
+        below.sort(key=natural)
+        for name in list(below):
+            if is_run(os.path.join(path, name)):
+                found.append(os.path.join(path, name))
+                below.remove(name)
+    return sorted(found, key=natural)
+
+
+def natural(text):
+    """A key by which s10 comes after s9."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", text)]
+
+
+def _flat(value, place=""):
+    """{"units": [{"hidden": 11}]} as {"units.0.hidden": 11}."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return {place: value}
+    flat = {}
+    for key, inner in items:
+        flat.update(_flat(inner, f"{place}.{key}" if place else str(key)))
+    return flat
+
+
+def _settings(run):
+    """All that makes the experiment, as hashable pairs."""
+    kept = {key: value for key, value in run.experiment.items() if key not in ("seed", "note", "version")}
+    return _flat(kept)
+
+
+def _short(labels):
+    """Without what stands before a dash in all of them: retrieval-rnn and retrieval-lstm are rnn and lstm."""
+    common = os.path.commonprefix(labels)
+    cut = common.rfind("-") + 1
+    return [label[cut:] for label in labels] if len(labels) > 1 and all(len(label) > cut for label in labels) else labels
+
+
+def group_runs(runs):
+    """Groups of runs with the same experiment but for the seed, in the order in which they first come.
+
+    Experiments of one name are told apart by the settings in which they differ.
+    """
+    groups, settings = {}, {}
+    for run in runs:
+        flat = _settings(run)
+        key = json.dumps(flat, sort_keys=True)
+        settings[key] = flat
+        groups.setdefault(key, Group(run.name)).runs.append(run)
+    for group in groups.values():
+        group.runs.sort(key=lambda run: run.seed)
+    names = list(dict.fromkeys(group.runs[0].name for group in groups.values()))
+    shorts = dict(zip(names, _short(names)))
+    for key, group in groups.items():
+        name, own = group.runs[0].name, settings[key]
+        others = [settings[other] for other in groups if other != key and groups[other].runs[0].name == name]
+        differing = [place for place in own if any(other.get(place) != own[place] for other in others)]
+        tail = ", ".join(f"{place.split('.')[-1]} {own[place]}" for place in differing[:3])
+        group.label = f"{shorts[name]} ({tail})" if tail else shorts[name]
+    labels = [group.label for group in groups.values()]
+    for group in groups.values():
+        if labels.count(group.label) > 1:
+            group.label = os.path.normpath(group.runs[0].folder)
+    return list(groups.values())
