@@ -1,11 +1,10 @@
 """The synapse picture: what a network's synapses are, step by step, while it reads a sequence (a file of stpn trace)."""
 import json
-import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from .plot_style import COLUMN, PAGE, new_figure
+from .plot_style import PAGE, new_figure
 from .tensors import TensorFileError, read_tensors
 
 STEPS = 12  # more steps than this are shown in part
@@ -148,41 +147,65 @@ def _shown_steps(steps):
     return np.unique(np.linspace(0, steps - 1, min(steps, STEPS)).round().astype(int))
 
 
-def _label_groups(axes, groups, rows):
+def _frame(axes, groups, rows):
+    """No ticks, and a line between the groups of columns; returns the groups' edges."""
     edges = np.cumsum([0] + [width for _, width in groups])
     for edge in edges[1:-1]:
         axes.axvline(edge - 0.5, color="black", linewidth=0.5)
-    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.grid(False)
     axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlim(-0.5, edges[-1] - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     return edges
 
 
+def _label_columns(axes, groups, edges, read):
+    """The groups by name, and above that the symbols of the sequence ({column: symbol}) where they stand."""
+    axes.set_xticks((edges[:-1] + edges[1:] - 1) / 2, [name for name, _ in groups])
+    axes.tick_params(length=0, pad=11 if read else 3)
+    axes.set_xticks(list(read), list(read.values()), minor=True, fontsize=6)
+    axes.tick_params(which="minor", length=0, pad=3)
+    axes.set_xlabel("presynaptic", labelpad=2)
+
+
+def colour_limit(total):
+    """Where the colours end: few values lie beyond, and do not make all others pale."""
+    sizes = np.abs(total[np.isfinite(total)])
+    return (np.quantile(sizes, 0.995) or sizes.max() or 1.0) if sizes.size else 1.0
+
+
 def synapses(trace, unit=0):
-    """Two columns of small multiples, a row for each step: the efficacy that acts in it, and its fast part."""
+    """Two columns of small multiples, a row for each step: the efficacy that acts in it, and its fast part, in one scale.
+
+    A triangle marks the column of the symbol that the step reads.
+    """
     e = efficacies(trace, unit)
-    text = trace.metadata.get("sequence", "")
+    text, tokens = trace.metadata.get("sequence", ""), trace.tensors.get("tokens")
+    has_text = len(text) == len(e.total)
     shown = _shown_steps(len(e.total))
     rows, columns = e.total.shape[1:]
-    limit = max(np.abs(e.total[shown]).max(), np.abs(e.fast[shown]).max()) or 1.0
-    panel = float(np.clip(3.1 * rows / columns, 0.45, 1.1))
-    figure = new_figure(PAGE, len(shown) * (panel + 0.17) + 0.9)
+    limit = colour_limit(e.total[shown])
+    beyond = (np.abs([e.total[shown], e.fast[shown]]) > limit).any()
+    read = {} if tokens is None or unit > 0 else {int(token): text[t] for t, token in enumerate(tokens) if has_text}
+    groups = {name for name, width in e.groups if width == 1}  # have their symbol for a name already
+    read = {column: symbol for column, symbol in read.items() if symbol not in groups}
+    panel = float(np.clip(0.05 * rows, 0.4, 1.0))
+    figure = new_figure(PAGE, len(shown) * (panel + 0.19) + 0.7)
     grid = figure.subplots(len(shown), 2, squeeze=False)
     for row, step in enumerate(shown):
-        for column, values in enumerate((e.total, e.fast)):
-            axes = grid[row, column]
+        for axes, values in zip(grid[row], (e.total, e.fast)):
             image = axes.imshow(values[step], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-            axes.spines[:].set_visible(True)
-            axes.grid(False)
-            edges = _label_groups(axes, e.groups, rows)
+            edges = _frame(axes, e.groups, rows)
+            if tokens is not None and unit == 0:
+                axes.plot(tokens[step], rows - 0.5, "^", color="black", markersize=3, clip_on=False, zorder=5)
             if row == len(shown) - 1:
-                axes.set_xticks((edges[:-1] + edges[1:] - 1) / 2, [name for name, _ in e.groups])
-                axes.tick_params(length=0)
-                axes.set_xlabel("presynaptic")
-        symbol = f"step {step + 1}" + (f": {text[step]}" if len(text) == len(e.total) else "")
-        grid[row, 0].set_title(symbol, fontsize=8, loc="left", pad=2)
+                _label_columns(axes, e.groups, edges, read)
+        grid[row, 0].set_title(f"step {step + 1}" + (f": {text[step]}" if has_text else ""), fontsize=8, loc="left", pad=2)
         grid[row, 0].set_ylabel("neurons" if rows > 1 else "neuron", fontsize=7)
     for column in range(2):
         grid[0, column].set_title(e.names[column], fontsize=8, pad=2)
-    figure.colorbar(image, ax=grid, location="right", fraction=0.03, aspect=40, label="efficacy (dimensionless)")
+    figure.colorbar(image, ax=grid, location="right", fraction=0.03, aspect=45, extend="both" if beyond else "neither", extendfrac=0.02,
+                    label="efficacy (dimensionless)")
     return figure
