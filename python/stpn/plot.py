@@ -73,11 +73,13 @@ def collect(paths):
     return runs, traces, problems
 
 
-def figures(runs, traces, notes):
-    """(name, figure) of everything that the runs and traces have to show; what they have not goes to `notes`."""
+def figures(runs, traces, notes, problems):
+    """(name, figure) of everything that the runs and traces have to show; what they have not goes to `notes`, what is
+    wrong with them to `problems`."""
     from . import plot_runs
     from .plot_synapses import NoFastComponent, synapses
     from .run_files import group_runs
+    from .tensors import TensorFileError
 
     groups = group_runs(runs)
     for run in runs:
@@ -96,22 +98,22 @@ def figures(runs, traces, notes):
                 yield f"synapses-{own}" + (f"-unit{unit}" if len(trace.units) > 1 else ""), synapses(trace, unit)
             except NoFastComponent as note:
                 notes.append(str(note))
+            except TensorFileError as problem:
+                problems.append(str(problem))
 
 
 def draw(options):
     from .plot_style import save, style
 
     runs, traces, problems = collect(options.runs)
-    for problem in problems:
-        say(problem)
     notes, count = [], 0
     with style():
-        for name, figure in figures(runs, traces, notes):
+        for name, figure in figures(runs, traces, notes, problems):
             count += 1
             for path in save(figure, options.out, name, options.format):
                 print(path)
-    for note in notes:
-        say(note)
+    for message in problems + notes:
+        say(message)
     if not count:
         if not problems:
             say("there is nothing to draw")

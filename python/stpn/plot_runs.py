@@ -118,7 +118,9 @@ def accuracy_energy(groups):
     handles = []
     for index, group, points in shown:
         look = line_style(index)
-        axes.plot(*points.T, look["marker"], color=look["color"], markersize=3, alpha=0.55, markeredgewidth=0)
+        if len(points) > 1:
+            axes.plot(*points.T, look["marker"], color=look["color"], markersize=3.5, markeredgecolor="white",
+                      markeredgewidth=0.4, zorder=3)
         handles += axes.plot(*points.mean(0), look["marker"], color=look["color"], markersize=7, markeredgecolor="black",
                              markeredgewidth=0.6, label=group.label)
     energies = np.concatenate([points[:, 0] for _, _, points in shown])
@@ -149,7 +151,8 @@ def energy_steps_data(group):
         if isinstance(steps, list) and steps and all(isinstance(value, (int, float)) for value in steps):
             curves.append(np.array(steps, dtype=float))
     longest = max((len(curve) for curve in curves), default=0)
-    return np.array([np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves]).reshape(-1, longest)
+    padded = [np.pad(curve, (0, longest - len(curve)), constant_values=np.nan) for curve in curves]
+    return np.array(padded).reshape(len(curves), longest)
 
 
 def _retrieval_pairs(groups):
@@ -220,19 +223,22 @@ def generalisation(groups):
         return None
     figure = new_figure(COLUMN, 2.6 + 0.13 * len(shown) / 2)
     axes = figure.subplots()
-    handles = []
-    for index, group, _, values, curves in shown:
+    handles, what = [], shown[0][2]
+    trained = [(group.runs[0].experiment.get("task") or {}).get("distance") for _, group, *_ in shown]
+    note = ""
+    if len(set(trained)) == 1 and isinstance(trained[0], int):
+        axes.axvline(trained[0], color="black", linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        note = f"\ndotted: the {what} of training"
+    for (index, group, _, values, curves), own in zip(shown, trained):
         handles.append(_draw_band(axes, index, group.label, values, curves, len(shown)))
         handles[-1].set_markevery(1)
-        trained = (group.runs[0].experiment.get("task") or {}).get("distance")
-        if trained in values:
-            at = list(values).index(trained)
-            axes.plot(trained, _band(curves)[0][at], "o", markersize=9, fillstyle="none", color=handles[-1].get_color(),
-                      markeredgewidth=1, clip_on=False)
-    what = shown[0][2]
+        if not note and own in values:
+            axes.plot(own, _band(curves)[0][list(values).index(own)], "o", markersize=9, fillstyle="none",
+                      color=handles[-1].get_color(), markeredgewidth=1, clip_on=False)
+    if not note and any(own in values for (*_, values, _), own in zip(shown, trained)):
+        note = f"\nring: the {what} of training"
     axes.set_xlabel(f"repeat distance {what} (steps)" if what == "R" else what)
     axes.set_ylabel("accuracy (fraction)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_below(figure, handles, [entry[1].label for entry in shown],
-                 band_title([entry[1] for entry in shown]) + f"\nring: the {what} of training")
+    legend_below(figure, handles, [entry[1].label for entry in shown], band_title([entry[1] for entry in shown]) + note)
     return figure

@@ -41,11 +41,8 @@ class Trace:
     def units(self):
         return self.experiment["units"]
 
-    def state(self, unit, name):
-        """(T + 1, ...): before the first step and after each."""
-        return self.tensors.get(f"units.{unit}.{name}")
-
-    def parameter(self, unit, name):
+    def tensor(self, unit, name):
+        """A parameter, or a state (T + 1, ...) before the first step and after each."""
         try:
             return self.tensors[f"units.{unit}.{name}"]
         except KeyError:
@@ -66,9 +63,11 @@ def read_trace(path):
     trace = Trace(path, tensors, metadata, experiment)
     for place in range(len(units)):
         for name in "hFAEcT":
-            state = trace.state(place, name)
-            if state is not None and len(state) != trace.steps + 1:
-                raise TensorFileError(f"{path}: units.{place}.{name} has {len(state)} rows, expected {trace.steps + 1}")
+            state = tensors.get(f"units.{place}.{name}")
+            if state is not None and state.shape[:1] != (trace.steps + 1,):
+                raise TensorFileError(f"{path}: units.{place}.{name} is of shape {state.shape}, expected {trace.steps + 1} rows")
+    if "tokens" in tensors and tensors["tokens"].shape != (trace.steps,):
+        raise TensorFileError(f"{path}: tokens is of shape {tensors['tokens'].shape}, expected ({trace.steps},)")
     return trace
 
 
@@ -91,7 +90,7 @@ def _input_groups(trace, unit, inputs):
 
 
 def _stpn(trace, unit):
-    W, F = trace.parameter(unit, "weight").astype(float), trace.state(unit, "F")[:-1].astype(float)
+    W, F = trace.tensor(unit, "weight").astype(float), trace.tensor(unit, "F")[:-1].astype(float)
     n = np.ones((len(F), len(W), 1))
     if trace.units[unit].get("norm", "pre") != "none":
         n = np.linalg.norm(W + F, axis=2, keepdims=True) + 1e-16
@@ -103,21 +102,21 @@ def _stpn(trace, unit):
 
 
 def _hebbff(trace, unit):
-    W, A = trace.parameter(unit, "weight").astype(float), trace.state(unit, "A")[:-1].astype(float)
+    W, A = trace.tensor(unit, "weight").astype(float), trace.tensor(unit, "A")[:-1].astype(float)
     return Efficacies(W + A, A, _input_groups(trace, unit, W.shape[1]), ("G = W + A", "A"))
 
 
 def _fast_weights(trace, unit):
     """A step first makes A' of the h before it; A' acts in the step's inner loop, the slow W on x and the h before."""
-    W, A = trace.parameter(unit, "weight").astype(float), trace.state(unit, "A")[1:].astype(float)
+    W, A = trace.tensor(unit, "weight").astype(float), trace.tensor(unit, "A")[1:].astype(float)
     slow = np.broadcast_to(W, (len(A), *W.shape))
     groups = _input_groups(trace, unit, W.shape[1] - len(W)) + [("recurrent", len(W)), ("inner loop", len(W))]
     return Efficacies(np.concatenate([slow, A], 2), np.concatenate([0 * slow, A], 2), groups, ("W and A", "A"))
 
 
 def _plastic(trace, unit):
-    W, w, alpha = (trace.parameter(unit, name).astype(float) for name in ("weight_in", "w", "alpha"))
-    fast = alpha * trace.state(unit, "E")[:-1].astype(float)
+    W, w, alpha = (trace.tensor(unit, name).astype(float) for name in ("weight_in", "w", "alpha"))
+    fast = alpha * trace.tensor(unit, "E")[:-1].astype(float)
     slow = np.broadcast_to(W, (len(fast), *W.shape))
     groups = _input_groups(trace, unit, W.shape[1]) + [("recurrent", len(w))]
     return Efficacies(np.concatenate([slow, w + fast], 2), np.concatenate([0 * slow, fast], 2), groups,

@@ -2,7 +2,7 @@
 
 _stpn() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    local commands="train eval compare reproduce verify bench info inspect help"
+    local commands="train eval compare reproduce verify bench info inspect trace help"
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -15,7 +15,12 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads) return ;;
+        trace,--out)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps) return ;;
         reproduce,--seeds | reproduce,--epochs | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
@@ -46,6 +51,7 @@ _stpn() {
         bench) options="--size --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
         inspect) options="--json --best --energy-table" ;;
+        trace) options="--sequence --index --steps --best --out --json" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then
@@ -58,7 +64,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
         reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity" -- "$current") ;;
-        eval | compare | inspect)
+        eval | compare | inspect | trace)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             ;;

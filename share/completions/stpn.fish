@@ -10,6 +10,7 @@ complete -c stpn -n __fish_use_subcommand -a verify -d 'Check the computation ag
 complete -c stpn -n __fish_use_subcommand -a bench -d 'Measure the speed'
 complete -c stpn -n __fish_use_subcommand -a info -d 'Tell the version and the kernels'
 complete -c stpn -n __fish_use_subcommand -a inspect -d 'Describe a run'
+complete -c stpn -n __fish_use_subcommand -a trace -d 'Follow one sequence step by step'
 complete -c stpn -n __fish_use_subcommand -a help -d 'Explain the commands'
 
 complete -c stpn -n '__fish_seen_subcommand_from train' -F
@@ -22,8 +23,8 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l any-kernel -d 'Resume
 complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no progress and no result'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
-complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect' -a '(__fish_complete_directories)'
-complete -c stpn -n '__fish_seen_subcommand_from eval' -l best -d 'Take the parameters of the best evaluation'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace' -a '(__fish_complete_directories)'
+complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
 
 complete -c stpn -n '__fish_seen_subcommand_from compare' -l csv -d 'Print comma-separated values'
@@ -48,6 +49,11 @@ complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a '(stpn inf
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 
 complete -c stpn -n '__fish_seen_subcommand_from train eval reproduce bench' -l threads -x -d 'Number of threads'
-complete -c stpn -n '__fish_seen_subcommand_from eval compare verify bench info inspect' -l json -d 'Print one JSON document'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare verify bench info inspect trace' -l json -d 'Print one JSON document'
 
-complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect keys'
+complete -c stpn -n '__fish_seen_subcommand_from trace' -l sequence -x -d 'Take this sequence, a character per symbol'
+complete -c stpn -n '__fish_seen_subcommand_from trace' -l index -x -d 'Take this sequence of the test set'
+complete -c stpn -n '__fish_seen_subcommand_from trace' -l steps -x -d 'Take its first steps alone'
+complete -c stpn -n '__fish_seen_subcommand_from trace' -l out -r -F -d 'The file of the numbers'
+
+complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace keys'

@@ -13,7 +13,7 @@ import unittest
 SOURCE = os.environ.get("STPN_SOURCE_DIR") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COMMAND = os.environ.get("STPN_COMMAND") or os.path.join(SOURCE, "build", "stpn")
 GOLDEN = os.path.join(SOURCE, "tests", "golden")
-COMMANDS = ["train", "eval", "compare", "reproduce", "verify", "bench", "info", "inspect", "help"]
+COMMANDS = ["train", "eval", "compare", "reproduce", "verify", "bench", "info", "inspect", "trace", "help"]
 
 # Some tenths of a second, so that a signal finds it at work.
 EXPERIMENT = {
