@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import unittest
 
@@ -19,7 +20,7 @@ QUICK_TASKS = {"familiarity": ["--set", "train.epochs=1", "--set", "task.steps=6
                "sequences": ["--set", "train.epochs=1"]}
 # What it shows stands on what it leaves: tests/cli/test_own_data.py walks through it.
 WALKED = "docs/your-own-data.md"
-FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", ".ci")
+FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", "python", ".ci")
 ROOT_FILE = r"(?:[A-Z][A-Za-z]+\.(?:md|txt|cff)|LICENSE|Makefile)"
 
 
@@ -87,7 +88,15 @@ class Commands(CommandTest):
             if words[1] == "demo":
                 self.run_words(["train", "experiments/retrieval/stpn.json", "--out", "runs/demo"], {})
             return
-        self.assertIn(words[0], ("stpn", "build/stpn"), "this test knows only stpn and make")
+        if words[0] == "scripts/python-env.sh":
+            self.assertTrue(os.path.exists(self.path(".venv", "complete")), "run scripts/python-env.sh")
+            return
+        if words[:3] == [".venv/bin/python", "-m", "stpn.plot"]:
+            result = subprocess.run(words, env=environment(**changes), cwd=self.folder, capture_output=True, text=True)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertNotIn("", [result.stdout, *map(read, map(self.path, result.stdout.split()))])
+            return
+        self.assertIn(words[0], ("stpn", "build/stpn"), "this test knows only stpn, make and stpn.plot")
         self.run_words(words[1:], changes)
 
     def test_every_command_runs(self):
@@ -96,7 +105,7 @@ class Commands(CommandTest):
             # A page is read from its top to its end; what one leaves is not another's.
             self.folder = os.path.join(self.folder, os.path.basename(page) + ".runs")
             os.mkdir(self.folder)
-            for name in ("experiments", "tests"):
+            for name in ("experiments", "tests", "python", ".venv"):
                 os.symlink(os.path.join(SOURCE, name), self.path(name))
             for line, words in command_lines(page):
                 with self.subTest(page=page, line=line):
