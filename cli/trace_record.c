@@ -40,13 +40,13 @@ static stpn_status plan_states(trace_record *record, size_t *values, stpn_error 
     while (stpn_state_tensor(state, record->state_count, &tensor)) record->state_count++;
     record->tensors = memory_zeroed((size_t)record->state_count, sizeof *record->tensors);
     record->states = memory_zeroed((size_t)record->state_count, sizeof *record->states);
-    if (!record->tensors || !record->states) status = error_memory(error, "the trace");
-    for (int i = 0; i < record->state_count && !status; i++) {
+    int failed = !record->tensors || !record->states;
+    for (int i = 0; i < record->state_count && !failed; i++) {
         stpn_state_tensor(state, i, &record->tensors[i]);
         *values += record->tensors[i].count;
     }
     stpn_state_free(state);
-    return status;
+    return failed ? error_memory(error, "the trace") : STPN_OK;
 }
 
 /* All arrays for `steps` steps. */

@@ -94,6 +94,15 @@ class Efficacies(TraceTest):
             np.testing.assert_allclose(e.total[1], np.hstack([a["weight_in"], a["w"] + a["alpha"].astype(float) * a["E"][1]]))
             np.testing.assert_allclose(e.fast[1][:, 5:], a["alpha"].astype(float) * a["E"][1])
 
+    def assert_energy(self, trace, e):
+        """The energy of a step is that of the efficacies and their inputs; the inner loop's inputs are not in a trace."""
+        if trace.units[0]["name"] == "fast_weights":
+            return
+        for t, token in enumerate(trace.tensors["tokens"]):
+            h = trace.tensors["y"][t - 1] if t else np.zeros(6)
+            z = np.concatenate([np.eye(37)[token], h])[:e.total.shape[2]]
+            np.testing.assert_allclose((z**2 * np.abs(e.total[t])).sum(), trace.tensors["energy"][t], rtol=1e-5)
+
     def test_all_units_there_are(self):
         """Either there is a picture or it is said why there is none."""
         drawn = 0
@@ -105,6 +114,7 @@ class Efficacies(TraceTest):
                 self.assertTrue(fast)
                 self.assertEqual(sum(width for _, width in e.groups), e.total.shape[2])
                 self.assertTrue(np.isfinite(e.total).all())
+                self.assert_energy(trace, e)
                 drawn += 1
             except plot_synapses.NoFastComponent:
                 self.assertEqual(fast, [])
