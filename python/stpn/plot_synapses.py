@@ -190,7 +190,7 @@ def synapses(trace, unit=0):
     read = {} if tokens is None or unit > 0 else {int(token): text[t] for t, token in enumerate(tokens) if has_text}
     groups = {name for name, width in e.groups if width == 1}  # have their symbol for a name already
     read = {column: symbol for column, symbol in read.items() if symbol not in groups}
-    panel = float(np.clip(0.05 * rows, 0.4, 1.0))
+    panel = min(np.clip(0.05 * rows, 0.4, 1.0), 8 / len(shown) - 0.19)  # a page is not much higher
     figure = new_figure(PAGE, len(shown) * (panel + 0.19) + 0.7)
     grid = figure.subplots(len(shown), 2, squeeze=False)
     for row, step in enumerate(shown):

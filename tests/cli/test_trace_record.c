@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <math.h>
 
+#include "base/memory.h"
 #include "cli/trace_record.h"
 #include "io/safetensors.h"
 #include "support/scratch.h"
@@ -126,11 +127,79 @@ static void the_strongest_change_is_found(void **state)
     run_close(&r);
 }
 
+/* ---------------------------------------------------------------------------------- tasks whose inputs are no symbols */
+
+enum { COUNT = 3, T = 4, I = 2, O = 1 };
+
+static stpn_status draw_vectors(const task_options *options, uint64_t seed, task_data *data, stpn_error *error)
+{
+    (void)options;
+    (void)seed;
+    (void)error;
+    task_split *splits[] = {&data->train, &data->validation, &data->test};
+    *data = (task_data){0};
+    for (int s = 0; s < 3; s++) {
+        *splits[s] = (task_split){.count = COUNT, .steps = T};
+        splits[s]->inputs = memory_zeroed((size_t)COUNT * T * I, sizeof(float));
+        splits[s]->lengths = memory_zeroed(COUNT, sizeof(int32_t));
+        splits[s]->labels = memory_zeroed((size_t)COUNT * T, sizeof(int32_t));
+        for (int i = 0; i < COUNT * T * I; i++) splits[s]->inputs[i] = (float)i;
+        for (int i = 0; i < COUNT * T; i++) splits[s]->labels[i] = i % 3 - 1;
+        for (int i = 0; i < COUNT; i++) splits[s]->lengths[i] = T - i;
+    }
+    return STPN_OK;
+}
+
+static const task_type vectors = {.name = "vectors", .draw = draw_vectors};
+
+static void vectors_are_taken_from_the_test_set(void **state)
+{
+    (void)state;
+    char text[sizeof experiment_text + 64], path[SCRATCH_PATH];
+    stpn_error error;
+    experiment e;
+    run r;
+    trace_record record;
+    tensor_file *file;
+    snprintf(text, sizeof text, experiment_text, "stpn_r", "stpn_f");
+    assert_int_equal(experiment_parse(&e, "text", text, strlen(text), NULL, 0, NULL, &error), STPN_OK);
+    e.task = &vectors;
+    e.shape = (task_shape){
+        .inputs = I, .outputs = O, .steps = T, .type = STPN_INPUT_FLOAT, .loss = LOSS_BINARY, .per_step = 1};
+    if (run_open(&r, &e, 1, &error)) fail_msg("%s", error.message);
+    assert_int_equal(trace_from_text(&record, &r, "ab", &error), STPN_ERROR_INPUT);
+    assert_non_null(strstr(error.message, "--index"));
+    for (int n = 0; n < COUNT; n++) {
+        int length = T - n;
+        assert_int_equal(trace_from_test(&record, &r, n, 3, &error), STPN_OK);
+        assert_int_equal(record.steps, length < 3 ? length : 3);
+        trace_free(&record);
+        if (trace_from_test(&record, &r, n, 0, &error)) fail_msg("%s", error.message);
+        assert_int_equal(record.steps, length);
+        assert_int_equal(trace_run(&record, &error), STPN_OK);
+        assert_int_equal(trace_save(&record, 0, scratch_path(path, "vectors"), &error), STPN_OK);
+        if (tensor_file_read(&file, path, &error)) fail_msg("%s", error.message);
+        const float *inputs = values_of(file, "inputs", (size_t)length * I);
+        const tensor_entry *labels = tensor_file_find(file, "labels");
+        assert_int_equal(labels->count, length);
+        for (int i = 0; i < length * I; i++) assert_true(inputs[i] == (float)(n * T * I + i));
+        for (int i = 0; i < length; i++) assert_int_equal(((const int32_t *)labels->data)[i], (n * T + i) % 3 - 1);
+        assert_null(tensor_file_find(file, "tokens"));
+        assert_null(tensor_file_metadata(file, "sequence"));
+        tensor_file_free(file);
+        trace_free(&record);
+    }
+    assert_int_equal(trace_from_test(&record, &r, COUNT, 0, &error), STPN_ERROR_INPUT);
+    trace_free(&record);
+    run_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_unit_is_as_in_streaming),
         cmocka_unit_test(the_strongest_change_is_found),
+        cmocka_unit_test(vectors_are_taken_from_the_test_set),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
