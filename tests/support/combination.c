@@ -2,6 +2,7 @@
 
 #include "base/random.h"
 #include "support/tensor.h"
+#include "support/variant.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,6 +82,7 @@ const char *combination_text(const stpn_unit *u, char *text, size_t size)
 {
     static const char *const norms[] = {"pre", "post", "output", "none"}, *const plastic[] = {"all", "input", "hidden"},
                              *const granularity[] = {"synapse", "neuron", "scalar"};
+    if (strncmp(u->name, "stpn_", 5) != 0) return variant_text(u, text, size);
     snprintf(text, size, "%s H=%d norm=%s", u->name, u->hidden, norms[u->norm]);
     if (u->clamp > 0) text_append(text, size, " clamp=%g", u->clamp);
     if (u->plastic) text_append(text, size, " plastic=%s", plastic[u->plastic]);

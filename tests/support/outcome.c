@@ -10,12 +10,15 @@
 #include <math.h>
 #include <string.h>
 
-static const double *find(const problem *p, int unit, const char *name)
+static reference take_unit(const problem *p, int unit)
 {
-    for (int i = 0; i < p->parameter_count; i++)
-        if (tensor_unit(&p->parameters[i]) == unit && tensor_is(&p->parameters[i], name))
-            return p->parameters[i].values;
-    return NULL;
+    reference r = {.unit = p->plan.units[unit], .inputs = plan_inputs(&p->plan, unit)};
+    for (int i = 0; i < p->parameter_count; i++) {
+        if (tensor_unit(&p->parameters[i]) != unit) continue;
+        r.names[r.count] = strrchr(p->parameters[i].name, '.') + 1;
+        r.values[r.count++] = p->parameters[i].values;
+    }
+    return r;
 }
 
 /* A sample's rows of all steps: to or from (T, B, n). */
@@ -25,24 +28,23 @@ static void gather(const tensor *from, size_t sample, double *to)
     for (size_t t = 0; t < T; t++) memcpy(to + t * n, from->values + (t * B + sample) * n, n * sizeof *to);
 }
 
-/* Room for one sample's run: rows between units, F and h of all steps. */
+/* Room for one sample's run: rows between units, the state of all steps. */
 typedef struct reference_space {
-    double *rows[2], *F, *h, *energy;
+    double *rows[2], *state, *energy;
 } reference_space;
 
 static reference_space new_space(const problem_plan *plan, shelf *s)
 {
-    size_t T = (size_t)plan->steps, rows = T + 1, widest = (size_t)plan->inputs, matrix = 0;
+    size_t T = (size_t)plan->steps, rows = T + 1, widest = (size_t)plan->inputs, most = 0;
     for (int i = 0; i < plan->unit_count; i++) {
         size_t H = (size_t)plan->units[i].hidden;
-        size_t values = H * (size_t)reference_columns(&plan->units[i], plan_inputs(plan, i));
+        size_t values = (size_t)reference_state_values(&plan->units[i], plan_inputs(plan, i));
         if (H > widest) widest = H;
-        if (values > matrix) matrix = values;
+        if (values > most) most = values;
     }
     reference_space space;
     for (int i = 0; i < 2; i++) space.rows[i] = shelf_keep(s, rows * widest * sizeof(double));
-    space.F = shelf_keep(s, rows * matrix * sizeof(double));
-    space.h = shelf_keep(s, rows * widest * sizeof(double));
+    space.state = shelf_keep(s, rows * most * sizeof(double));
     space.energy = shelf_keep(s, rows * sizeof(double));
     return space;
 }
@@ -58,32 +60,27 @@ static double run_sample(const problem *p, int sample, const reference_space *sp
     memset(space->energy, 0, T * sizeof(double));
     gather(&p->x, b, space->rows[0]);
     for (int i = 0; i < plan->unit_count; i++) {
-        const stpn_unit *u = &plan->units[i];
-        reference r = {.unit = *u,
-                       .inputs = plan_inputs(plan, i),
-                       .weight = find(p, i, "weight"),
-                       .bias = find(p, i, "bias"),
-                       .lambda = find(p, i, "lambda"),
-                       .gamma = find(p, i, "gamma"),
-                       .ln_weight = find(p, i, "ln_weight"),
-                       .ln_bias = find(p, i, "ln_bias")};
-        size_t matrix = p->states[state].count / B, row = (size_t)u->hidden;
-        int recurrent = strcmp(u->name, "stpn_r") == 0;
-        memcpy(space->F, p->states[state].values + b * matrix, matrix * sizeof(double));
-        if (recurrent) memcpy(space->h, p->states[state + 1].values + b * row, row * sizeof(double));
+        reference r = take_unit(p, i);
+        size_t row = (size_t)r.unit.hidden, values = (size_t)reference_state_values(&r.unit, r.inputs), offset = 0;
+        int first = state;
+        for (; state < p->state_count && tensor_unit(&p->states[state]) == i; state++) {
+            size_t count = p->states[state].count / B;
+            memcpy(space->state + offset, p->states[state].values + b * count, count * sizeof(double));
+            offset += count;
+        }
         size_t part = p->rounded ? 1 : T;
         for (size_t t = 0; t < T; t += part) {
-            double *F = space->F + t * matrix, *h = space->h + t * row;
+            double *before = space->state + t * values;
             reference_run(&r, (int)part, space->rows[i % 2] + t * (size_t)r.inputs, p->live + b * T + t,
-                          p->reset + b * T + t, F, h, space->rows[1 - i % 2] + t * row, space->energy + t, close);
-            for (size_t k = 0; k < matrix && p->rounded; k++) F[matrix + k] = (float)F[matrix + k];
-            for (size_t k = 0; k < row && p->rounded; k++) h[row + k] = (float)h[row + k];
+                          p->reset + b * T + t, before, space->rows[1 - i % 2] + t * row, space->energy + t, close);
+            for (size_t k = 0; k < values && p->rounded; k++) before[values + k] = (float)before[values + k];
         }
-        for (int s = 0; s < 1 + recurrent; s++, state++) {
-            size_t count = s == 0 ? matrix : row;
-            const double *final = s == 0 ? space->F + T * matrix : space->h + T * row;
-            for (size_t k = 0; k < count; k++) loss += final[k] * p->dstates[state].values[b * count + k];
-            if (o) memcpy(o->states[state].values + b * count, final, count * sizeof(double));
+        const double *final = space->state + T * values;
+        for (int s = first; s < state; s++) {
+            size_t count = p->states[s].count / B;
+            for (size_t k = 0; k < count; k++) loss += final[k] * p->dstates[s].values[b * count + k];
+            if (o) memcpy(o->states[s].values + b * count, final, count * sizeof(double));
+            final += count;
         }
     }
     const double *y = space->rows[plan->unit_count % 2];
@@ -121,7 +118,8 @@ void reference_outcome(problem *p, outcome *o)
 {
     outcome_new(p, o);
     reference_space space = new_space(&p->plan, &o->shelf);
-    p->closeness = (reference_closeness){.clamp_gap = INFINITY, .norm = INFINITY, .spread = INFINITY};
+    p->closeness = (reference_closeness){
+        .clamp_gap = INFINITY, .branch_gap = INFINITY, .norm = INFINITY, .spread = INFINITY};
     for (int b = 0; b < p->plan.batch; b++) run_sample(p, b, &space, o, &p->closeness);
 }
 
@@ -155,7 +153,7 @@ void reference_gradient(problem *p, outcome *o)
     for (int i = 0; i < p->state_count; i++) {
         const tensor *state = &p->states[i];
         int begin, end;
-        reference_plastic(&p->plan.units[tensor_unit(state)], plan_inputs(&p->plan, tensor_unit(state)), &begin, &end);
+        reference_range(&p->plan.units[tensor_unit(state)], plan_inputs(&p->plan, tensor_unit(state)), &begin, &end);
         for (size_t k = 0; k < state->count; k++) {
             int b = (int)(k / (state->count / (size_t)B)), column = (int)(k % (size_t)state->shape[state->rank - 1]);
             if (state->rank == 3 && (column < begin || column >= end)) continue; // there is no such F

@@ -21,18 +21,19 @@ int plan_outputs(const problem_plan *plan)
     return plan->units[plan->unit_count - 1].hidden;
 }
 
-static void add_parameter(problem *p, int unit, const char *name, int rank, int rows, int columns)
+static void add_parameter(problem *p, int unit, const reference_tensor *t)
 {
     char full[32];
-    snprintf(full, sizeof full, "units.%d.%s", unit, name);
-    p->parameters[p->parameter_count++] = tensor_new(&p->shelf, full, rank, rows, columns, 0);
+    snprintf(full, sizeof full, "units.%d.%s", unit, t->name);
+    p->parameters[p->parameter_count++] = tensor_new(&p->shelf, full, t->columns ? 2 : 1, t->rows, t->columns, 0);
 }
 
-static void add_state(problem *p, int unit, const char *name, int rank, int rows, int columns)
+static void add_state(problem *p, int unit, const reference_tensor *t)
 {
     char full[32];
-    snprintf(full, sizeof full, "units.%d.%s", unit, name);
-    p->states[p->state_count] = tensor_new(&p->shelf, full, rank, p->plan.batch, rows, columns);
+    snprintf(full, sizeof full, "units.%d.%s", unit, t->name);
+    p->states[p->state_count] =
+        tensor_new(&p->shelf, full, t->columns ? 3 : 2, p->plan.batch, t->rows, t->columns);
     p->dstates[p->state_count] = tensor_like(&p->shelf, &p->states[p->state_count]);
     p->state_count++;
 }
@@ -44,19 +45,15 @@ static void lay_out(problem *p)
     int T = plan->steps, B = plan->batch;
     for (int i = 0; i < plan->unit_count; i++) {
         const stpn_unit *u = &plan->units[i];
-        int H = u->hidden, K = reference_columns(u, plan_inputs(plan, i));
-        assert_in_range(H, 1, REFERENCE_MOST_HIDDEN);
-        assert_in_range(K, 1, REFERENCE_MOST_COLUMNS);
-        int rate_rank = u->granularity == STPN_GRANULARITY_SYNAPSE ? 2 : 1;
-        int rate_rows = u->granularity == STPN_GRANULARITY_SCALAR ? 1 : H, rate_columns = rate_rank == 2 ? K : 0;
-        add_parameter(p, i, "weight", 2, H, K);
-        if (u->bias) add_parameter(p, i, "bias", 1, H, 0);
-        if (u->learn) add_parameter(p, i, "lambda", rate_rank, rate_rows, rate_columns);
-        if (u->learn) add_parameter(p, i, "gamma", rate_rank, rate_rows, rate_columns);
-        if (u->layer_norm) add_parameter(p, i, "ln_weight", 1, H, 0);
-        if (u->layer_norm) add_parameter(p, i, "ln_bias", 1, H, 0);
-        add_state(p, i, "F", 3, H, K);
-        if (strcmp(u->name, "stpn_r") == 0) add_state(p, i, "h", 2, H, 0);
+        const reference_kind *kind = reference_find(u->name);
+        reference_tensor list[REFERENCE_TENSORS];
+        assert_non_null(kind);
+        assert_in_range(u->hidden, 1, REFERENCE_MOST_HIDDEN);
+        assert_in_range(plan_inputs(plan, i) + u->hidden, 2, REFERENCE_MOST_COLUMNS);
+        int count = kind->parameters(u, plan_inputs(plan, i), list);
+        for (int k = 0; k < count; k++) add_parameter(p, i, &list[k]);
+        count = kind->states(u, plan_inputs(plan, i), list);
+        for (int k = 0; k < count; k++) add_state(p, i, &list[k]);
     }
     p->x = tensor_new(&p->shelf, "x", 3, T, B, plan->inputs);
     p->dy = tensor_new(&p->shelf, "dy", 3, T, B, plan_outputs(plan));
@@ -71,22 +68,31 @@ static double draw_sized(random_stream *stream, double low, double high)
     return (float)(random_below(stream, 2) ? size : -size);
 }
 
-/* Weights keep away from 0, so that no row nearly vanishes; rates too, so that F matters. */
+/* Weights keep away from 0, so that no row nearly vanishes; rates too, so that what is plastic matters. */
+static double draw_parameter(const tensor *t, random_stream *stream, double strength)
+{
+    double width = 1.5 / sqrt(t->shape[1]);
+    if (tensor_is(t, "gamma")) return draw_sized(stream, 0.5 * strength, strength);
+    if (tensor_is(t, "lambda")) return (float)random_range(stream, 0.3, 1);
+    if (tensor_is(t, "ln_weight")) return (float)random_range(stream, 0.5, 1.5);
+    if (tensor_is(t, "alpha")) return draw_sized(stream, 0.5 * strength * width, strength * width);
+    if (tensor_is(t, "eta")) return (float)random_range(stream, 0.5 * strength, strength);
+    if (tensor_is(t, "lambda_logit")) return (float)random_range(stream, 0, 2);
+    if (tensor_is(t, "eta_log")) return (float)log(random_range(stream, 0.5 * strength, strength));
+    if (t->rank == 2) return draw_sized(stream, 0.2 * width, width);
+    return draw_sized(stream, 0, 0.5);
+}
+
 static void draw_parameters(problem *p, random_stream *stream, double strength)
 {
     for (int i = 0; i < p->parameter_count; i++) {
         tensor *t = &p->parameters[i];
-        double width = 1.5 / sqrt(t->shape[1]);
-        for (size_t k = 0; k < t->count; k++)
-            t->values[k] = tensor_is(t, "weight")      ? draw_sized(stream, 0.2 * width, width)
-                           : tensor_is(t, "gamma")     ? draw_sized(stream, 0.5 * strength, strength)
-                           : tensor_is(t, "lambda")    ? (float)random_range(stream, 0.3, 1)
-                           : tensor_is(t, "ln_weight") ? (float)random_range(stream, 0.5, 1.5)
-                                                       : draw_sized(stream, 0, 0.5);
+        for (size_t k = 0; k < t->count; k++) t->values[k] = draw_parameter(t, stream, strength);
     }
     for (int i = 0; i < p->plan.unit_count; i++) {
         p->plan.units[i].lambda = (float)random_range(stream, 0.3, 1);
         p->plan.units[i].gamma = draw_sized(stream, 0.5 * strength, strength);
+        if (p->plan.units[i].inner_steps) p->plan.units[i].eta = (float)random_range(stream, 0.5 * strength, strength);
     }
 }
 
@@ -95,7 +101,7 @@ static void draw_state(problem *p, tensor *t, random_stream *stream, double size
     tensor_fill(t, stream, -size, size);
     const stpn_unit *u = &p->plan.units[tensor_unit(t)];
     int begin, end;
-    reference_plastic(u, plan_inputs(&p->plan, tensor_unit(t)), &begin, &end);
+    reference_range(u, plan_inputs(&p->plan, tensor_unit(t)), &begin, &end);
     for (size_t i = 0; i < t->count && t->rank == 3; i++) {
         int k = (int)(i % (size_t)t->shape[2]);
         if (k < begin || k >= end) t->values[i] = 0;
@@ -189,14 +195,14 @@ static double sensitivity_to_rounding(problem *p, const outcome *exact, random_s
 
 /* A problem is drawn again, with ever less plasticity, while it is ill-conditioned: where rounding alone moves the outcome
  * by a part of a float's tolerance, nothing is learned about an implementation. For differences it must also keep away
- * from the clamp's corners and from layer norms of zeros, whose derivative is 316 over a width of a thousandth. */
+ * from corners and from layer norms of zeros, whose derivative is 316 over a width of a thousandth. */
 static int is_sound(problem *p, random_stream *stream)
 {
     outcome exact;
     reference_outcome(p, &exact);
     reference_closeness close = p->closeness;
     int sound = close.largest < 10 && close.spread > 0.05 && sensitivity_to_rounding(p, &exact, stream) < 5e-7;
-    if (p->plan.smooth) sound &= close.clamp_gap > 2e-4 && close.flat == 0;
+    if (p->plan.smooth) sound &= close.clamp_gap > 2e-4 && close.branch_gap > 1e-4 && close.flat == 0;
     p->closeness = close;
     outcome_free(&exact);
     return sound;

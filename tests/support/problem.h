@@ -1,4 +1,4 @@
-/* Random problems for nets of STPN units. They are drawn from Philox: the same on every machine. All values are floats, so
+/* Random problems for nets of any units. They are drawn from Philox: the same on every machine. All values are floats, so
  * that both real types see the same ones. */
 #ifndef STPN_TESTS_PROBLEM_H
 #define STPN_TESTS_PROBLEM_H
@@ -7,7 +7,7 @@
 #include "support/reference.h"
 #include "support/tensor.h"
 
-enum { PROBLEM_UNITS = 3, PROBLEM_TENSORS = 6 * PROBLEM_UNITS, PROBLEM_STATES = 2 * PROBLEM_UNITS };
+enum { PROBLEM_UNITS = 3, PROBLEM_TENSORS = REFERENCE_TENSORS * PROBLEM_UNITS, PROBLEM_STATES = REFERENCE_STATES * PROBLEM_UNITS };
 
 typedef enum plan_input { PLAN_DENSE, PLAN_SPARSE, PLAN_TOKENS, PLAN_BYTES } plan_input;
 
@@ -20,7 +20,7 @@ typedef struct problem_plan {
     int lengths; // 1: random, 0 and the full one among them
     int gaps;    // 1: samples pause, too (needs calls that end where a pause starts)
     int started; // 1: a starting state
-    int smooth;  // 1: kept away from the corners of the clamp, for finite differences
+    int smooth;  // 1: kept away from the corners of clamps and rules, for finite differences
     int rough;   // 1: however ill-conditioned, where only bits are compared
 } problem_plan;
 
