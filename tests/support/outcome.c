@@ -118,8 +118,8 @@ void reference_outcome(problem *p, outcome *o)
 {
     outcome_new(p, o);
     reference_space space = new_space(&p->plan, &o->shelf);
-    p->closeness = (reference_closeness){
-        .clamp_gap = INFINITY, .branch_gap = INFINITY, .norm = INFINITY, .spread = INFINITY};
+    p->closeness =
+        (reference_closeness){.clamp_gap = INFINITY, .branch_gap = INFINITY, .norm = INFINITY, .spread = INFINITY};
     for (int b = 0; b < p->plan.batch; b++) run_sample(p, b, &space, o, &p->closeness);
 }
 

@@ -32,8 +32,7 @@ static void add_state(problem *p, int unit, const reference_tensor *t)
 {
     char full[32];
     snprintf(full, sizeof full, "units.%d.%s", unit, t->name);
-    p->states[p->state_count] =
-        tensor_new(&p->shelf, full, t->columns ? 3 : 2, p->plan.batch, t->rows, t->columns);
+    p->states[p->state_count] = tensor_new(&p->shelf, full, t->columns ? 3 : 2, p->plan.batch, t->rows, t->columns);
     p->dstates[p->state_count] = tensor_like(&p->shelf, &p->states[p->state_count]);
     p->state_count++;
 }

@@ -5,10 +5,10 @@
 
 const reference_kind *reference_find(const char *name)
 {
-    static const reference_kind *const kinds[] = {
-        &reference_stpn_r, &reference_stpn_f,       &reference_rnn,    &reference_lstm,    &reference_gru,
-        &reference_mlp,    &reference_fast_weights, &reference_hebbff, &reference_plastic, &reference_modplast,
-        &reference_modul};
+    static const reference_kind *const kinds[] = {&reference_stpn_r,       &reference_stpn_f, &reference_rnn,
+                                                  &reference_lstm,         &reference_gru,    &reference_mlp,
+                                                  &reference_fast_weights, &reference_hebbff, &reference_plastic,
+                                                  &reference_modplast,     &reference_modul};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
     return NULL;
