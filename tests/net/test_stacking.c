@@ -6,21 +6,29 @@
 #include <cmocka.h>
 
 #include "support/library.h"
+#include "support/variant.h"
 
 #include <string.h>
 
 /* Units on top of each other: the whole against the reference, against differences, and against its units one by one. */
 
-/* Two or three units of different kinds and options. */
+enum { STPN_STACKS = 48, STACKS = STPN_STACKS + VARIANT_COUNT };
+
+/* Two or three units of different kinds and options: STPN units, then every other unit below, between or above others. */
 static problem_plan stack(int index, int steps)
 {
     problem_plan plan = {.unit_count = 2 + index % 2, .inputs = 2 + index % 3, .steps = steps, .batch = 3};
     for (int i = 0; i < plan.unit_count; i++)
         plan.units[i] = combination(combination_systematic() + 3 * index + i, 2 + (index + i) % 3);
+    if (index >= STPN_STACKS)
+        for (int i = 0; i < plan.unit_count; i += 1 + index % 2) // every one, or the first and the last
+            plan.units[i] = variant((index - STPN_STACKS + 11 * i) % VARIANT_COUNT, 2 + (index + i) % 3);
     plan.input = (plan_input)(index % 3);
     plan.resets = index / 2 % 2;
     plan.lengths = index / 4 % 2;
     plan.started = index / 8 % 2;
+    for (int i = 0; i < plan.unit_count; i++) // at a change of 0 `soft` has two gradients
+        plan.started |= index >= STPN_STACKS && plan.units[i].trace == STPN_TRACE_SOFT;
     return plan;
 }
 
@@ -29,7 +37,7 @@ static void forward_is_that_of_the_reference(void **state)
     (void)state;
     static const double tolerance[] = {[STPN_FLOAT] = 1e-5, [STPN_DOUBLE] = 1e-10};
     static const int wide[] = {1, 8, 9, 16, 17, 33};
-    for (int i = 0; i < 48; i++) {
+    for (int i = 0; i < STACKS; i++) {
         problem_plan plan = stack(i, 1 + i % 20);
         for (int u = 0; u < plan.unit_count; u++) plan.units[u].hidden = wide[(i + u) % 6];
         problem p;
@@ -55,8 +63,8 @@ static void forward_is_that_of_the_reference(void **state)
 static void gradient_is_that_of_differences(void **state)
 {
     (void)state;
-    for (int i = 0; i < 40; i++) {
-        problem_plan plan = stack(i, i % 10 == 9 ? 70 : 1 + i % 5);
+    for (int i = 0; i < STACKS; i++) {
+        problem_plan plan = stack(i, i < STPN_STACKS && i % 10 == 9 ? 70 : 1 + i % 5);
         plan.smooth = 1;
         problem p;
         outcome differences, dense, sparse;
@@ -155,7 +163,7 @@ static void check_units(const problem *whole, const run *r)
 static void a_stack_is_its_units_one_after_the_other(void **state)
 {
     (void)state;
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < STACKS; i++) {
         problem_plan plan = stack(i, 1 + i % 12);
         plan.units[i % 2].hidden = 17;
         plan.rough = 1;

@@ -7,19 +7,23 @@
 
 #include "support/failing.h"
 #include "support/library.h"
+#include "support/registered.h"
 
 #include <math.h>
 
 /* What runs inside a loop allocates nothing: every allocation is counted, and would fail. Those that fail elsewhere are
  * told as such and leave nothing behind. */
 
-enum { INPUTS = 3, BATCH = 20, STEPS = 5 };
+enum { INPUTS = 3, BATCH = 20, STEPS = 5, STPN_NETS = 20 };
 
+/* Random combinations of STPN options, then every registered unit in every form. NULL past the last. */
 static stpn_net *stacked_net(int index)
 {
     stpn_unit units[2] = {combination(combination_systematic() + index, 9), stpn_unit_default("stpn_f", 5)};
     units[0].lambda = 0.5;
     units[0].gamma = 0.1;
+    if (index >= STPN_NETS && !registered(index - STPN_NETS, 9, &units[0])) return NULL;
+    if (index >= STPN_NETS && !registered((index - STPN_NETS) / 2, 5, &units[1])) return NULL;
     stpn_head head = {"readout", 2};
     stpn_net_desc desc = {STPN_FLOAT, INPUTS, units, 2, &head, 1};
     stpn_net *net = NULL;
@@ -34,9 +38,11 @@ static void steps_and_passes_allocate_nothing(void **state)
     enum { ROWS = STEPS * BATCH };
     static float x[ROWS * INPUTS], y[ROWS * 5], energy[ROWS], out[ROWS * 2], dy[ROWS * 5], dx[ROWS * INPUTS];
     for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = (float)(i % 7) / 4 - 0.5F;
-    for (int i = 0; i < 20; i++)
+    int nets = STPN_NETS + registered_count();
+    for (int i = 0; i < nets; i++)
         for (int k = 0; use_kernel(k); k++) {
             stpn_net *net = stacked_net(i);
+            assert_non_null(net);
             stpn_state *s = NULL, *dstate = NULL;
             stpn_tape *tape = NULL;
             stpn_adam *adam = NULL;
@@ -66,14 +72,15 @@ static void steps_and_passes_allocate_nothing(void **state)
         }
 }
 
-/* Each allocation of each creation in turn. */
-static void failed_allocations_are_told(void **state)
+/* Each allocation of each creation in turn, of a net over whose stpn_f stands one of the registered units. */
+static void check_failed_allocations(int index)
 {
-    (void)state;
-    stpn_unit units[2] = {stpn_unit_default("stpn_r", 9), stpn_unit_default("stpn_f", 5)};
+    stpn_unit units[2] = {stpn_unit_default("stpn_f", 9)};
+    registered(index, 5, &units[1]);
     stpn_head head = {"readout", 2};
     stpn_net_desc desc = {STPN_FLOAT, INPUTS, units, 2, &head, 1};
-    stpn_net *net = stacked_net(0);
+    stpn_net *net = NULL;
+    assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_OK);
     int failures[4] = {0};
     for (int kind = 0; kind < 4; kind++)
         for (long n = 1;; n++) {
@@ -108,6 +115,12 @@ static void failed_allocations_are_told(void **state)
     assert_null(stpn_block_create(net));
     failing_reset();
     stpn_net_free(net);
+}
+
+static void failed_allocations_are_told(void **state)
+{
+    (void)state;
+    for (int i = 0; i < registered_count(); i++) check_failed_allocations(i);
 }
 
 int main(void)

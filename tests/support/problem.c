@@ -37,22 +37,46 @@ static void add_state(problem *p, int unit, const reference_tensor *t)
     p->state_count++;
 }
 
+static void lay_out_reference(problem *p, int unit, const reference_kind *kind)
+{
+    const stpn_unit *u = &p->plan.units[unit];
+    int inputs = plan_inputs(&p->plan, unit);
+    reference_tensor list[REFERENCE_TENSORS];
+    assert_in_range(u->hidden, 1, REFERENCE_MOST_HIDDEN);
+    assert_in_range(inputs + u->hidden, 2, REFERENCE_MOST_COLUMNS);
+    int count = kind->parameters(u, inputs, list);
+    for (int k = 0; k < count; k++) add_parameter(p, unit, &list[k]);
+    count = kind->states(u, inputs, list);
+    for (int k = 0; k < count; k++) add_state(p, unit, &list[k]);
+}
+
+/* A unit that has no reference has the tensors that the library says. */
+static void lay_out_library(problem *p, int unit)
+{
+    stpn_net *net = NULL;
+    stpn_state *state = NULL;
+    stpn_error error;
+    stpn_net_desc desc = {STPN_DOUBLE, plan_inputs(&p->plan, unit), &p->plan.units[unit], 1, NULL, 0};
+    if (stpn_net_create(&net, &desc, &error) || stpn_state_create(&state, net, 1, &error))
+        fail_msg("%s", error.message);
+    stpn_tensor t;
+    for (int i = 0; stpn_net_tensor(net, i, &t); i++)
+        add_parameter(p, unit, &(reference_tensor){strrchr(t.name, '.') + 1, t.shape[0], t.rank == 2 ? t.shape[1] : 0});
+    for (int i = 0; stpn_state_tensor(state, i, &t); i++)
+        add_state(p, unit, &(reference_tensor){strrchr(t.name, '.') + 1, t.shape[1], t.rank == 3 ? t.shape[2] : 0});
+    stpn_state_free(state);
+    stpn_net_free(net);
+}
+
 /* Empty tensors of the plan's sizes. */
 static void lay_out(problem *p)
 {
     const problem_plan *plan = &p->plan;
     int T = plan->steps, B = plan->batch;
     for (int i = 0; i < plan->unit_count; i++) {
-        const stpn_unit *u = &plan->units[i];
-        const reference_kind *kind = reference_find(u->name);
-        reference_tensor list[REFERENCE_TENSORS];
-        assert_non_null(kind);
-        assert_in_range(u->hidden, 1, REFERENCE_MOST_HIDDEN);
-        assert_in_range(plan_inputs(plan, i) + u->hidden, 2, REFERENCE_MOST_COLUMNS);
-        int count = kind->parameters(u, plan_inputs(plan, i), list);
-        for (int k = 0; k < count; k++) add_parameter(p, i, &list[k]);
-        count = kind->states(u, plan_inputs(plan, i), list);
-        for (int k = 0; k < count; k++) add_state(p, i, &list[k]);
+        const reference_kind *kind = reference_find(plan->units[i].name);
+        if (kind) lay_out_reference(p, i, kind);
+        else lay_out_library(p, i);
     }
     p->x = tensor_new(&p->shelf, "x", 3, T, B, plan->inputs);
     p->dy = tensor_new(&p->shelf, "dy", 3, T, B, plan_outputs(plan));

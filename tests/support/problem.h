@@ -25,7 +25,7 @@ typedef struct problem_plan {
     int gaps;    // 1: samples pause, too (needs calls that end where a pause starts)
     int started; // 1: a starting state
     int smooth;  // 1: kept away from the corners of clamps and rules, for finite differences
-    int rough;   // 1: however ill-conditioned, where only bits are compared
+    int rough;   // 1: however ill-conditioned, where only bits are compared; for units without a reference too
 } problem_plan;
 
 typedef struct problem {
