@@ -25,6 +25,8 @@ void check_gradient_of_every_width(const char *names);
 void check_gradient_of_long_runs(const char *names);
 /* Samples that end in one call and go on in a later one. */
 void check_gradient_of_pauses(const char *names);
+/* Layers so wide that their segments are short, over two chunks of samples: some of the gradient's values. */
+void check_gradient_of_short_segments(const char *names);
 /* Wide layers and large batches: every kernel against the doubles of the first, and in float. */
 void check_gradient_of_wide_layers(const char *names);
 

@@ -136,6 +136,15 @@ static double difference(const problem *p, const reference_space *space, double 
     return total / (12 * width);
 }
 
+double reference_difference(const problem *p, double *value)
+{
+    shelf own = {0};
+    reference_space space = new_space(&p->plan, &own);
+    double slope = difference(p, &space, value, 0, p->plan.batch);
+    shelf_clear(&own);
+    return slope;
+}
+
 void reference_gradient(problem *p, outcome *o)
 {
     reference_outcome(p, o);

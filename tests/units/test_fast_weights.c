@@ -65,6 +65,12 @@ static void gradient_of_samples_that_pause(void **state)
     check_gradient_of_pauses(names);
 }
 
+static void gradient_of_short_segments(void **state)
+{
+    (void)state;
+    check_gradient_of_short_segments(names);
+}
+
 static void gradient_of_wide_layers(void **state)
 {
     (void)state;
@@ -83,6 +89,7 @@ int main(void)
         cmocka_unit_test(gradient_of_every_width),
         cmocka_unit_test(gradient_of_long_runs),
         cmocka_unit_test(gradient_of_samples_that_pause),
+        cmocka_unit_test(gradient_of_short_segments),
         cmocka_unit_test(gradient_of_wide_layers),
     };
     return cmocka_run_group_tests_name("units/fast_weights", tests, NULL, NULL);
