@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "net/net.h"
 #include "support/library.h"
 #include "support/registered.h"
 
@@ -34,10 +35,10 @@ typedef struct hand {
     double *grad;
 } hand;
 
-static hand open_hand(const stpn_unit *unit, int steps, int batch)
+static hand open_hand(const stpn_unit *form, int steps, int batch)
 {
     hand h = {0};
-    stpn_net_desc desc = {STPN_DOUBLE, INPUTS, unit, 1, NULL, 0};
+    stpn_net_desc desc = {STPN_DOUBLE, INPUTS, form, 1, NULL, 0};
     assert_int_equal(stpn_net_create(&h.net, &desc, NULL), STPN_OK);
     stpn_net_init(h.net, 1);
     assert_int_equal(stpn_state_create(&h.state, h.net, batch, NULL), STPN_OK);
@@ -257,6 +258,48 @@ static void wishes_do_not_matter_and_gradients_are_added(void **state)
     for_every_form(check_wishes);
 }
 
+/* A learner gives gradients from some step of each sample on, and none before: as if it gave zeros there. Over several
+ * segments; some samples end earlier. */
+static void check_late_gradients(stpn_unit form, int index)
+{
+    enum { B = 5, T = 75 };
+    static double x[T * B * INPUTS], dy[T * B * WIDTH], late[B * T * WIDTH];
+    int32_t lengths[B] = {T, 64, 3, 0, 71};
+    const int begin[B] = {T - 1, 60, 2, 0, 40};
+    hand all = open_hand(&form, T + 2, B), some = open_hand(&form, T + 2, B);
+    fill(x, T * B * INPUTS, index);
+    memset(dy, 0, sizeof dy);
+    for (int i = 0; i < B * T * WIDTH; i++) late[i] = NAN;
+    for (int b = 0; b < B; b++)
+        for (int t = begin[b]; t < lengths[b]; t++)
+            for (int j = 0; j < WIDTH; j++)
+                late[(b * T + t - begin[b]) * WIDTH + j] = dy[(t * B + b) * WIDTH + j] = (t + 3 * j) % 7 - 3;
+    hand *both[] = {&all, &some};
+    for (int i = 0; i < 2; i++) {
+        stpn_sequence q = {.steps = T, .batch = B, .type = STPN_INPUT_DOUBLE, .x = x, .lengths = lengths};
+        assert_int_equal(stpn_forward(both[i]->net, both[i]->state, &q, NULL, NULL, both[i]->tape, NULL, NULL),
+                         STPN_OK);
+    }
+    backward_hand(&all, dy, 0, NULL);
+    net_back back = {.first = 0,
+                     .last = B,
+                     .dy = late,
+                     .dy_sample = T * WIDTH,
+                     .dy_step = WIDTH,
+                     .dy_begin = begin,
+                     .grad = some.grad};
+    net_backward_chunk(some.net, some.tape, &back);
+    assert_blocks_close(&some, &all, 1, 1e-12);
+    close_hand(&all);
+    close_hand(&some);
+}
+
+static void gradients_may_begin_late(void **state)
+{
+    (void)state;
+    for_every_form(check_late_gradients);
+}
+
 /* Nothing recorded: the gradient of the final state is that of the starting one, and there is no other. */
 static void check_nothing_recorded(stpn_unit form, int index)
 {
@@ -289,6 +332,7 @@ int main(void)
         cmocka_unit_test(samples_may_have_recorded_less),
         cmocka_unit_test(a_rewound_tape_is_like_a_new_one),
         cmocka_unit_test(wishes_do_not_matter_and_gradients_are_added),
+        cmocka_unit_test(gradients_may_begin_late),
         cmocka_unit_test(an_empty_tape_passes_the_state_on),
     };
     return cmocka_run_group_tests_name("net/every_tape", tests, NULL, NULL);
