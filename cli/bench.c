@@ -77,6 +77,8 @@ static int add_row(json_t *rows, const measure_case *c, const char *unit_name, c
     failed |= json_object_set_new(row, "threads", json_integer(threads));
     failed |= json_object_set_new(row, "forward_ns", json_real(m->forward_ns));
     failed |= json_object_set_new(row, "training_ns", json_real(m->training_ns));
+    failed |= json_object_set_new(row, "training_seconds", json_real(m->training_seconds));
+    failed |= json_object_set_new(row, "training_seconds_least", json_real(m->training_seconds_least));
     failed |= json_object_set_new(row, "peak_bytes", json_integer((json_int_t)m->peak_bytes));
     failed |= json_array_append_new(rows, row);
     return failed ? complain_of_memory() : EXIT_DONE;
@@ -133,6 +135,10 @@ static int run_bench(const arguments *a)
         r.cases = &own;
         r.case_count = 1;
     }
+    if (!code && arguments_have(a, "--tokens")) {
+        if (!size) return complain_of_use("bench", "--tokens needs --size");
+        own.tokens = 1;
+    }
     if (!code) code = check_unit(r.unit);
     if (code) return code;
     const kernel_table *kernel;
@@ -154,6 +160,7 @@ static const argument_option options[] = {
     {"--size", "SIZE", 0,
      "retrieval (one-hot inputs), maze (normal inputs), maze-post (norm post, clamp 1), pong, or B,T,I,H: "
      "samples, steps, inputs, neurons (default: the three)"},
+    {"--tokens", NULL, 0, "one-hot inputs at the size that --size gives"},
     {"--unit", "NAME", 0, "the unit (default stpn_r)"},
     {"--threads", "N", 0, "number of threads (default 1; 0: one per processor)"},
     {"--all-kernels", NULL, 0, "measures every kernel that this processor runs"},

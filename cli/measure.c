@@ -224,8 +224,12 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Median of one pass, in seconds. */
-static stpn_status median_seconds(problem *p, int training, double *times, double *median, stpn_error *error)
+typedef struct duration {
+    double median, least; // seconds
+} duration;
+
+/* What one pass takes. */
+static stpn_status time_passes(problem *p, int training, double *times, duration *taken, stpn_error *error)
 {
     double all = 0;
     int count = 0;
@@ -234,41 +238,47 @@ static stpn_status median_seconds(problem *p, int training, double *times, doubl
     for (int round = -1; !status && round < ROUNDS_MOST && (count < ROUNDS_LEAST || all < seconds_least); round++) {
         double start = machine_seconds();
         status = training ? train(p, NULL, error) : forward(p, NULL, NULL, error);
-        double taken = machine_seconds() - start;
+        double seconds = machine_seconds() - start;
         if (round < 0) continue;
-        times[count++] = taken;
-        all += taken;
+        times[count++] = seconds;
+        all += seconds;
     }
     if (status) return status;
     qsort(times, (size_t)count, sizeof *times, compare_numbers);
-    *median = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
+    taken->least = times[0];
+    taken->median = count % 2 ? times[count / 2] : (times[count / 2 - 1] + times[count / 2]) / 2;
     return STPN_OK;
 }
 
-/* Synapses of the unit: the size of its weight. */
-static double synapses(const stpn_net *net)
+/* H K, however many gates each neuron has; K = I + H where h is a state. */
+static double synapses(const measure_case *c, const stpn_state *state)
 {
-    stpn_tensor tensor = {0};
-    for (int i = 0; stpn_net_tensor(net, i, &tensor); i++)
-        if (tensor.rank == 2) break;
-    return (double)tensor.count;
+    stpn_tensor tensor;
+    int recurrent = 0;
+    for (int i = 0; stpn_state_tensor(state, i, &tensor); i++) {
+        const char *dot = strrchr(tensor.name, '.');
+        recurrent = recurrent || strcmp(dot ? dot + 1 : tensor.name, "h") == 0;
+    }
+    return (double)c->hidden * (c->inputs + (recurrent ? c->hidden : 0));
 }
 
 static stpn_status measure_speed(measurement *m, const measure_case *c, const char *unit, const char *kernel,
                                  int threads, stpn_error *error)
 {
     problem p;
-    double forward_seconds = 0, training_seconds = 0;
+    duration forward_pass = {0}, training_pass = {0};
     double *times = memory_zeroed(ROUNDS_MOST, sizeof *times);
     if (!times) return out_of_memory(error);
     size_t before = machine_peak_memory();
     stpn_status status = problem_open(&p, c, unit, kernel, STPN_FLOAT, threads, error);
-    if (!status) status = median_seconds(&p, 0, times, &forward_seconds, error);
-    if (!status) status = median_seconds(&p, 1, times, &training_seconds, error);
+    if (!status) status = time_passes(&p, 0, times, &forward_pass, error);
+    if (!status) status = time_passes(&p, 1, times, &training_pass, error);
     if (!status) {
-        double work = synapses(p.net) * c->batch * c->steps;
-        *m = (measurement){.forward_ns = 1e9 * forward_seconds / work,
-                           .training_ns = 1e9 * training_seconds / work,
+        double work = synapses(c, p.state) * c->batch * c->steps;
+        *m = (measurement){.forward_ns = 1e9 * forward_pass.median / work,
+                           .training_ns = 1e9 * training_pass.median / work,
+                           .training_seconds = training_pass.median,
+                           .training_seconds_least = training_pass.least,
                            .peak_bytes = machine_peak_memory() - before};
     }
     problem_close(&p);

@@ -14,8 +14,9 @@ typedef struct measure_case {
 } measure_case;
 
 typedef struct measurement {
-    double forward_ns, training_ns; // of a synapse and step: time / (B T H K)
-    size_t peak_bytes;              // beyond the process before the net was made
+    double forward_ns, training_ns;                  // of a synapse and step: time / (B T H K)
+    double training_seconds, training_seconds_least; // of one pass: median, minimum
+    size_t peak_bytes;                               // beyond the process before the net was made
 } measurement;
 
 /* Runs in a process of its own, so that its memory is its own: first the kernel's outputs and gradients at a small size
