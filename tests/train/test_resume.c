@@ -196,6 +196,45 @@ static void a_killed_run_goes_on_to_the_same_bytes(void **state)
     }
 }
 
+/* Epochs that take no time at all: the first is saved, the others with the end; a kill in between loses nothing for good. */
+static void count_epochs(void *context, const stpn_progress *p)
+{
+    int *kill_after = context;
+    if (!p->epoch_ended) return;
+    tensor_file *file;
+    assert_int_equal(tensor_file_read(&file, "quick/" RUN_LAST, NULL), STPN_OK);
+    const int64_t *epoch = tensor_file_find(file, "progress.epoch")->data;
+    /* What this epoch leaves is not written yet. */
+    assert_int_equal(*epoch, p->epoch > 1);
+    assert_int_equal(is_there("quick", RUN_BEST), p->epoch > 1);
+    tensor_file_free(file);
+    if (p->epoch == *kill_after) _exit(0);
+}
+
+static void short_epochs_share_a_checkpoint(void **state)
+{
+    (void)state;
+    for (int kill_after = 0; kill_after <= EPOCHS; kill_after++) {
+        stpn_run_options o = {
+            .file = experiment_path, .out = "quick", .threads = 1, .progress = count_epochs, .context = &kill_after};
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            clock_stands = 1;
+            _exit(stpn_run_train(&o, NULL, 0, &error) ? 1 : 0);
+        }
+        int result;
+        assert_int_equal(waitpid(child, &result, 0), child);
+        assert_int_equal(result, 0);
+        assert_int_equal(is_there("quick", RUN_SUMMARY), kill_after == 0);
+        finish((job){.out = "quick", .resume = 1});
+        assert_same_file("whole", "quick", RUN_LAST);
+        assert_same_file("whole", "quick", RUN_BEST);
+        assert_same_metrics("whole", "quick");
+        scratch_remove_tree("quick");
+    }
+}
+
 /* Whatever of its files a finished run has lost, short of its checkpoint. */
 static void what_is_missing_is_made_again(void **state)
 {
@@ -253,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_run_stopped_again_and_again_goes_on),
         cmocka_unit_test(a_stop_before_the_first_update_is_saved),
         cmocka_unit_test(a_killed_run_goes_on_to_the_same_bytes),
+        cmocka_unit_test(short_epochs_share_a_checkpoint),
         cmocka_unit_test(what_is_missing_is_made_again),
         cmocka_unit_test(metrics_may_be_anything),
     };

@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "run_job.h"
+#include "train/schedule.h"
 #include "train/summary.h"
 
 /* ------------------------------------------------------------------------------------------------ what a run leaves */
@@ -232,6 +233,28 @@ static void files_do_not_depend_on_folder_or_threads(void **state)
 }
 
 /* A checkpoint is a parameter file too. */
+/* Each row has the rate of the update before it, which the schedule gives over the whole run. */
+static void rates_follow_the_schedule(void **state)
+{
+    (void)state;
+    const job j = {.out = "scheduled",
+                   .set = {"train.schedule=cosine", "train.warmup=10", "train.final_rate=0.25", "train.epochs=5"}};
+    train_options o = train_option_defaults();
+    o.learning_rate = 0.02;
+    o.schedule = SCHEDULE_COSINE;
+    o.warmup = 10;
+    o.final_rate = 0.25;
+    finish(j);
+    size_t size;
+    char *text = scratch_read("scheduled/" RUN_METRICS, &size), *line = strchr(text, '\n') + 1;
+    for (int epoch = 1; epoch <= 5; epoch++, line = strchr(line, '\n') + 1) {
+        double rate;
+        assert_int_equal(sscanf(line, "%*d,%*d,%*f,%*f,%*f,%*f,%*f,%lf", &rate), 1);
+        assert_true(fabs(rate - schedule_rate(&o, epoch * UPDATES - 1, 5 * UPDATES)) < 1e-10);
+    }
+    free(text);
+}
+
 /* Two further test sets: some of the test set's sequences, with a name each. */
 static stpn_status probe(const task_options *options, uint64_t seed, int index, char *name, size_t size,
                          task_split *split, int *more, stpn_error *e)
@@ -373,6 +396,7 @@ int main(void)
         cmocka_unit_test(progress_is_told),
         cmocka_unit_test(the_folder_has_a_default_name),
         cmocka_unit_test(files_do_not_depend_on_folder_or_threads),
+        cmocka_unit_test(rates_follow_the_schedule),
         cmocka_unit_test(probes_stand_in_the_summary),
         cmocka_unit_test(a_checkpoint_loads_as_a_network),
         cmocka_unit_test(a_folder_is_opened_or_named),
