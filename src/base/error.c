@@ -41,11 +41,6 @@ stpn_status error_system(stpn_error *error, int code, const char *format, ...)
     return code == ENOMEM ? STPN_ERROR_MEMORY : STPN_ERROR_SYSTEM;
 }
 
-stpn_status error_memory(stpn_error *error, const char *what)
-{
-    return error_set(error, STPN_ERROR_MEMORY, "out of memory while allocating %s", what);
-}
-
 void error_clear(stpn_error *error)
 {
     if (error) error->message[0] = 0;

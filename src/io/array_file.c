@@ -194,7 +194,8 @@ stpn_status array_file_read(array_file *file, const char *path, stpn_error *erro
     *file = (array_file){0};
     if (ends_with(path, ".safetensors")) return read_safetensors(file, path, error);
     if (!ends_with(path, ".npz"))
-        return error_set(error, STPN_ERROR_INPUT, "%.*s: is of an unknown kind, expected .safetensors, .npz, .csv or .tsv",
+        return error_set(error, STPN_ERROR_INPUT,
+                         "%.*s: is of an unknown kind, expected .safetensors, .npz, .csv or .tsv",
                          text_shown(path, SHOWN_PATH), path);
     stpn_status status = file_read(path, FILE_LIMIT, &data, &size, error);
     if (status) return status;
@@ -205,7 +206,7 @@ stpn_status array_file_read(array_file *file, const char *path, stpn_error *erro
 
 void array_file_free(array_file *file)
 {
-    for (int i = 0; i < file->count; i++) {
+    for (int i = 0; file->arrays && i < file->count; i++) {
         memory_free(file->arrays[i].name);
         memory_free(file->arrays[i].fault);
         memory_free(file->arrays[i].block);

@@ -139,7 +139,7 @@ static stpn_status cut_heading(csv_table *t, char *line, size_t length, char sep
     char **heading = memory_zeroed(most, sizeof *heading);
     if (!heading) return error_memory(error, "a table");
     stpn_status status = cut_line(t, line, length, 1, separator, heading, (int)most, &count, error);
-    if (!status) {
+    if (!status && count > 0) {
         size_t columns = (size_t)count;
         t->columns = count;
         t->cells = memory_zeroed(count_lines(line, size, columns) * columns, sizeof *t->cells);

@@ -104,9 +104,9 @@ static stpn_status find_per_sequence(const sequence_source *s, const char *name,
 
 static stpn_status make_pieces(sequence_source *s, int N, int T, stpn_error *error)
 {
-    const array *lengths, *split;
+    const array *lengths, *splits;
     stpn_status status = find_per_sequence(s, "lengths", N, &lengths, error);
-    if (!status) status = find_per_sequence(s, "split", N, &split, error);
+    if (!status) status = find_per_sequence(s, "split", N, &splits, error);
     if (status) return status;
     s->pieces = memory_zeroed((size_t)N, sizeof *s->pieces);
     if (!s->pieces) return error_memory(error, "the sequences");
@@ -115,7 +115,7 @@ static stpn_status make_pieces(sequence_source *s, int N, int T, stpn_error *err
         piece *p = &s->pieces[n];
         *p = (piece){.first = (int64_t)n * T, .answer = n, .steps = T, .split = SPLIT_OPEN};
         if (lengths) status = whole_of(s, lengths, n, 1, T, &p->steps, error);
-        if (split && !status) status = whole_of(s, split, n, 0, SPLITS - 1, &p->split, error);
+        if (splits && !status) status = whole_of(s, splits, n, 0, SPLITS - 1, &p->split, error);
         p->end = p->first + p->steps;
     }
     return status;

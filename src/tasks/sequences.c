@@ -95,7 +95,10 @@ static stpn_status check_options(const sequence_source *s, const task_options *o
 static stpn_status read_source(sequence_source *s, const task_options *o, stpn_error *error)
 {
     *s = (sequence_source){0};
-    if (!*o->file) return error_set(error, STPN_ERROR_INPUT, "task.file is missing, expected the path of the data");
+    if (!*o->file) {
+        error_set(error, STPN_ERROR_INPUT, "task.file is missing, expected the path of the data");
+        return STPN_ERROR_INPUT;
+    }
     task_file_path(o, s->path);
     stpn_status status = is_table_name(s->path) ? sequence_table_read(s, o, error) : sequence_arrays_read(s, o, error);
     if (!status) status = check_options(s, o, error);
