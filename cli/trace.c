@@ -61,6 +61,14 @@ static int32_t label_at(const trace_record *record, int step)
     return record->labels[per_step ? step : 0];
 }
 
+/* The same for real targets: (O), or NULL. */
+static const float *targets_at(const trace_record *record, int step)
+{
+    const task_shape *shape = &record->run->experiment.shape;
+    if (!record->targets || (!shape->per_step && step != record->steps - 1)) return NULL;
+    return record->targets + (shape->per_step ? (size_t)step * (size_t)shape->outputs : 0);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- JSON */
 
 /* JSON has no infinity. */
@@ -122,6 +130,11 @@ static json_t *step_json(const trace_record *record, int step)
         name_of(record, label, text, sizeof text);
         failed |= json_object_set_new(object, "expected", json_string(text));
     }
+    const float *targets = targets_at(record, step);
+    json_t *expected = targets ? json_array() : NULL;
+    for (int k = 0; targets && k < record->run->experiment.shape.outputs; k++)
+        failed |= json_array_append_new(expected, number((double)targets[k]));
+    if (targets) failed |= json_object_set_new(object, "expected", expected);
     if (!failed) return object;
     json_decref(object);
     return NULL;
@@ -174,7 +187,9 @@ static void print_step(const trace_record *record, int step)
         name_of(record, label, expected, sizeof expected);
         printf(" (it is %s)", expected);
     }
-    printf("\n");
+    const float *targets = targets_at(record, step);
+    for (int k = 0; targets && k < count; k++) printf(k ? ", %.4g" : "  (it is %.4g", (double)targets[k]);
+    printf(targets ? ")\n" : "\n");
 }
 
 static void print_text(const trace_record *record, const char *folder, const char *path, int best)

@@ -17,7 +17,7 @@ BINS = 250  # more steps than this are drawn as means over some of them
 def band_title(groups):
     counts = sorted({len(group.runs) for group in groups})
     if counts == [1]:
-        return "one seed each"
+        return "one seed" if len(groups) == 1 else "one seed each"
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"mean over {seeds} seeds, band: minimum to maximum"
 
@@ -49,7 +49,7 @@ def _draw_band(axes, index, label, x, curves, crowd):
 def _loss_label(groups):
     squared = [np.isnan(run.metrics.get("validation_accuracy", np.array([np.nan]))).all() for group in groups for run in group.runs]
     if all(squared):
-        return "validation loss (mean squared error)"
+        return "validation loss\n(mean squared error)"
     return "validation loss (nats)" if not any(squared) else "validation loss"
 
 

@@ -45,7 +45,7 @@ class Drawn(PlotTest):
         self.invent(accuracy=False)
         groups = self.groups("runs")
         axes, = plot_runs.learning_curves(groups).axes
-        self.assertEqual(axes.get_ylabel(), "validation loss (mean squared error)")
+        self.assertEqual(axes.get_ylabel(), "validation loss\n(mean squared error)")
         self.assertEqual(plot_runs.accuracy_energy(groups).axes[0].get_ylabel(), "test loss")
 
     def test_accuracy_and_energy(self):
