@@ -136,11 +136,11 @@ static double difference(const problem *p, const reference_space *space, double 
     return total / (12 * width);
 }
 
-double reference_difference(const problem *p, double *value)
+double reference_difference(const problem *p, double *value, int first, int last)
 {
     shelf own = {0};
     reference_space space = new_space(&p->plan, &own);
-    double slope = difference(p, &space, value, 0, p->plan.batch);
+    double slope = difference(p, &space, value, first, last);
     shelf_clear(&own);
     return slope;
 }

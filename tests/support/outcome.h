@@ -23,7 +23,7 @@ double tensor_error(const tensor *a, const tensor *b);
 void reference_outcome(problem *p, outcome *o);
 /* And gradients by central differences of it (fourth order). */
 void reference_gradient(problem *p, outcome *o);
-/* The same for one value that the problem holds. */
-double reference_difference(const problem *p, double *value);
+/* The same for one value that the problem holds and that samples [first, last) depend on. */
+double reference_difference(const problem *p, double *value, int first, int last);
 
 #endif
