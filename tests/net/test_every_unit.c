@@ -114,6 +114,13 @@ static void assert_others_same(const problem *p, const run *r, const tensor *a, 
     }
 }
 
+static int is_finite(const tensor *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (!isfinite(t->values[i])) return 0;
+    return 1;
+}
+
 static int has_nan(const tensor *t)
 {
     for (size_t i = 0; i < t->count; i++)
@@ -240,6 +247,35 @@ static void a_reset_ends_a_nan(void **state)
 {
     (void)state;
     for_every_form(WIDTH, check_recovery);
+}
+
+/* Inputs and states that drive every neuron to its bounds give finite values and gradients. */
+static void check_saturated(stpn_unit form, int index)
+{
+    problem_plan plan = one_unit(form, 4, 3, 4);
+    problem p;
+    outcome o;
+    problem_make(&p, &plan, (uint64_t)index);
+    for (size_t i = 0; i < p.x.count; i++) p.x.values[i] *= i % 3 ? 1e6 : 100;
+    for (int i = 0; i < p.state_count; i++)
+        for (size_t k = 0; k < p.states[i].count; k++) p.states[i].values[k] *= 30;
+    for (int k = 0; use_kernel(k); k++)
+        for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++) {
+            run r = {.real = (stpn_real)real, .kernel = stpn_kernel_name(k), .backward = RUN_DENSE};
+            library_outcome(&p, &r, &o);
+            int finite = is_finite(&o.y) && is_finite(&o.energy) && is_finite(&o.dx);
+            for (int i = 0; i < p.state_count; i++) finite &= is_finite(&o.states[i]) && is_finite(&o.dstates[i]);
+            for (int i = 0; i < p.parameter_count; i++) finite &= is_finite(&o.dparameters[i]);
+            if (!finite) fail_msg("%s %s: a value is not finite", r.kernel, problem_text(&p));
+            outcome_free(&o);
+        }
+    problem_free(&p);
+}
+
+static void large_values_stay_finite(void **state)
+{
+    (void)state;
+    for_every_form(WIDTH, check_saturated);
 }
 
 /* -------------------------------------------------------------------------------------------------------- the state */
@@ -455,6 +491,7 @@ int main(void)
         cmocka_unit_test(a_nan_stays_in_its_sample),
         cmocka_unit_test(a_nan_in_padding_is_not_seen),
         cmocka_unit_test(a_reset_ends_a_nan),
+        cmocka_unit_test(large_values_stay_finite),
         cmocka_unit_test(a_state_set_anew_goes_on),
         cmocka_unit_test(a_sample_without_steps_keeps_its_state),
         cmocka_unit_test(readouts_write_everything),
