@@ -208,7 +208,8 @@ const command command_train = {
         "Trains the experiment that FILE describes and leaves a run folder: the resolved experiment, a row of metrics\n"
         "per evaluation, the last and the best parameters, and a summary. Ctrl-C finishes the update under way, "
         "saves,\n"
-        "says how to go on, and exits with 130; a second one kills at once, which loses the updates of the last minute\n"
+        "says how to go on, and exits with 130; a second one kills at once, which loses the updates of the last "
+        "minute\n"
         "at most and nothing else. stpn help keys lists what an experiment file may say.\n",
     .run = run_train_command,
 };

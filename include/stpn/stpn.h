@@ -301,7 +301,7 @@ typedef struct stpn_progress {
     int epoch, epochs;             /* 1-based epoch under way */
     int64_t updates_done, updates; /* of this epoch */
     double loss;                   /* mean over this epoch so far */
-    double accuracy;               /* validation accuracy of the latest evaluation, NaN before the first, or where there is none */
+    double accuracy; /* validation accuracy of the latest evaluation, NaN before the first, or where there is none */
     double sequences_per_second;
     double seconds_left;
     int epoch_ended;        /* 1 on the report after an epoch's evaluation */

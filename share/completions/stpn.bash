@@ -48,7 +48,7 @@ _stpn() {
         compare) options="--json --csv --markdown" ;;
         reproduce) options="--seeds --epochs --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
         verify) options="--json --kernel" ;;
-        bench) options="--size --unit --threads --all-kernels --json" ;;
+        bench) options="--size --tokens --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
         inspect) options="--json --best --energy-table" ;;
         trace) options="--sequence --index --steps --best --out --json" ;;

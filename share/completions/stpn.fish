@@ -45,6 +45,7 @@ complete -c stpn -n '__fish_seen_subcommand_from verify' -F
 complete -c stpn -n '__fish_seen_subcommand_from verify' -l kernel -x -a 'portable avx2 avx512 neon' -d 'Take this kernel'
 
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l size -x -a 'retrieval maze maze-post pong' -d 'What is measured; or B,T,I,H'
+complete -c stpn -n '__fish_seen_subcommand_from bench' -l tokens -d 'One-hot inputs at that size'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a '(stpn info 2>/dev/null | string match -rg "^unit *([^:]*):")' -d 'The unit'
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 

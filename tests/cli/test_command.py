@@ -428,7 +428,8 @@ class BenchAndInfo(CommandTest):
         rows = self.document("bench", "--size", "6,5,4,3", "--all-kernels", "--json")
         self.assertEqual([row["kernel"] for row in rows], kernels())
         for row in rows:
-            self.assertEqual(set(row), {"size", "unit", "kernel", "threads", "forward_ns", "training_ns", "peak_bytes"})
+            self.assertEqual(set(row), {"size", "unit", "kernel", "threads", "forward_ns", "training_ns", "peak_bytes",
+                                        "training_seconds", "training_seconds_least"})
             self.assertEqual((row["size"], row["unit"], row["threads"]), ("6,5,4,3", "stpn_r", 1))
             self.assertGreater(row["training_ns"], row["forward_ns"])
             self.assertGreater(row["forward_ns"], 0)

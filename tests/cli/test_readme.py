@@ -157,6 +157,8 @@ class Truth(unittest.TestCase):
         for page in PAGES:
             for quoted in set(re.findall(r"`([^`\s]+)`", prose(page))):
                 bare = re.fullmatch(r"[a-z_0-9]+\.[ch]", quoted)
+                if re.search(r"leaky\.\w+$", quoted):  # what a reader of adding-a-unit.md writes
+                    continue
                 if not (quoted.startswith(tuple(folder + "/" for folder in FOLDERS)) or re.fullmatch(ROOT_FILE, quoted) or bare):
                     continue
                 pattern = re.sub(r"\b(NAME|FOLDER)\b|(?<=_)NAME", "*", quoted)

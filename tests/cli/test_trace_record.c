@@ -164,6 +164,7 @@ static void vectors_are_taken_from_the_test_set(void **state)
     snprintf(text, sizeof text, experiment_text, "stpn_r", "stpn_f");
     assert_int_equal(experiment_parse(&e, "text", text, strlen(text), NULL, 0, NULL, &error), STPN_OK);
     e.task = &vectors;
+    e.train.batch = 1;
     e.shape = (task_shape){
         .inputs = I, .outputs = O, .steps = T, .type = STPN_INPUT_FLOAT, .loss = LOSS_BINARY, .per_step = 1};
     if (run_open(&r, &e, 1, &error)) fail_msg("%s", error.message);

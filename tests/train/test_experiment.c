@@ -569,7 +569,7 @@ static void the_experiments_of_the_tree_are_good(void **state)
     DIR *folder = opendir(folder_path);
     assert_non_null(folder);
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
-        if (!strstr(entry->d_name, ".json")) continue;
+        if (!strstr(entry->d_name, ".json") || strcmp(entry->d_name, "reproduce.json") == 0) continue;
         snprintf(path, sizeof path, "%s/%s", folder_path, entry->d_name);
         experiment e;
         if (experiment_read(&e, path, NULL, 0, NULL, &error)) fail_msg("%s", error.message);
