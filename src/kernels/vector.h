@@ -152,6 +152,29 @@ INLINE int any_bit(ivec a)
 #endif
 }
 
+/* Bit i says whether value i of `count` <= WIDTH is other than 0. */
+INLINE uint32_t entries_of(const real *p, int count)
+{
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    __mmask8 all = (__mmask8)((1U << count) - 1);
+    return _mm512_mask_cmp_pd_mask(all, _mm512_maskz_loadu_pd(all, p), _mm512_setzero_pd(), _CMP_NEQ_UQ);
+#elif defined(KERNEL_ISA_AVX512)
+    __mmask16 all = (__mmask16)((1U << count) - 1);
+    return _mm512_mask_cmp_ps_mask(all, _mm512_maskz_loadu_ps(all, p), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#else
+#if defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    if (count == WIDTH)
+        return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(p), _mm256_setzero_pd(), _CMP_NEQ_UQ));
+#elif defined(KERNEL_ISA_AVX2)
+    if (count == WIDTH)
+        return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(p), _mm256_setzero_ps(), _CMP_NEQ_UQ));
+#endif
+    uint32_t bits = 0;
+    for (int i = 0; i < count; i++) bits |= (uint32_t)(p[i] != 0) << i;
+    return bits;
+#endif
+}
+
 INLINE vec absolute(vec a)
 {
     ivec sign = (ivec)splat((real)-0.0);
@@ -178,17 +201,13 @@ INLINE vec tanh_(vec x)
     return x;
 }
 #else
-/* exp to 1.5 units in the last place: 2^k p(r) with k = round(x / ln 2); p is our minimax fit on |r| <= ln(2) / 2.
- * Below -87 the result is 0, above 88 infinity. NaN passes. */
-INLINE vec exp_(vec x)
+/* exp to 1.5 units in the last place for -87 <= x <= 88: 2^k p(r) with k = round(x / ln 2); p is our minimax fit on
+ * |r| <= ln(2) / 2. The lowest bits of `shifted` are k + 127, the exponent of 2^k. NaN passes. */
+INLINE vec exp_inside(vec x)
 {
-    vec top = splat(88.0F), low = splat(-87.0F);
-    vec inside = choose(x > top, top, x);
-    inside = choose(inside < low, low, inside);
-    vec shifted = fma_(inside, splat(0x1.715476p+0F), splat(0x1.8p23F));
-    ivec exponent = (ivec)shifted - (ivec)splat(0x1.8p23F);
-    vec k = shifted - splat(0x1.8p23F);
-    vec r = fma_(k, splat(-0x1.62e4p-1F), inside);
+    vec magic = splat(0x1.8p23F + 127.0F), shifted = fma_(x, splat(0x1.715476p+0F), magic);
+    vec k = shifted - magic;
+    vec r = fma_(k, splat(-0x1.62e4p-1F), x);
     r = fma_(k, splat(-0x1.7f7d1cp-20F), r);
     vec p = splat(1.395060309e-3F);
     p = fma_(p, r, splat(8.368953501e-3F));
@@ -196,23 +215,29 @@ INLINE vec exp_(vec x)
     p = fma_(p, r, splat(1.666651831e-1F));
     p = fma_(p, r, splat(0.5F));
     p = fma_(p * r, r, r) + splat(1.0F);
-    vec y = (vec)((ivec)p + (exponent << 23));
+    return p * (vec)((ivec)shifted << 23);
+}
+
+/* The same for every x: below -87 the result is 0, above 88 infinity. */
+INLINE vec exp_(vec x)
+{
+    vec top = splat(88.0F), low = splat(-87.0F);
+    vec y = exp_inside(choose(x < low, low, choose(x > top, top, x)));
     y = choose(x > top, splat(HUGE_VALF), y);
-    y = choose(x < low, splat(0), y);
-    return choose(x != x, x, y);
+    return choose(x < low, splat(0), y);
 }
 
 /* tanh to 2 units in the last place: an odd minimax polynomial up to 0.6, 1 - 2 / (exp(2|x|) + 1) beyond. */
 INLINE vec tanh_(vec x)
 {
-    vec size = absolute(x), square = x * x;
+    vec size = absolute(x), square = x * x, twice = size + size, top = splat(88.0F);
     vec p = splat(-0x1.830c04p-8F);
     p = fma_(p, square, splat(0x1.54e01ap-6F));
     p = fma_(p, square, splat(-0x1.b89edap-5F));
     p = fma_(p, square, splat(0x1.1109dcp-3F));
     p = fma_(p, square, splat(-0x1.55553ep-2F));
     vec small = fma_(p * square, x, x);
-    vec large = splat(1.0F) - splat(2.0F) / (exp_(size + size) + splat(1.0F));
+    vec large = splat(1.0F) - splat(2.0F) / (exp_inside(choose(twice > top, top, twice)) + splat(1.0F));
     large = (vec)((ivec)large | ((ivec)x & (ivec)splat(-0.0F)));
     return choose(size < splat(0.6F), small, large);
 }
@@ -220,8 +245,7 @@ INLINE vec tanh_(vec x)
 
 INLINE vec sigmoid_(vec x)
 {
-    vec half = splat((real)0.5);
-    return fma_(tanh_(x * half), half, half);
+    return splat(1) / (splat(1) + exp_(-x));
 }
 
 #endif
