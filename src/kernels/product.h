@@ -17,10 +17,28 @@ enum {
     SPARSE = 8 /* a row with at most one entry in so many is worth its own loop */
 };
 
-INLINE real *row_at(const row_list *list, int row)
+/* Goes through a list row by row; a division for every row would take as long as a small product. */
+typedef struct row_walk {
+    const row_list *list;
+    size_t first, at; // offsets: of the outer step's first row, of the next row
+    int inner;
+} row_walk;
+
+INLINE row_walk walk(const row_list *list)
 {
-    size_t outer = (size_t)(row / list->inner), inner = (size_t)(row % list->inner);
-    return (real *)list->values + outer * list->outer_step + inner * list->inner_step;
+    return (row_walk){.list = list};
+}
+
+INLINE real *next_row(row_walk *w)
+{
+    real *row = (real *)w->list->values + w->at;
+    w->at += w->list->inner_step;
+    if (++w->inner == w->list->inner) {
+        w->inner = 0;
+        w->first += w->list->outer_step;
+        w->at = w->first;
+    }
+    return row;
 }
 
 /* Vector v of a panel matrix at column 0. */
@@ -82,14 +100,20 @@ static void product_rest(int rows, int columns, real *const *a, real *const *out
     }
 }
 
+INLINE uint32_t entries_at(const real *values, int columns, int c)
+{
+    return entries_of(values + c, columns - c < WIDTH ? columns - c : WIDTH);
+}
+
 /* Whether every row has few entries other than 0; gives up at the first that has many. */
 static int is_sparse(const row_list *list, int columns)
 {
+    row_walk rows = walk(list);
     for (int row = 0; row < list->rows; row++) {
-        const real *values = row_at(list, row);
+        const real *values = next_row(&rows);
         int entries = 0;
-        for (int c = 0; c < columns; c++) {
-            entries += values[c] != 0;
+        for (int c = 0; c < columns; c += WIDTH) {
+            entries += __builtin_popcount(entries_at(values, columns, c));
             if (entries * SPARSE > columns) return 0;
         }
     }
@@ -99,18 +123,20 @@ static int is_sparse(const row_list *list, int columns)
 static void product_sparse(const row_list *a, const panel_matrix *w, const real *bias, const row_list *out)
 {
     size_t width = (size_t)w->panels * LANES;
+    row_walk from = walk(a), sums = walk(out);
     for (int row = 0; row < a->rows; row++) {
-        const real *values = row_at(a, row);
-        real *to = row_at(out, row);
+        const real *values = next_row(&from);
+        real *to = next_row(&sums);
         if (bias) memcpy(to, bias, width * sizeof *to);
-        for (int c = 0; c < w->columns; c++) {
-            if (values[c] == 0) continue;
-            vec value = splat(values[c]);
-            for (int v = 0; v < w->panels * VECTORS; v++) {
-                real *at = to + (size_t)v * WIDTH;
-                store(at, fma_(value, load(vector_at(w, v) + (size_t)c * LANES), load(at)));
+        for (int c = 0; c < w->columns; c += WIDTH)
+            for (uint32_t left = entries_at(values, w->columns, c); left; left &= left - 1) {
+                int column = c + __builtin_ctz(left);
+                vec value = splat(values[column]);
+                for (int v = 0; v < w->panels * VECTORS; v++) {
+                    real *at = to + (size_t)v * WIDTH;
+                    store(at, fma_(value, load(vector_at(w, v) + (size_t)column * LANES), load(at)));
+                }
             }
-        }
     }
 }
 
@@ -123,15 +149,17 @@ static void product(const row_list *a, const panel_matrix *w, const void *bias, 
     real *from[BLOCK_ROWS], *to[BLOCK_ROWS];
     int vectors = w->panels * VECTORS;
     /* A group of vectors, which stays in the first-level cache, meets all rows before the next does. */
-    for (int v = 0; v < vectors; v += BLOCK_VECTORS)
+    for (int v = 0; v < vectors; v += BLOCK_VECTORS) {
+        row_walk terms = walk(a), sums = walk(out);
         for (int row = 0; row < a->rows; row += BLOCK_ROWS) {
             int rows = a->rows - row < BLOCK_ROWS ? a->rows - row : BLOCK_ROWS;
             for (int r = 0; r < rows; r++) {
-                from[r] = row_at(a, row + r);
-                to[r] = row_at(out, row + r);
+                from[r] = next_row(&terms);
+                to[r] = next_row(&sums);
             }
             product_rest(rows, w->columns, from, to, w, bias, v);
         }
+    }
 }
 
 /* Columns [c, c + columns) of the gradient of one or two vectors of neurons: sums over the rows, held in registers. */
@@ -145,6 +173,10 @@ INLINE void gradient_block(int columns, int vectors, const row_list *d, const ro
     for (int i = 0; i < columns; i++) {
         total[i][0] = load(to0 + (size_t)i * LANES);
         if (vectors > 1) total[i][1] = load(to1 + (size_t)i * LANES);
+    }
+    for (int i = 0; i < columns; i++) {
+        __builtin_prefetch(to0 + (size_t)(columns + i) * LANES, 1);
+        if (vectors > 1) __builtin_prefetch(to1 + (size_t)(columns + i) * LANES, 1);
     }
     for (int outer = 0; outer * d->inner < d->rows; outer++) {
         int left = d->rows - outer * d->inner, inner = left < d->inner ? left : d->inner;
@@ -191,16 +223,18 @@ static void gradient_rest(int columns, const row_list *d, const row_list *a, con
 
 static void gradient_sparse(const row_list *d, const row_list *a, const panel_matrix *dw)
 {
+    row_walk from = walk(a), adjoints = walk(d);
     for (int row = 0; row < a->rows; row++) {
-        const real *values = row_at(a, row), *up = row_at(d, row);
-        for (int c = 0; c < dw->columns; c++) {
-            if (values[c] == 0) continue;
-            vec value = splat(values[c]);
-            for (int v = 0; v < dw->panels * VECTORS; v++) {
-                real *to = vector_at(dw, v) + (size_t)c * LANES;
-                store(to, fma_(value, load(up + (size_t)v * WIDTH), load(to)));
+        const real *values = next_row(&from), *up = next_row(&adjoints);
+        for (int c = 0; c < dw->columns; c += WIDTH)
+            for (uint32_t left = entries_at(values, dw->columns, c); left; left &= left - 1) {
+                int column = c + __builtin_ctz(left);
+                vec value = splat(values[column]);
+                for (int v = 0; v < dw->panels * VECTORS; v++) {
+                    real *to = vector_at(dw, v) + (size_t)column * LANES;
+                    store(to, fma_(value, load(up + (size_t)v * WIDTH), load(to)));
+                }
             }
-        }
     }
 }
 
@@ -208,13 +242,13 @@ static void gradient_sparse(const row_list *d, const row_list *a, const panel_ma
 static void product_gradient(const row_list *d, const row_list *a, const panel_matrix *dw, void *dbias)
 {
     int vectors = dw->panels * VECTORS;
-    if (dbias)
-        for (int row = 0; row < d->rows; row++) {
-            const real *up = row_at(d, row);
-            real *to = dbias;
-            for (int v = 0; v < vectors; v++)
-                store(to + (size_t)v * WIDTH, load(to + (size_t)v * WIDTH) + load(up + (size_t)v * WIDTH));
-        }
+    row_walk rows = walk(d);
+    for (int row = 0; row < d->rows && dbias; row++) {
+        const real *up = next_row(&rows);
+        real *to = dbias;
+        for (int v = 0; v < vectors; v++)
+            store(to + (size_t)v * WIDTH, load(to + (size_t)v * WIDTH) + load(up + (size_t)v * WIDTH));
+    }
     if (is_sparse(a, dw->columns)) {
         gradient_sparse(d, a, dw);
         return;
