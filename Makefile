@@ -3,7 +3,7 @@ BUILD := build
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 
-.PHONY: all demo test bench install clean format help
+.PHONY: all demo test bench bench-peers bench-products install clean format help
 
 all:
 	@scripts/install-packages.sh build
@@ -17,6 +17,14 @@ test:
 
 bench: all
 	@$(BUILD)/stpn bench
+
+bench-peers: all
+	@python3 bench/recurrent.py --stpn $(BUILD)/stpn
+
+bench-products:
+	@scripts/install-packages.sh bench
+	@scripts/build.sh $(BUILD) $(JOBS) -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_BENCH=ON
+	@$(BUILD)/bench_products
 
 install: all
 	@scripts/cmake.sh --install $(BUILD) --prefix "$(abspath $(PREFIX))"
@@ -32,6 +40,8 @@ help:
 	@echo 'make demo                the main job, start to end'
 	@echo 'make test                every test and check, installs included'
 	@echo 'make bench               time per synapse and step on this machine'
+	@echo 'make bench-peers         training with lstm, gru and rnn beside PyTorch (bench/README.md)'
+	@echo 'make bench-products      matrix products beside OpenBLAS'
 	@echo 'make install PREFIX=DIR  command, libraries, header, manual page, completions (default /usr/local)'
 	@echo 'make format              clang-format over all sources'
 	@echo 'make clean               remove every build folder'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: scripts/install-packages.sh build|test: sees to it that the Debian packages of a group are there. Where all are,
+# Usage: scripts/install-packages.sh build|test|bench: sees to it that the Debian packages of a group are there. Where all are,
 # it needs neither a network nor a right.
 set -u
 here=$(dirname "$0")
@@ -11,8 +11,9 @@ test="g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev c
 case ${1:-} in
     build) packages=$build ;;
     test) packages="$build $test" ;;
+    bench) packages="$build libopenblas-dev" ;;
     *)
-        echo "usage: scripts/install-packages.sh build|test" >&2
+        echo "usage: scripts/install-packages.sh build|test|bench" >&2
         exit 2
         ;;
 esac
@@ -36,6 +37,7 @@ have() {
         libjansson-dev) pkg-config --exists jansson 2>/dev/null ;;
         zlib1g-dev) pkg-config --exists zlib 2>/dev/null ;;
         libcmocka-dev) pkg-config --exists cmocka 2>/dev/null ;;
+        libopenblas-dev) pkg-config --exists openblas 2>/dev/null ;;
         librandom123-dev) has_header Random123/philox.h ;;
         binutils) command -v nm >/dev/null 2>&1 ;;
         gcc-aarch64-linux-gnu) command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 ;;
