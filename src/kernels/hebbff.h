@@ -292,13 +292,16 @@ static void hebbff_backward_segment(const hebbff_layer *L, const hebbff_grad *gr
     size_t Hp = hebbff_row(L), I = (size_t)L->inputs;
     real eta = hebbff_eta(L), lambda = hebbff_lambda(L), *dlambda = grad->lambda_logit, *deta = grad->eta_log;
     hebbff_back_pass pass = {.layer = L, .work = &w, .dA = b->dA, .lambda = lambda};
-    int in_done = 0;
+    int in_done = 0, ends = b->ends; // ends: the adjoint of A' is 0
     memset(b->ds, 0, (size_t)b->steps * Hp * sizeof(real));
     for (int i = hebbff_rebuild(L, b, &w) - 1; i >= 0; i--) {
         const hebbff_point *point = &w.point[i];
         int reset = b->flags[point->t] & STEP_RESET;
         real *ds = (real *)b->ds + (size_t)point->t * Hp;
-        if (!in_done) {
+        if (!in_done && ends) {
+            memset(w.along_x, 0, Hp * sizeof *w.along_x);
+            pass.to_lambda = splat(0);
+        } else if (!in_done) {
             pass.out = NULL;
             pass.in = point;
             hebbff_back_columns(&pass, 0);
@@ -318,7 +321,8 @@ static void hebbff_backward_segment(const hebbff_layer *L, const hebbff_grad *gr
         pass.out = point;
         pass.in = i > 0 && !reset ? point - 1 : NULL;
         pass.ds = ds;
-        if (!reset || b->dx) hebbff_back_columns(&pass, b->dx != NULL);
+        ends = reset;
+        if (b->dx || !(reset || (b->starts && i == 0))) hebbff_back_columns(&pass, b->dx != NULL);
         if (b->dx) sum_each(L->inputs, w.dx, (real *)b->dx + (size_t)point->t * b->dx_step);
         if (reset) memset(b->dA, 0, hebbff_row(L) * I * sizeof(real));
         in_done = pass.in != NULL;

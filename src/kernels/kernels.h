@@ -141,6 +141,7 @@ typedef struct trace_back {
     size_t dy_step;
     int dy_begin;
     void *dE, *dT, *dh; // in: adjoints of the state after the segment; out: before it
+    int ends, starts;   // nothing comes in after the segment: dE, dT, dh are 0; nothing is wanted of before it
     void *ds;           // (steps, Hp) out: adjoint of Wi x + bi; 0 where a step is not live
     void *z;            // (steps, Hp) out: h before each step, 0 after a reset
 } trace_back;
@@ -182,9 +183,10 @@ typedef struct hebbff_back {
     const void *dy; // as in trace_back
     size_t dy_step;
     int dy_begin;
-    void *dA; // in: adjoint of A after the segment; out: before it
-    void *ds; // (steps, Hp) out: adjoint of W x + b; 0 where a step is not live
-    void *dx; // (steps, I) out for live steps: the part of x's adjoint that goes through A, or NULL
+    void *dA;         // in: adjoint of A after the segment; out: before it
+    int ends, starts; // as in trace_back
+    void *ds;         // (steps, Hp) out: adjoint of W x + b; 0 where a step is not live
+    void *dx;         // (steps, I) out for live steps: the part of x's adjoint that goes through A, or NULL
     size_t dx_step;
 } hebbff_back;
 

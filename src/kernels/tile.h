@@ -25,10 +25,38 @@ INLINE int vector_count(int neurons)
     return (neurons + WIDTH - 1) / WIDTH;
 }
 
-/* Sums over the lanes of `count` vectors that lie one after the other. */
+#if defined(KERNEL_ISA_AVX512)
+/* Sums of neighbouring lanes: those of a, then those of b. */
+INLINE vec sum_pairs(vec a, vec b)
+{
+#if KERNEL_DOUBLE
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#endif
+}
+#endif
+
+/* Sums over the lanes of `count` vectors that lie one after the other; in long vectors a block of them is folded together,
+ * with fewer instructions than each alone. */
 INLINE void sum_each(int count, const real *vectors, real *sums)
 {
-    for (int i = 0; i < count; i++) sums[i] = sum(load(vectors + (size_t)i * WIDTH));
+    int i = 0;
+#if defined(KERNEL_ISA_AVX512)
+    for (; i + WIDTH <= count; i += WIDTH) {
+        vec part[WIDTH];
+#pragma GCC unroll 16
+        for (int v = 0; v < WIDTH; v++) part[v] = load(vectors + (size_t)(i + v) * WIDTH);
+#pragma GCC unroll 4
+        for (int left = WIDTH / 2; left > 0; left /= 2)
+#pragma GCC unroll 8
+            for (int v = 0; v < left; v++) part[v] = sum_pairs(part[2 * v], part[2 * v + 1]);
+        store_unaligned(sums + i, part[0]);
+    }
+#endif
+    for (; i < count; i++) sums[i] = sum(load(vectors + (size_t)i * WIDTH));
 }
 
 /* The partial sums in a panel's lanes become one value in the first. */

@@ -60,6 +60,13 @@ INLINE vec trace_taken_up(stpn_trace rule, vec E, vec a, vec b, vec keep)
     return trace_is_bounded(rule) ? bounded(next, splat(1)) : next;
 }
 
+INLINE int trace_is_zero(const trace_layer *L, const real *row)
+{
+    ivec bits = (ivec)splat(0);
+    for (int n = 0; n < trace_groups(L); n++) bits |= (ivec)(load(row + n * WIDTH) != splat(0));
+    return !any_bit(bits);
+}
+
 /* What the update after a step needs. */
 typedef struct trace_update {
     const real *z;    // (Hp) h before the step
@@ -208,8 +215,9 @@ static void trace_forward_sweep(const trace_layer *L, const trace_sweep *s, void
         pass.energy = splat(0);
         if (live) {
             memcpy(z, h, Hp * sizeof *z);
-            pass.z = z;
-            pass.with_energy = energy != NULL;
+            /* At the start of a sequence: G 0 is 0. */
+            pass.z = trace_is_zero(L, h) ? NULL : z;
+            pass.with_energy = pass.z && energy;
         }
         if (pass.z || pass.update) trace_forward_pass(&pass);
         has_pending = 0;

@@ -232,7 +232,7 @@ INLINE void trace_backward_mode(trace_mode m, const trace_layer *L, const trace_
     size_t Hp = trace_row(L), H = (size_t)L->hidden, matrix = trace_matrix(L);
     real *carried = b->dh;
     trace_back_pass pass = {.layer = L, .grad = grad, .work = &w, .dE = b->dE, .dT = b->dT};
-    int in_done = 0;
+    int in_done = 0, ends = b->ends; // ends: the adjoints of E' and T' are 0
     memset(b->ds, 0, (size_t)b->steps * Hp * sizeof(real));
     for (int i = trace_rebuild(m, L, b, &w) - 1; i >= 0; i--) {
         const trace_point *point = &w.point[i];
@@ -242,7 +242,10 @@ INLINE void trace_backward_mode(trace_mode m, const trace_layer *L, const trace_
             const real *row = (const real *)b->dy + (size_t)(point->t - b->dy_begin) * b->dy_step;
             accumulate(H, w.dh, row);
         }
-        if (!in_done) {
+        if (!in_done && ends) {
+            memset(w.to_product, 0, Hp * sizeof *w.to_product);
+            pass.lost = pass.to_m = splat(0);
+        } else if (!in_done) {
             pass.out = NULL;
             pass.in = point;
             trace_back_columns(m, &pass);
@@ -258,8 +261,12 @@ INLINE void trace_backward_mode(trace_mode m, const trace_layer *L, const trace_
             /* E, T and h before the step were 0: nothing goes on, alpha gets nothing. */
             memset(b->dE, 0, matrix * sizeof(real));
             if (b->dT) memset(b->dT, 0, matrix * sizeof(real));
+            ends = 1;
             continue;
         }
+        /* The first step, from h = 0: alpha gets nothing either. */
+        if (b->starts && i == 0 && trace_is_zero(L, point->update.z)) continue;
+        ends = 0;
         pass.out = point;
         pass.in = i > 0 ? point - 1 : NULL;
         pass.ds = ds;

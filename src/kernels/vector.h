@@ -181,11 +181,21 @@ INLINE vec absolute(vec a)
     return (vec)((ivec)a & ~sign);
 }
 
-/* NaN passes. */
+/* NaN passes: these instructions return their second operand where one is NaN. */
 INLINE vec bounded(vec a, vec bound)
 {
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_max_pd(-bound, _mm512_min_pd(bound, a));
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_max_ps(-bound, _mm512_min_ps(bound, a));
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    return _mm256_max_pd(-bound, _mm256_min_pd(bound, a));
+#elif defined(KERNEL_ISA_AVX2)
+    return _mm256_max_ps(-bound, _mm256_min_ps(bound, a));
+#else
     a = choose(a > bound, bound, a);
     return choose(a < -bound, -bound, a);
+#endif
 }
 
 #if KERNEL_DOUBLE

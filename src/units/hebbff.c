@@ -116,6 +116,8 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
                 .dy_step = s->dy_step,
                 .dy_begin = segment.dy_begin,
                 .dA = value_at(k, s->dstate, (size_t)b * s->dstate_sample),
+                .ends = !s->dense && i == (int)segment_count(u, s->steps[b]) - 1,
+                .starts = !s->dense && i == 0,
                 .ds = in.ds,
                 .dx = s->dx ? in.dx : NULL,
                 .dx_step = row_values(k, u->inputs),

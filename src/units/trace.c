@@ -161,6 +161,8 @@ void trace_backward(const unit *u, const void *parameters, void *gradient, const
                 .dE = state_part(u, dstate, "E"),
                 .dT = state_part(u, dstate, "T"),
                 .dh = state_part(u, dstate, "h"),
+                .ends = !s->dense && i == (int)segment_count(u, s->steps[b]) - 1,
+                .starts = !s->dense && i == 0,
                 .ds = in.ds,
                 .z = before,
             };
