@@ -279,6 +279,8 @@ def main():
         print("there is no %s: run make first" % options.stpn, file=sys.stderr)
         return 2
     about, rows, failed = machine(options), [], 0
+    if about["load_before"] > 0.5 and not options.check_only:
+        print("the machine is busy (load %.1f): these times mean little" % about["load_before"], file=sys.stderr)
     if not options.json and not options.check_only:
         print(", ".join("%s %s" % pair for pair in about.items()), HEADING, sep="\n\n", flush=True)
     for name in options.sizes:

@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 3
 folder=${1:-.venv}
 packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3"
-[ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | tr '\n' ' ')
+[ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | paste -s -d ' ' -)
 # Names what was installed: another list makes another environment.
 complete=$folder/complete
 modules=""

@@ -433,10 +433,18 @@ class BenchAndInfo(CommandTest):
             self.assertEqual((row["size"], row["unit"], row["threads"]), ("6,5,4,3", "stpn_r", 1))
             self.assertGreater(row["training_ns"], row["forward_ns"])
             self.assertGreater(row["forward_ns"], 0)
+            self.assertGreater(row["training_seconds_least"], 0)
+            self.assertGreaterEqual(row["training_seconds"], row["training_seconds_least"])
+            self.assertAlmostEqual(row["training_seconds"] * 1e9, row["training_ns"] * 6 * 5 * 3 * 7, delta=1)
         last = kernels()[-1]
         text = self.succeed("bench", "--size", "retrieval", "--unit", "stpn_f", "--threads", "2",
                             env=environment(STPN_KERNEL=last)).stdout
         self.assertRegex(text, r"(?m)^retrieval +stpn_f +%s +2 +[\d.]+ +[\d.]+ +[\d.]+$" % last)
+
+    def test_bench_counts_the_same_synapses_for_every_unit(self):
+        for unit, columns in ("lstm", 7), ("gru", 7), ("rnn", 7), ("mlp", 4), ("stpn_f", 4):
+            row, = self.document("bench", "--size", "6,5,4,3", "--unit", unit, "--tokens", "--json")
+            self.assertAlmostEqual(row["training_seconds"] * 1e9, row["training_ns"] * 6 * 5 * 3 * columns, delta=1)
 
     def test_bench_memory_is_that_of_the_size(self):
         row, = self.document("bench", "--size", "512,50,17,55", "--json")
@@ -448,6 +456,7 @@ class BenchAndInfo(CommandTest):
         for word in ("", "labyrinth", "1,2,3", "1,2,3,4,5", "0,1,1,1", "1,1,1,x", "1,1,1,", "1,1,1,1048577"):
             self.refuse(2, "bench", "--size=" + word, says=["--size is", "retrieval, maze, maze-post"])
         self.refuse(2, "bench", "--size", "1048576,1048576,1,1", says="more memory than there is")
+        self.refuse(2, "bench", "--tokens", says="--tokens needs --size")
         self.refuse(2, "bench", "--unit", "stpn", says=["--unit", "stpn_r, stpn_f"])
 
     def test_info(self):
