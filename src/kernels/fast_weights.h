@@ -49,15 +49,14 @@ INLINE void fast_activate(const fast_layer *L, const real *normalised, real *h)
 /* ----------------------------------------------------------------------------------------------- matrix times vector */
 
 typedef struct fast_pass {
-    int vectors, columns;
+    vec energy;                // sum of input^2 |matrix|
+    vec lambda;                // of A, which is updated on the way,
+    const real *rate, *before; // (Hp) with eta h and h before the step
+    real *matrix;              // column c of panel p at p panel_step + c lanes
     size_t panel_step;
-    real *matrix;      // column c of panel p at p panel_step + c lanes
     const real *input; // (columns)
     real *sums;        // (vectors) added to
-    /* The matrix may be A, updated on the way: */
-    vec lambda;
-    const real *rate, *before; // (Hp) eta h and h before the step
-    vec energy;                // sum of input^2 |matrix|
+    int vectors, columns;
 } fast_pass;
 
 INLINE void fast_tile(int tile, int update, int with_energy, fast_pass *p, int n)

@@ -44,7 +44,7 @@ static void *part(const unit *u, const void *block, int index)
 /* The columns of W for x, and those for h. */
 static panel_matrix weight_x(const unit *u, const void *block)
 {
-    size_t lanes = (size_t)u->kernel->lanes, K = (size_t)(u->inputs + u->options.hidden);
+    size_t lanes = (size_t)u->kernel->lanes, K = (size_t)u->inputs + (size_t)u->options.hidden;
     return (panel_matrix){part(u, block, WEIGHT), (int)(u->row / lanes), u->inputs, K * lanes};
 }
 
