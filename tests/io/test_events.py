@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # noqa: E402
 
 NAME = "events.out.tfevents.stpn"
+# Seconds, so that a signal finds it at work on a busy machine too.
+LONG = ["--set", "train.epochs=100"]
 
 
 def tag_of(column):
@@ -52,27 +54,27 @@ class Events(CommandTest):
         self.assertEqual(len(self.assert_metrics("run")), 3)
 
     def test_a_stopped_and_resumed_run_has_each_row_once(self):
-        self.interrupted_run("run")
+        self.interrupted_run("run", *LONG)
         before = self.assert_metrics("run")
-        self.assertLess(len(before), 30)
-        self.train("run", "--resume")
-        self.assertEqual(len(self.assert_metrics("run")), 30)
+        self.assertLess(len(before), 100)
+        self.train("run", "--resume", *LONG)
+        self.assertEqual(len(self.assert_metrics("run")), 100)
 
     def test_a_killed_run_is_readable_and_goes_on(self):
-        process = self.start("train", self.file, "--out", "run", "--set", "train.epochs=100000")
+        process = self.start("train", self.file, "--out", "run", *LONG)
         self.wait_for(os.path.join("run", NAME), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         self.events_of("run")
-        self.interrupted_run("run", "--set", "train.epochs=100000", "--resume")
-        self.assert_metrics("run")
+        self.train("run", "--resume", *LONG)
+        self.assertEqual(len(self.assert_metrics("run")), 100)
 
     def test_a_torn_file_is_mended(self):
-        self.interrupted_run("run")
+        self.interrupted_run("run", *LONG)
         path = self.path("run", NAME)
         write(path, read(path)[:-7])
-        self.train("run", "--resume")
-        self.assertEqual(len(self.assert_metrics("run")), 30)
+        self.train("run", "--resume", *LONG)
+        self.assertEqual(len(self.assert_metrics("run")), 100)
 
     def test_who_follows_a_file_sees_what_comes(self):
         process = self.start("train", self.file, "--out", "run", "--set", "train.epochs=100000")
