@@ -2,6 +2,8 @@
 enable_testing()
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
+list(JOIN sanitizers " " sanitizer_flags)
+
 # The build's own settings of the sanitizers: a test may ask for more memory than there is, and may fork with threads.
 set(test_environment
     CMOCKA_MESSAGE_OUTPUT=STDOUT
@@ -9,7 +11,7 @@ set(test_environment
     STPN_SOURCE_DIR=${PROJECT_SOURCE_DIR}
     STPN_BUILD=${CMAKE_BINARY_DIR}
     STPN_COMMAND=${CMAKE_BINARY_DIR}/stpn
-    "STPN_TEST_FLAGS=$<JOIN:${sanitizers}, >"
+    "STPN_TEST_FLAGS=${sanitizer_flags}"
     ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=print_stacktrace=1
     TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:allocator_may_return_null=1)
