@@ -32,11 +32,12 @@ static int answers_of(const trace_record *record, int step, answer list[TOP])
         for (; count < TOP && count < O; count++) list[count] = (answer){count, (double)logits[count]};
         return count;
     }
-    double most = (double)logits[0], sum = 0;
-    for (int i = 1; i < O; i++) most = fmax(most, (double)logits[i]);
-    for (int i = 0; i < O; i++) sum += exp((double)logits[i] - most);
+    float most = logits[0];
+    double sum = 0;
+    for (int i = 1; i < O; i++) most = logits[i] > most ? logits[i] : most;
+    for (int i = 0; i < O; i++) sum += exp((double)(logits[i] - most));
     for (int i = 0; i < O; i++) {
-        double value = exp((double)logits[i] - most) / sum;
+        double value = exp((double)(logits[i] - most)) / sum;
         if (count == TOP && value <= list[TOP - 1].value) continue;
         int at = count < TOP ? count++ : TOP - 1;
         for (; at > 0 && list[at - 1].value < value; at--) list[at] = list[at - 1];
