@@ -176,17 +176,6 @@ int net_outputs(const stpn_net *net)
     return net->units[net->unit_count - 1].options.hidden;
 }
 
-static double read_value(const kernel_table *kernel, const void *values, size_t at)
-{
-    return kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
-}
-
-static void write_value(const kernel_table *kernel, void *values, size_t at, double value)
-{
-    if (kernel->real == STPN_DOUBLE) ((double *)values)[at] = value;
-    else ((float *)values)[at] = (float)value;
-}
-
 /* Every element draws from its tensor's stream at its own place: row-major order, whatever the layout. */
 void stpn_net_init(stpn_net *net, uint64_t seed)
 {
@@ -199,7 +188,7 @@ void stpn_net_init(stpn_net *net, uint64_t seed)
                 double low = other ? place->split_low : place->low, high = other ? place->split_high : place->high;
                 double value = low == high ? low : random_range(&stream, low, high);
                 size_t at = place->offset + tensor_at(net->kernel, place, row, column);
-                write_value(net->kernel, net->parameters, at, value);
+                value_write(net->kernel, net->parameters, at, value);
             }
     }
 }
@@ -362,7 +351,7 @@ stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stp
     for (int b = 0; b < state->batch; b++) {
         const void *from = value_at(net->kernel, values, (size_t)b * count);
         for (size_t i = 0; i < count; i++)
-            if (isnan(read_value(net->kernel, from, i)))
+            if (isnan(value_read(net->kernel, from, i)))
                 return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i,
                                  b);
         stpn_error inner = {{0}};

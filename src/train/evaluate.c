@@ -14,11 +14,6 @@ typedef struct evaluate_job {
     int32_t *answers; // (N) or (N, T), or NULL
 } evaluate_job;
 
-static double value_of(const kernel_table *k, const void *values, size_t at)
-{
-    return k->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
-}
-
 /* Answers of the steps [begin, begin + steps), whose outputs lie in w->y. */
 static void judge_steps(const evaluate_job *job, worker *w, const chunk *c, int begin, int steps, loss_sums *sums)
 {
@@ -69,7 +64,7 @@ static void evaluate_chunk(void *context, int index, int thread)
         else judge_ends(job, w, &c, t0, steps, &sums);
         for (int i = 0; i < c.count; i++)
             for (int t = 0; t < steps; t++)
-                energy[t0 + t] += value_of(s->net->kernel, w->energy, (size_t)t * CHUNK + (size_t)i);
+                energy[t0 + t] += value_read(s->net->kernel, w->energy, (size_t)t * CHUNK + (size_t)i);
     }
     job->sums[index] = sums;
 }

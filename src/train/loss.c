@@ -1,5 +1,7 @@
 #include "train/loss.h"
 
+#include "units/unit.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -30,23 +32,12 @@ int64_t loss_asked(const task_shape *shape, loss_wanted wanted, int rows)
     return asked;
 }
 
-static double value_of(const kernel_table *k, const void *values, size_t at)
-{
-    return k->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
-}
-
-static void set_value(const kernel_table *k, void *values, size_t at, double value)
-{
-    if (k->real == STPN_DOUBLE) ((double *)values)[at] = value;
-    else ((float *)values)[at] = (float)value;
-}
-
 /* The first of equal logits. */
 static int32_t largest(const kernel_table *k, const void *values, size_t begin, int count)
 {
     int32_t best = 0;
     for (int32_t i = 1; i < count; i++)
-        if (value_of(k, values, begin + (size_t)i) > value_of(k, values, begin + (size_t)best)) best = i;
+        if (value_read(k, values, begin + (size_t)i) > value_read(k, values, begin + (size_t)best)) best = i;
     return best;
 }
 
@@ -65,7 +56,7 @@ static void cross_entropy_rows(const kernel_table *k, int classes, int rows, con
             if (dout) memset((char *)dout + row * k->size, 0, (size_t)classes * k->size);
             continue;
         }
-        sums->loss += value_of(k, losses, (size_t)i);
+        sums->loss += value_read(k, losses, (size_t)i);
         sums->asked++;
         sums->correct += answer == labels[i];
     }
@@ -78,15 +69,16 @@ static void binary_rows(const kernel_table *k, int rows, const void *out, const 
     loss_sums part = {0};
     int32_t own[LOSS_ROWS];
     for (size_t i = 0; i < (size_t)rows; i++) {
-        set_value(k, pairs, 2 * i, 0);
-        set_value(k, pairs, 2 * i + 1, value_of(k, out, i));
+        value_write(k, pairs, 2 * i, 0);
+        value_write(k, pairs, 2 * i + 1, value_read(k, out, i));
     }
     cross_entropy_rows(k, 2, rows, pairs, labels, scale, dout ? dpairs : NULL, own, &part);
     for (int i = 0; i < rows; i++) {
         size_t at = (size_t)i;
         /* The two logits' gradients are each other's negative; the one that no label is taken from is exact. */
         if (dout)
-            set_value(k, dout, at, labels[i] == 1 ? 0 - value_of(k, dpairs, 2 * at) : value_of(k, dpairs, 2 * at + 1));
+            value_write(k, dout, at,
+                        labels[i] == 1 ? 0 - value_read(k, dpairs, 2 * at) : value_read(k, dpairs, 2 * at + 1));
         if (answers) answers[i] = own[i];
         if (labels[i] < 0) continue;
         part.positives += labels[i];
@@ -101,8 +93,8 @@ static void squared_rows(const kernel_table *k, int outputs, int rows, const voi
 {
     for (size_t i = 0; i < (size_t)rows * (size_t)outputs; i++) {
         int asked = !isnan(targets[i]);
-        double difference = asked ? value_of(k, out, i) - (double)targets[i] : 0;
-        if (dout) set_value(k, dout, i, 2 * scale * difference);
+        double difference = asked ? value_read(k, out, i) - (double)targets[i] : 0;
+        if (dout) value_write(k, dout, i, 2 * scale * difference);
         sums->loss += difference * difference;
         sums->asked += asked;
     }

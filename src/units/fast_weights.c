@@ -7,15 +7,14 @@
 #include <string.h>
 
 static const option options[] = {
-    {"hidden", OPTION_INTEGER, offsetof(stpn_unit, hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
+    UNIT_OPTION_HIDDEN,
     {"lambda", OPTION_NUMBER, offsetof(stpn_unit, lambda), NULL, -1e6, 1e6, "decay of A"},
     {"eta", OPTION_NUMBER, offsetof(stpn_unit, eta), NULL, -1e6, 1e6, "rate of A"},
     {"inner_steps", OPTION_INTEGER, offsetof(stpn_unit, inner_steps), NULL, 1, 64,
      "S, times that A is applied in a step"},
 };
 
-/* Places of the parameters and of the state. */
-enum { WEIGHT, BIAS, LN_WEIGHT, LN_BIAS };
+/* Places of the state. */
 enum { STATE_H, STATE_A };
 
 static size_t matrix_values(const unit *u)
@@ -33,19 +32,14 @@ static void plan(unit *u)
     unit_add_tensor(u, "ln_bias", LAYOUT_VECTOR, H, 1, 0, 0);
     unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
     unit_add_state(u, "A", LAYOUT_MATRIX, H, H);
-    u->segment = segment_length(u, matrix_values(u));
-}
-
-static void *part(const unit *u, const void *block, int index)
-{
-    return value_at(u->kernel, block, u->tensors[index].offset);
+    u->segment = segment_length(u, matrix_values(u), SEGMENT_BYTES);
 }
 
 /* The columns of W for x, and those for h. */
 static panel_matrix weight_x(const unit *u, const void *block)
 {
     size_t lanes = (size_t)u->kernel->lanes, K = (size_t)u->inputs + (size_t)u->options.hidden;
-    return (panel_matrix){part(u, block, WEIGHT), (int)(u->row / lanes), u->inputs, K * lanes};
+    return (panel_matrix){unit_part(u, block, "weight"), unit_panels(u), u->inputs, K * lanes};
 }
 
 static panel_matrix weight_h(const unit *u, const void *block)
@@ -67,8 +61,8 @@ static fast_layer layer(const unit *u, const void *parameters)
         .eta = u->options.eta,
         .weight = w.values,
         .weight_step = w.panel_step,
-        .ln_weight = part(u, parameters, LN_WEIGHT),
-        .ln_bias = part(u, parameters, LN_BIAS),
+        .ln_weight = unit_part(u, parameters, "ln_weight"),
+        .ln_bias = unit_part(u, parameters, "ln_bias"),
         .mask = u->mask,
     };
 }
@@ -99,7 +93,7 @@ static void forward(const unit *u, const void *parameters, const unit_sweep *s, 
     void *sizes_x = work, *sizes_h = value_at(k, work, row_values(k, u->inputs)), *rest = value_at(k, sizes_h, u->row);
     row_list x = {value_at(k, s->x, 0), s->samples * s->steps, s->steps, s->x_sample, s->x_step};
     row_list out = {s->out, s->samples * s->steps, s->steps, s->out_sample, u->row};
-    k->product(&x, &wx, part(u, parameters, BIAS), &out);
+    k->product(&x, &wx, unit_part(u, parameters, "bias"), &out);
     if (s->energy) {
         k->absolute_sums(&wx, sizes_x);
         k->absolute_sums(&wh, sizes_h);
@@ -142,10 +136,10 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
 {
     const kernel_table *k = u->kernel;
     fast_layer L = layer(u, parameters);
-    fast_grad grad = {part(u, gradient, LN_WEIGHT), part(u, gradient, LN_BIAS)};
+    fast_grad grad = {unit_part(u, gradient, "ln_weight"), unit_part(u, gradient, "ln_bias")};
     panel_matrix wh = weight_h(u, parameters), dwh = weight_h(u, gradient);
     segment_inputs in = {
-        .weight = weight_x(u, parameters), .dweight = weight_x(u, gradient), .dbias = part(u, gradient, BIAS)};
+        .weight = weight_x(u, parameters), .dweight = weight_x(u, gradient), .dbias = unit_part(u, gradient, "bias")};
     void *before = segment_inputs_open(u, s, &in, work);
     void *transposed = value_at(k, before, (size_t)u->segment * u->row);
     void *rest = value_at(k, transposed, u->row * u->row);

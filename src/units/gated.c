@@ -16,18 +16,6 @@ typedef struct weights {
     const void *bias, *bias_h; // bias_h NULL: not apart
 } weights;
 
-static const void *parameter(const unit *u, const void *block, const char *name)
-{
-    for (int i = 0; i < u->tensor_count; i++)
-        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
-    return NULL;
-}
-
-static int panels(const unit *u)
-{
-    return (int)(u->row / (size_t)u->kernel->lanes);
-}
-
 static int is_recurrent(const unit *u)
 {
     return cell_of(u)->recurrent;
@@ -38,21 +26,21 @@ static weights weights_of(const unit *u, const void *block)
 {
     const gated_cell *cell = cell_of(u);
     const kernel_table *k = u->kernel;
-    int count = cell->groups * panels(u), I = u->inputs, H = is_recurrent(u) ? u->options.hidden : 0;
+    int count = cell->groups * unit_panels(u), I = u->inputs, H = is_recurrent(u) ? u->options.hidden : 0;
     size_t lanes = (size_t)k->lanes;
     if (cell->apart)
         return (weights){
-            .x = {(void *)(uintptr_t)parameter(u, block, "weight_ih"), count, I, (size_t)I * lanes},
-            .h = {(void *)(uintptr_t)parameter(u, block, "weight_hh"), count, H, (size_t)H * lanes},
-            .bias = parameter(u, block, "bias_ih"),
-            .bias_h = parameter(u, block, "bias_hh"),
+            .x = {unit_part(u, block, "weight_ih"), count, I, (size_t)I * lanes},
+            .h = {unit_part(u, block, "weight_hh"), count, H, (size_t)H * lanes},
+            .bias = unit_part(u, block, "bias_ih"),
+            .bias_h = unit_part(u, block, "bias_hh"),
         };
-    void *joint = (void *)(uintptr_t)parameter(u, block, "weight");
+    void *joint = unit_part(u, block, "weight");
     size_t step = (size_t)(I + H) * lanes;
     return (weights){
         .x = {joint, count, I, step},
         .h = {value_at(k, joint, (size_t)I * lanes), count, H, step},
-        .bias = parameter(u, block, "bias"),
+        .bias = unit_part(u, block, "bias"),
     };
 }
 
@@ -93,11 +81,6 @@ static size_t gate_values(const unit *u)
     return (size_t)cell->groups * u->row;
 }
 
-static size_t input_row(const unit *u)
-{
-    return row_values(u->kernel, u->inputs);
-}
-
 /* ---------------------------------------------------------------------------------------------------------- forward */
 
 typedef struct forward_space {
@@ -116,7 +99,7 @@ static forward_space forward_space_at(const unit *u, const void *work)
     s.gates = value_at(k, work, 0);
     s.recurrent = value_at(k, s.gates, CHUNK * BLOCK * gates);
     s.size_x = value_at(k, s.recurrent, CHUNK * gates);
-    s.size_h = value_at(k, s.size_x, input_row(u));
+    s.size_h = value_at(k, s.size_x, unit_input_row(u));
     s.end = value_at(k, s.size_h, u->row);
     return s;
 }
@@ -239,12 +222,12 @@ static backward_space backward_space_at(const unit *u, const void *work)
     backward_space s;
     s.d_row = gates * (cell->apart ? 2 : 1);
     s.wx = value_at(k, work, 0);
-    s.wh = value_at(k, s.wx, input_row(u) * gates);
+    s.wh = value_at(k, s.wx, unit_input_row(u) * gates);
     s.d = value_at(k, s.wh, is_recurrent(u) ? u->row * gates : 0);
     s.before = value_at(k, s.d, CHUNK * BLOCK * s.d_row);
     s.dh = value_at(k, s.before, CHUNK * BLOCK * u->row);
     s.dx = value_at(k, s.dh, CHUNK * u->row);
-    s.zero = value_at(k, s.dx, CHUNK * BLOCK * input_row(u));
+    s.zero = value_at(k, s.dx, CHUNK * BLOCK * unit_input_row(u));
     s.end = value_at(k, s.zero, u->row);
     return s;
 }
@@ -313,7 +296,7 @@ static void back_products(const unit *u, const unit_back *s, const backward_spac
 {
     const gated_cell *cell = cell_of(u);
     const kernel_table *k = u->kernel;
-    int steps = end - begin, rows = samples * steps, panel_count = cell->groups * panels(u);
+    int steps = end - begin, rows = samples * steps, panel_count = cell->groups * unit_panels(u);
     if (steps <= 0) return;
     size_t gates = gate_values(u), sample = (size_t)b, d_step = BLOCK * space->d_row;
     row_list d = {value_at(k, space->d, sample * d_step), rows, steps, d_step, space->d_row};
@@ -327,7 +310,7 @@ static void back_products(const unit *u, const unit_back *s, const backward_spac
         k->product_gradient(&dh, &h, &grad->h, (void *)(uintptr_t)grad->bias_h);
     }
     if (!s->dx) return;
-    size_t row = input_row(u), width = (size_t)panel_count * (size_t)k->lanes;
+    size_t row = unit_input_row(u), width = (size_t)panel_count * (size_t)k->lanes;
     panel_matrix back = {space->wx, (int)(row / (size_t)k->lanes), (int)width, width * (size_t)k->lanes};
     row_list dx = {space->dx, rows, steps, (size_t)steps * row, row};
     memset(space->dx, 0, (size_t)rows * row * k->size);
@@ -354,7 +337,7 @@ void gated_backward(const unit *u, const void *parameters, void *gradient, const
     memset(space.dh, 0, CHUNK * u->row * k->size);
     if (s->dx) k->transpose(&w.x, space.wx);
     if (is_recurrent(u)) k->transpose(&w.h, space.wh);
-    panel_matrix back = {space.wh, panels(u), (int)gates, gates * lanes};
+    panel_matrix back = {space.wh, unit_panels(u), (int)gates, gates * lanes};
     for (int end = longest; end > 0;) {
         int begin = (end - 1) / BLOCK * BLOCK;
         for (int t = end - 1; t >= begin; t--) {

@@ -7,11 +7,8 @@
 #include <string.h>
 
 static const option options[] = {
-    {"hidden", OPTION_INTEGER, offsetof(stpn_unit, hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
+    UNIT_OPTION_HIDDEN,
 };
-
-/* Places of the parameters. */
-enum { WEIGHT, BIAS, LAMBDA_LOGIT, ETA_LOG };
 
 static void plan(unit *u)
 {
@@ -22,18 +19,13 @@ static void plan(unit *u)
     unit_add_tensor(u, "lambda_logit", LAYOUT_SCALAR, 1, 1, logit, logit);
     unit_add_tensor(u, "eta_log", LAYOUT_SCALAR, 1, 1, rate, rate);
     unit_add_state(u, "A", LAYOUT_MATRIX, H, I);
-    u->segment = segment_length(u, u->state_values);
-}
-
-static void *part(const unit *u, const void *block, int index)
-{
-    return value_at(u->kernel, block, u->tensors[index].offset);
+    u->segment = segment_length(u, u->state_values, SEGMENT_BYTES);
 }
 
 static panel_matrix weight(const unit *u, const void *block)
 {
     size_t lanes = (size_t)u->kernel->lanes;
-    return (panel_matrix){part(u, block, WEIGHT), (int)(u->row / lanes), u->inputs, (size_t)u->inputs * lanes};
+    return (panel_matrix){unit_part(u, block, "weight"), unit_panels(u), u->inputs, (size_t)u->inputs * lanes};
 }
 
 static hebbff_layer layer(const unit *u, const void *parameters)
@@ -41,10 +33,10 @@ static hebbff_layer layer(const unit *u, const void *parameters)
     return (hebbff_layer){
         .inputs = u->inputs,
         .hidden = u->options.hidden,
-        .panels = (int)(u->row / (size_t)u->kernel->lanes),
-        .weight = part(u, parameters, WEIGHT),
-        .lambda_logit = part(u, parameters, LAMBDA_LOGIT),
-        .eta_log = part(u, parameters, ETA_LOG),
+        .panels = unit_panels(u),
+        .weight = unit_part(u, parameters, "weight"),
+        .lambda_logit = unit_part(u, parameters, "lambda_logit"),
+        .eta_log = unit_part(u, parameters, "eta_log"),
         .mask = u->mask,
     };
 }
@@ -67,7 +59,7 @@ static void forward(const unit *u, const void *parameters, const unit_sweep *s, 
     panel_matrix w = weight(u, parameters);
     row_list x = {value_at(k, s->x, 0), s->samples * s->steps, s->steps, s->x_sample, s->x_step};
     row_list out = {s->out, s->samples * s->steps, s->steps, s->out_sample, u->row};
-    k->product(&x, &w, part(u, parameters, BIAS), &out);
+    k->product(&x, &w, unit_part(u, parameters, "bias"), &out);
     for (int b = 0; b < s->samples; b++) {
         size_t sample = (size_t)b;
         hebbff_sweep sweep = {
@@ -96,9 +88,9 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
 {
     const kernel_table *k = u->kernel;
     hebbff_layer L = layer(u, parameters);
-    hebbff_grad grad = {part(u, gradient, LAMBDA_LOGIT), part(u, gradient, ETA_LOG)};
+    hebbff_grad grad = {unit_part(u, gradient, "lambda_logit"), unit_part(u, gradient, "eta_log")};
     segment_inputs in = {
-        .weight = weight(u, parameters), .dweight = weight(u, gradient), .dbias = part(u, gradient, BIAS)};
+        .weight = weight(u, parameters), .dweight = weight(u, gradient), .dbias = unit_part(u, gradient, "bias")};
     void *rest = segment_inputs_open(u, s, &in, work);
     for (int b = 0; b < s->samples; b++) {
         const void *tape = value_at(k, s->tape, (size_t)b * s->tape_sample);

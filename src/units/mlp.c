@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const option options[] = {
-    {"hidden", OPTION_INTEGER, offsetof(stpn_unit, hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
+    UNIT_OPTION_HIDDEN,
 };
 
 static void cell_forward(const unit *u, const cell_step *s)

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 static const option options[] = {
-    TRACE_HIDDEN,
+    UNIT_OPTION_HIDDEN,
     {"trace", OPTION_CHOICE, offsetof(stpn_unit, trace), "clip|soft|add|decay", 0, 0,
      "E' of E and the change d = m T. clip: clip(E + d, -1, 1); soft: clip(E + d - E |d|, -1, 1); add: E + d; decay: "
      "not for this unit"},

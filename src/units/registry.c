@@ -155,6 +155,23 @@ void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, i
                (unit_tensor){.name = name, .layout = layout, .rows = rows, .columns = columns, .groups = 1});
 }
 
+void *unit_part(const unit *u, const void *block, const char *name)
+{
+    for (int i = 0; i < u->tensor_count; i++)
+        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
+    return NULL;
+}
+
+int unit_panels(const unit *u)
+{
+    return (int)(u->row / (size_t)u->kernel->lanes);
+}
+
+size_t unit_input_row(const unit *u)
+{
+    return row_values(u->kernel, u->inputs);
+}
+
 stpn_status unit_open(unit *u, const stpn_unit *options, int inputs, const kernel_table *kernel, stpn_error *error)
 {
     *u = (unit){.type = unit_find(options->name), .options = *options, .kernel = kernel, .inputs = inputs};

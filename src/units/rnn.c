@@ -8,7 +8,7 @@
 #define FIELD(name) offsetof(stpn_unit, name)
 
 static const option options[] = {
-    {"hidden", OPTION_INTEGER, FIELD(hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
+    UNIT_OPTION_HIDDEN,
     {"init", OPTION_CHOICE, FIELD(init), "uniform|miconi", 0, 0,
      "initial values: U(+-1/sqrt(H)); miconi: input weights and bias U(+-1/sqrt(I)), recurrent weights 0.01 U(0,1)"},
 };

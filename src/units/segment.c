@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-enum { SEGMENT_BYTES = 512 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
+enum { SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
 
-int segment_length(const unit *u, size_t values)
+int segment_length(const unit *u, size_t values, size_t bytes)
 {
-    size_t fit = SEGMENT_BYTES / (values * u->kernel->size);
+    size_t fit = bytes / (values * u->kernel->size);
     return fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
 }
 
@@ -33,23 +33,18 @@ back_segment segment_at(const unit *u, const unit_back *s, int sample, int index
     };
 }
 
-static size_t input_row(const unit *u)
-{
-    return row_values(u->kernel, u->inputs);
-}
-
 size_t segment_inputs_values(const unit *u)
 {
-    return input_row(u) * u->row + (size_t)u->segment * (u->row + input_row(u));
+    return unit_input_row(u) * u->row + (size_t)u->segment * (u->row + unit_input_row(u));
 }
 
 void *segment_inputs_open(const unit *u, const unit_back *s, segment_inputs *in, const void *work)
 {
     const kernel_table *k = u->kernel;
     in->transposed = value_at(k, work, 0);
-    in->ds = value_at(k, work, input_row(u) * u->row);
+    in->ds = value_at(k, work, unit_input_row(u) * u->row);
     in->dx = value_at(k, in->ds, (size_t)u->segment * u->row);
-    memset(in->dx, 0, (size_t)u->segment * input_row(u) * k->size);
+    memset(in->dx, 0, (size_t)u->segment * unit_input_row(u) * k->size);
     if (s->dx) k->transpose(&in->weight, in->transposed);
     return value_at(k, work, segment_inputs_values(u));
 }
@@ -57,7 +52,7 @@ void *segment_inputs_open(const unit *u, const unit_back *s, segment_inputs *in,
 void segment_inputs_back(const unit *u, const unit_back *s, const back_segment *segment, const segment_inputs *in)
 {
     const kernel_table *k = u->kernel;
-    size_t lanes = (size_t)k->lanes, ip = input_row(u);
+    size_t lanes = (size_t)k->lanes, ip = unit_input_row(u);
     int steps = segment->steps;
     row_list ds = {in->ds, steps, steps, 0, u->row}, dx = {in->dx, steps, steps, 0, ip};
     k->product_gradient(&ds, &segment->x, &in->dweight, in->dbias);

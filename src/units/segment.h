@@ -4,8 +4,10 @@
 
 #include "units/unit.h"
 
-/* Steps between checkpoints of `values` values, so that a segment of them stays in a second-level cache. */
-int segment_length(const unit *u, size_t values);
+/* What a segment should take, so that it stays in a second-level cache. */
+enum { SEGMENT_BYTES = 512 * 1024 };
+/* Steps between checkpoints of `values` values, so that a segment of them takes about `bytes`. */
+int segment_length(const unit *u, size_t values, size_t bytes);
 /* Checkpoints of a tape of `steps` steps. */
 size_t segment_count(const unit *u, int steps);
 

@@ -1,7 +1,7 @@
 /* STPN-R and STPN-F: the short-term-plasticity neuron (Garcia Rodriguez, Guo, Moraitis, ICML 2022), recurrent
  * (K = I + H) and feed-forward (K = I). The equations stand in kernels/stpn.h and docs/mathematics.md; here is what
  * they work on: parameters, state, tape. */
-#include "units/unit.h"
+#include "units/segment.h"
 
 #include "base/error.h"
 
@@ -11,15 +11,15 @@
 
 extern const unit_type unit_stpn_r, unit_stpn_f;
 
-/* F is rebuilt in segments that should stay in a second-level cache. */
-enum { SEGMENT_BYTES = 768 * 1024, SEGMENT_LEAST = 8, SEGMENT_MOST = 64 };
+/* Of a segment of F, which should stay in a second-level cache. */
+enum { F_BYTES = 768 * 1024 };
 
 enum { PARAMETER_WEIGHT, PARAMETER_MOST = 6, STATE_F = 0 };
 
 #define FIELD(name) offsetof(stpn_unit, name)
 
 static const option options[] = {
-    {"hidden", OPTION_INTEGER, FIELD(hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons"},
+    UNIT_OPTION_HIDDEN,
     {"norm", OPTION_CHOICE, FIELD(norm), "pre|post|output|none", 0, 0,
      "pre: output and kept F divided by ||W + F||; post: kept F divided by the norm after the update; output: only the "
      "output is divided; none: no division"},
@@ -75,13 +75,6 @@ static size_t matrix_values(const unit *u)
     return u->row * (size_t)column_count(u);
 }
 
-static const void *parameter(const unit *u, const void *block, const char *name)
-{
-    for (int i = 0; i < u->tensor_count; i++)
-        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
-    return NULL;
-}
-
 static stpn_layer layer(const unit *u, const void *parameters)
 {
     const stpn_unit *o = &u->options;
@@ -90,7 +83,7 @@ static stpn_layer layer(const unit *u, const void *parameters)
         .inputs = I,
         .hidden = o->hidden,
         .columns = K,
-        .panels = (int)(u->row / (size_t)u->kernel->lanes),
+        .panels = unit_panels(u),
         .recurrent = is_recurrent(u),
         .plastic_begin = o->plastic == STPN_PLASTIC_HIDDEN ? I : 0,
         .plastic_end = o->plastic == STPN_PLASTIC_INPUT ? I : K,
@@ -102,13 +95,13 @@ static stpn_layer layer(const unit *u, const void *parameters)
         .current = o->presynaptic == STPN_PRESYNAPTIC_CURRENT,
         .layer_norm = o->layer_norm,
         .clamp = o->clamp,
-        .weight = parameter(u, parameters, "weight"),
-        .bias = parameter(u, parameters, "bias"),
-        .lambda = o->learn ? parameter(u, parameters, "lambda") : u->held,
+        .weight = unit_part(u, parameters, "weight"),
+        .bias = unit_part(u, parameters, "bias"),
+        .lambda = o->learn ? unit_part(u, parameters, "lambda") : u->held,
         .gamma =
-            o->learn ? parameter(u, parameters, "gamma") : value_at(u->kernel, u->held, PANEL_BYTES / u->kernel->size),
-        .ln_weight = parameter(u, parameters, "ln_weight"),
-        .ln_bias = parameter(u, parameters, "ln_bias"),
+            o->learn ? unit_part(u, parameters, "gamma") : value_at(u->kernel, u->held, PANEL_BYTES / u->kernel->size),
+        .ln_weight = unit_part(u, parameters, "ln_weight"),
+        .ln_bias = unit_part(u, parameters, "ln_bias"),
         .mask = u->mask,
     };
 }
@@ -144,13 +137,7 @@ static void plan(unit *u)
     if (!is_recurrent(u)) u->state_values += u->row;
     stpn_layer L = layer(u, NULL);
     u->state_values += u->kernel->stpn_active_values(&L);
-    size_t fit = SEGMENT_BYTES / (matrix_values(u) * u->kernel->size);
-    u->segment = fit < SEGMENT_LEAST ? SEGMENT_LEAST : fit > SEGMENT_MOST ? SEGMENT_MOST : (int)fit;
-}
-
-static size_t segment_count(const unit *u, int steps)
-{
-    return (size_t)((steps + u->segment - 1) / u->segment);
+    u->segment = segment_length(u, matrix_values(u), F_BYTES);
 }
 
 /* A sample's tape: norm (T, Hp), drive (T, Hp), for norm post ||W + F^c|| (T, Hp), then per segment F and the active
@@ -190,14 +177,14 @@ static size_t tape_values(const unit *u, int steps)
 
 static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scale)
 {
-    void *lambda = (void *)(uintptr_t)parameter(u, gradient, "lambda");
+    void *lambda = unit_part(u, gradient, "lambda");
     return (stpn_layer_grad){
-        .weight = (void *)(uintptr_t)parameter(u, gradient, "weight"),
-        .bias = (void *)(uintptr_t)parameter(u, gradient, "bias"),
+        .weight = unit_part(u, gradient, "weight"),
+        .bias = unit_part(u, gradient, "bias"),
         .lambda = lambda,
-        .gamma = (void *)(uintptr_t)parameter(u, gradient, "gamma"),
-        .ln_weight = (void *)(uintptr_t)parameter(u, gradient, "ln_weight"),
-        .ln_bias = (void *)(uintptr_t)parameter(u, gradient, "ln_bias"),
+        .gamma = unit_part(u, gradient, "gamma"),
+        .ln_weight = unit_part(u, gradient, "ln_weight"),
+        .ln_bias = unit_part(u, gradient, "ln_bias"),
         .scale = scale,
     };
 }
@@ -357,8 +344,7 @@ static stpn_status state_check(const unit *u, int index, const void *values, stp
         for (int c = 0; c < L.columns; c++) {
             if (c >= L.plastic_begin && c < L.plastic_end) continue;
             size_t at = (size_t)j * (size_t)L.columns + (size_t)c;
-            double value =
-                u->kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+            double value = value_read(u->kernel, values, at);
             if (value != 0)
                 return error_set(error, STPN_ERROR_INPUT,
                                  "F[%d][%d] is %g, but column %d has no plasticity: expected 0", j, c, value, c);

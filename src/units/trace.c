@@ -27,15 +27,7 @@ void trace_plan(unit *u, int parts)
     unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
     unit_add_state(u, "E", LAYOUT_MATRIX, H, H);
     if (parts & TRACE_T) unit_add_state(u, "T", LAYOUT_MATRIX, H, H);
-    u->segment = segment_length(u, checkpoint_values(u));
-}
-
-/* Tensor `name` in a block of parameters or in a gradient; NULL where the unit has none. */
-static void *part(const unit *u, const void *block, const char *name)
-{
-    for (int i = 0; i < u->tensor_count; i++)
-        if (strcmp(u->tensors[i].name, name) == 0) return value_at(u->kernel, block, u->tensors[i].offset);
-    return NULL;
+    u->segment = segment_length(u, checkpoint_values(u), SEGMENT_BYTES);
 }
 
 /* Tensor `name` of a state or its adjoint; NULL where the unit has none. */
@@ -46,14 +38,10 @@ static void *state_part(const unit *u, const void *state, const char *name)
     return NULL;
 }
 
-static int panels(const unit *u)
-{
-    return (int)(u->row / (size_t)u->kernel->lanes);
-}
-
 static panel_matrix matrix(const unit *u, const void *block, const char *name, int columns)
 {
-    return (panel_matrix){part(u, block, name), panels(u), columns, (size_t)columns * (size_t)u->kernel->lanes};
+    return (panel_matrix){unit_part(u, block, name), unit_panels(u), columns,
+                          (size_t)columns * (size_t)u->kernel->lanes};
 }
 
 static trace_layer layer(const unit *u, const void *parameters)
@@ -61,16 +49,16 @@ static trace_layer layer(const unit *u, const void *parameters)
     const stpn_unit *o = &u->options;
     return (trace_layer){
         .hidden = o->hidden,
-        .panels = panels(u),
+        .panels = unit_panels(u),
         .rule = o->trace,
         .modulation = o->modulation,
-        .modulated = part(u, parameters, "weight_mod") != NULL,
+        .modulated = unit_part(u, parameters, "weight_mod") != NULL,
         .retroactive = state_part(u, NULL, "T") != NULL,
-        .w = part(u, parameters, "w"),
-        .alpha = part(u, parameters, "alpha"),
-        .eta = part(u, parameters, "eta"),
-        .weight_mod = part(u, parameters, "weight_mod"),
-        .bias_mod = part(u, parameters, "bias_mod"),
+        .w = unit_part(u, parameters, "w"),
+        .alpha = unit_part(u, parameters, "alpha"),
+        .eta = unit_part(u, parameters, "eta"),
+        .weight_mod = unit_part(u, parameters, "weight_mod"),
+        .bias_mod = unit_part(u, parameters, "bias_mod"),
     };
 }
 
@@ -79,15 +67,10 @@ size_t trace_tape_values(const unit *u, int steps)
     return segment_count(u, steps) * checkpoint_values(u);
 }
 
-static size_t input_row(const unit *u)
-{
-    return row_values(u->kernel, u->inputs);
-}
-
 size_t trace_forward_bytes(const unit *u)
 {
     trace_layer L = layer(u, NULL);
-    return input_row(u) * u->kernel->size + u->kernel->trace_forward_bytes(&L);
+    return unit_input_row(u) * u->kernel->size + u->kernel->trace_forward_bytes(&L);
 }
 
 void trace_forward(const unit *u, const void *parameters, const unit_sweep *s, void *work)
@@ -95,10 +78,10 @@ void trace_forward(const unit *u, const void *parameters, const unit_sweep *s, v
     const kernel_table *k = u->kernel;
     trace_layer L = layer(u, parameters);
     panel_matrix weight_in = matrix(u, parameters, "weight_in", u->inputs);
-    void *sizes = work, *rest = value_at(k, work, input_row(u));
+    void *sizes = work, *rest = value_at(k, work, unit_input_row(u));
     row_list x = {value_at(k, s->x, 0), s->samples * s->steps, s->steps, s->x_sample, s->x_step};
     row_list out = {s->out, s->samples * s->steps, s->steps, s->out_sample, u->row};
-    k->product(&x, &weight_in, part(u, parameters, "bias_in"), &out);
+    k->product(&x, &weight_in, unit_part(u, parameters, "bias_in"), &out);
     if (s->energy) k->absolute_sums(&weight_in, sizes);
     for (int b = 0; b < s->samples; b++) {
         size_t sample = (size_t)b;
@@ -135,13 +118,13 @@ void trace_backward(const unit *u, const void *parameters, void *gradient, const
 {
     const kernel_table *k = u->kernel;
     trace_layer L = layer(u, parameters);
-    trace_grad grad = {part(u, gradient, "alpha"), part(u, gradient, "eta"), part(u, gradient, "weight_mod"),
-                       part(u, gradient, "bias_mod")};
+    trace_grad grad = {unit_part(u, gradient, "alpha"), unit_part(u, gradient, "eta"),
+                       unit_part(u, gradient, "weight_mod"), unit_part(u, gradient, "bias_mod")};
     panel_matrix dw = matrix(u, gradient, "w", u->options.hidden);
     segment_inputs in = {
         .weight = matrix(u, parameters, "weight_in", u->inputs),
         .dweight = matrix(u, gradient, "weight_in", u->inputs),
-        .dbias = part(u, gradient, "bias_in"),
+        .dbias = unit_part(u, gradient, "bias_in"),
     };
     void *before = segment_inputs_open(u, s, &in, work), *rest = value_at(k, before, (size_t)u->segment * u->row);
     for (int b = 0; b < s->samples; b++) {

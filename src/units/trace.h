@@ -11,11 +11,7 @@ typedef enum trace_parts {
     TRACE_T = 4    // E takes up m T
 } trace_parts;
 
-/* Rows of option tables. */
-#define TRACE_HIDDEN                                                                                        \
-    {                                                                                                       \
-        "hidden", OPTION_INTEGER, offsetof(stpn_unit, hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons" \
-    }
+/* A row of option tables. */
 #define TRACE_MODULATION                                                                           \
     {                                                                                              \
         "modulation", OPTION_CHOICE, offsetof(stpn_unit, modulation), "tanh|sigmoid|linear", 0, 0, \

@@ -162,6 +162,30 @@ void unit_add_groups(unit *u, const char *name, tensor_layout layout, int groups
                      double high);
 void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, int columns);
 
+/* Tensor `name` in a block of parameters, or in a gradient; NULL where the unit has none. */
+void *unit_part(const unit *u, const void *block, const char *name);
+/* Panels of a row of neurons; values of a padded row of inputs. */
+int unit_panels(const unit *u);
+size_t unit_input_row(const unit *u);
+
+/* The row of every option table. */
+#define UNIT_OPTION_HIDDEN                                                                                  \
+    {                                                                                                       \
+        "hidden", OPTION_INTEGER, offsetof(stpn_unit, hidden), NULL, 1, UNIT_MAX_WIDTH, "number of neurons" \
+    }
+
+/* Value `at` of an array of the kernel's type. */
+static inline double value_read(const kernel_table *kernel, const void *values, size_t at)
+{
+    return kernel->real == STPN_DOUBLE ? ((const double *)values)[at] : (double)((const float *)values)[at];
+}
+
+static inline void value_write(const kernel_table *kernel, void *values, size_t at, double value)
+{
+    if (kernel->real == STPN_DOUBLE) ((double *)values)[at] = value;
+    else ((float *)values)[at] = (float)value;
+}
+
 /* Address of value `count` of an array of the kernel's type. */
 static inline void *value_at(const kernel_table *kernel, const void *values, size_t count)
 {

@@ -1,12 +1,15 @@
 """What the tests of the command share: running it, small experiments, safetensors files from Python."""
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -93,6 +96,27 @@ class CommandTest(unittest.TestCase):
                                    preexec_fn=default_signals)
         self.addCleanup(self.end, process)
         return process
+
+    def terminal(self, *words, window=None, **env):
+        """What a terminal of (rows, columns) receives on standard error, line by line as it is redrawn."""
+        master, slave = pty.openpty()
+        if window:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
+        process = subprocess.Popen([COMMAND, *words], cwd=self.folder, env=environment(**env),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave,
+                                   preexec_fn=default_signals)
+        self.addCleanup(self.end, process)
+        os.close(slave)
+        text = b""
+        try:
+            while chunk := os.read(master, 65536):
+                text += chunk
+        except OSError:
+            pass
+        os.close(master)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 0)
+        return text.decode()
 
     @staticmethod
     def end(process):

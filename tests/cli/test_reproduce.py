@@ -1,19 +1,15 @@
 """stpn reproduce: every run of a manifest, whatever interrupts it, and the table over them."""
 import csv
-import fcntl
 import glob
 import json
 import os
-import pty
 import random
 import re
 import resource
 import signal
 import statistics
-import struct
 import subprocess
 import sys
-import termios
 import time
 import unittest
 
@@ -325,23 +321,7 @@ class Shown(ReproduceTest):
         self.assertTrue(os.path.exists(self.path("runs", "small", "table.json")))
 
     def shown(self, *words, window=(24, 80), **env):
-        master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
-        process = subprocess.Popen([COMMAND, "reproduce", "small", *words], cwd=self.folder, env=environment(**env),
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave,
-                                   preexec_fn=default_signals)
-        self.addCleanup(self.end, process)
-        os.close(slave)
-        text = b""
-        try:
-            while chunk := os.read(master, 65536):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 0)
-        return text.decode()
+        return self.terminal("reproduce", "small", *words, window=window, **env)
 
     def test_a_block_is_redrawn_and_fits(self):
         for number, window in enumerate([(24, 80), (4, 30), (24, 12)]):

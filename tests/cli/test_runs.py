@@ -1,9 +1,7 @@
 """Runs that are interrupted, killed, resumed, spoiled, or have no room: nothing is lost, and the bits are the same."""
-import fcntl
 import json
 import math
 import os
-import pty
 import random
 import re
 import resource
@@ -12,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 import unittest
 
@@ -388,25 +385,7 @@ class NoRoom(CommandTest):
 
 class Terminal(CommandTest):
     def shown(self, *words, window=None, **env):
-        """What a terminal receives, line by line as it is redrawn."""
-        master, slave = pty.openpty()
-        if window:
-            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, window, 0, 0))
-        process = subprocess.Popen([COMMAND, "train", self.file, *words], cwd=self.folder, env=environment(**env),
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave,
-                                   preexec_fn=default_signals)
-        self.addCleanup(self.end, process)
-        os.close(slave)
-        text = b""
-        try:
-            while chunk := os.read(master, 65536):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 0)
-        return text.decode()
+        return self.terminal("train", self.file, *words, window=(24, window) if window else None, **env)
 
     def test_one_line_is_redrawn_and_fits(self):
         for number, (columns, window) in enumerate([("120", None), ("80", 20), ("40", None), ("14", None), (None, 33)]):

@@ -72,8 +72,10 @@ static void check_forward(const problem_plan *plan, uint64_t seed)
     problem_free(&p);
 }
 
-void check_forward_of_every_size(const char *names)
+/* Every pair of widths, every pair of batch and steps, with all kinds of inputs and uses of a sequence in turn. */
+static void every_size(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++) {
         for (int i = 0; i < HIDDEN_COUNT * INPUT_COUNT; i++) {
@@ -99,8 +101,10 @@ void check_forward_of_every_size(const char *names)
     }
 }
 
-void check_forward_of_every_sequence(const char *names)
+/* Every kind of input with each of starting states, resets, lengths. */
+static void every_kind_of_sequence(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 9, &unit); index++)
         for (int i = 0; i < 32; i++) {
@@ -111,8 +115,9 @@ void check_forward_of_every_sequence(const char *names)
         }
 }
 
-void check_no_steps(const char *names)
+static void no_steps_at_all(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 5, &unit); index++) {
         problem_plan plan = one_unit(unit, 4, 0, 3);
@@ -121,8 +126,10 @@ void check_no_steps(const char *names)
     }
 }
 
-void check_types_of_input(const char *names)
+/* Bytes, floats and doubles of the same values give the same bits. */
+static void types_of_input_give_the_same_bits(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 7, &unit); index++)
         for (int k = 0; use_kernel(k); k++)
@@ -149,8 +156,10 @@ void check_types_of_input(const char *names)
             }
 }
 
-void check_problems_are_not_empty(const char *names)
+/* Plasticity matters in the problems that are drawn, and bounds are met where the unit has them. */
+static void the_problems_are_not_empty(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 9, &unit); index++) {
         int64_t clipped = 0, has_matrix = 0;
@@ -238,8 +247,11 @@ static void check_differences(problem_plan *plan, uint64_t seed, const int *call
     problem_free(&p);
 }
 
-void check_gradient(const char *names)
+/* The backward pass against central differences of the reference: parameters, inputs and starting states, with gradients
+ * coming in at every output and at the final state. Without dx and dstate against with them; in float. */
+static void gradient_is_that_of_differences(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
         for (int i = 0; i < 24; i++) {
@@ -251,8 +263,10 @@ void check_gradient(const char *names)
         }
 }
 
-void check_gradient_of_every_width(const char *names)
+/* Rows on both sides of a vector and of a panel; several chunks of samples. */
+static void gradient_of_every_width(void **state)
 {
+    const char *names = *state;
     static const int widths[] = {7, 8, 9, 16, 17};
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
@@ -265,8 +279,10 @@ void check_gradient_of_every_width(const char *names)
         }
 }
 
-void check_gradient_of_long_runs(const char *names)
+/* Over several segments, filled in several calls. */
+static void gradient_of_long_runs(void **state)
 {
+    const char *names = *state;
     static const int calls[] = {1, 62, 1, 1, 5, 60};
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 2, &unit); index++)
@@ -281,8 +297,10 @@ void check_gradient_of_long_runs(const char *names)
         }
 }
 
-void check_gradient_of_pauses(const char *names)
+/* Samples that end in one call and go on in a later one. */
+static void gradient_of_samples_that_pause(void **state)
 {
+    const char *names = *state;
     int ones[70];
     stpn_unit unit;
     for (int i = 0; i < 70; i++) ones[i] = 1;
@@ -327,8 +345,10 @@ static void check_values(const problem *p, const run *r, tensor *t, const tensor
     shelf_clear(&own);
 }
 
-void check_gradient_of_short_segments(const char *names)
+/* Layers so wide that their segments are short, over two chunks of samples: some of the gradient's values. */
+static void gradient_of_short_segments(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 75, &unit); index++) {
         /* With so many changes some are always near a corner. */
@@ -350,8 +370,10 @@ void check_gradient_of_short_segments(const char *names)
     }
 }
 
-void check_gradient_of_wide_layers(const char *names)
+/* Wide layers and large batches: every kernel against the doubles of the first, and in float. */
+static void gradient_of_wide_layers(void **state)
 {
+    const char *names = *state;
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
         for (int i = 0; i < 6; i++) {
@@ -373,4 +395,23 @@ void check_gradient_of_wide_layers(const char *names)
             outcome_free(&doubles);
             problem_free(&p);
         }
+}
+
+int check_units(const char *group, const char *names)
+{
+    void *form = (void *)(uintptr_t)names;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(every_size, form),
+        cmocka_unit_test_prestate(every_kind_of_sequence, form),
+        cmocka_unit_test_prestate(no_steps_at_all, form),
+        cmocka_unit_test_prestate(types_of_input_give_the_same_bits, form),
+        cmocka_unit_test_prestate(the_problems_are_not_empty, form),
+        cmocka_unit_test_prestate(gradient_is_that_of_differences, form),
+        cmocka_unit_test_prestate(gradient_of_every_width, form),
+        cmocka_unit_test_prestate(gradient_of_long_runs, form),
+        cmocka_unit_test_prestate(gradient_of_samples_that_pause, form),
+        cmocka_unit_test_prestate(gradient_of_short_segments, form),
+        cmocka_unit_test_prestate(gradient_of_wide_layers, form),
+    };
+    return cmocka_run_group_tests_name(group, tests, NULL, NULL);
 }
