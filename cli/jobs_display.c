@@ -76,7 +76,8 @@ static void redraw(jobs_display *d, const jobs *s)
 static void tell_end(const jobs *s, const job *j)
 {
     char line[LINE_SIZE], took[32], left[32];
-    int ended = s->before + count_state(s, JOB_DONE) + count_state(s, JOB_FAILED) + count_state(s, JOB_STOPPED);
+    int ended = s->before;
+    for (int i = 0; i < s->count; i++) ended += s->jobs[i].told; // several may have ended since the last look
     const char *how = j->state == JOB_DONE ? "done" : j->state == JOB_STOPPED ? "stopped" : "failed";
     progress_duration(took, sizeof took, j->seconds);
     progress_duration(left, sizeof left, jobs_seconds_left(s, machine_seconds()));
