@@ -63,7 +63,7 @@ def measure_peers(options, checker, plan):
     rows = []
     for case, kinds in plan:
         for kind in kinds:
-            if options.kinds and kind not in options.kinds:
+            if kind not in options.kinds or not options.quick and case["size"] not in options.sizes:
                 continue
             progress("%s %s beside %s" % (case["unit"], case["size"], kind))
             rows.append(peers.compare(checker, kind, case, options))
@@ -81,7 +81,7 @@ def measure_sweep(options, checker):
             rows.append(peers.measured(point, lambda: common.run_stpn_bench(options.stpn, case["size"])[0]))
             if checker and index in (0, len(shapes) // 2, len(shapes) - 1):
                 for kind in cases.SWEEP_PEERS:
-                    if options.kinds and kind not in options.kinds:
+                    if kind not in options.kinds:
                         continue
                     progress("%s = %d: %s" % (axis, point["value"], kind))
                     row = peers.once(checker, kind, case, 1, options.seconds)
@@ -93,6 +93,7 @@ def measure_sweep(options, checker):
 
 PARTS = ["ceilings", "kernels", "peers", "sweep", "recurrent"]
 USUAL = PARTS[:4]
+SIZES = list(dict.fromkeys(case["size"] for case, _ in cases.PEERS + cases.RECURRENT))
 
 # ---------------------------------------------------------------------------------------------------------------- main
 
@@ -102,9 +103,10 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=common.name_list(PARTS), default=USUAL, metavar="PART,...",
                         help="%s (default: all but recurrent)" % ", ".join(PARTS))
-    parser.add_argument("--kinds", type=common.name_list(list(cases.KINDS)), metavar="KIND,...",
+    parser.add_argument("--kinds", type=common.name_list(list(cases.KINDS)), default=list(cases.KINDS), metavar="KIND,...",
                         help="of peers: %s (default all)" % ", ".join(cases.KINDS))
-    parser.add_argument("--sizes", metavar="NAME,...", help="sizes of the parts peers and recurrent (default all)")
+    parser.add_argument("--sizes", type=common.name_list(SIZES), default=SIZES, metavar="NAME,...",
+                        help="of the parts peers and recurrent: %s (default all)" % ", ".join(SIZES))
     parser.add_argument("--threads", type=int, default=min(2, allowed), help="of ours and of every peer (default 2)")
     parser.add_argument("--rounds", type=int, help="in which ours and a peer take turns (default 5)")
     parser.add_argument("--seconds", type=float, help="a peer's passes of a round, at least (default 0.5)")
@@ -123,17 +125,15 @@ def parse():
             setattr(options, name, quick if options.quick else usual)
     if options.rounds < 1:
         parser.error("--rounds is %d, expected 1 or more" % options.rounds)
+    if options.source:
+        try:
+            with open(options.source) as file:
+                options.document = json.load(file)
+        except (OSError, ValueError) as problem:
+            parser.error("--from %s: %s" % (options.source, problem))
+    elif not os.access(options.stpn, os.X_OK):
+        parser.error("there is no %s: run make first" % options.stpn)
     return options
-
-
-def chosen(plan, sizes):
-    if not sizes:
-        return plan
-    known = [case["size"] for case, _ in plan]
-    for size in sizes.split(","):
-        if size not in known:
-            sys.exit("--sizes has %r, expected %s" % (size, ", ".join(dict.fromkeys(known))))
-    return [entry for entry in plan if entry[0]["size"] in sizes.split(",")]
 
 
 def measure(options):
@@ -157,7 +157,7 @@ def measure(options):
             document["kernels"] = measure_kernels(options)
         for part, full, quick in (("peers", cases.PEERS, cases.QUICK_PEERS), ("recurrent", cases.RECURRENT, cases.QUICK_RECURRENT)):
             if part in parts and checker:
-                document[part] = measure_peers(options, checker, chosen(quick if options.quick else full, options.sizes))
+                document[part] = measure_peers(options, checker, quick if options.quick else full)
         if "sweep" in parts:
             document["sweep"] = measure_sweep(options, None if options.quick else checker)
     finally:
@@ -176,12 +176,8 @@ def draw(document, folder):
 def main():
     options = parse()
     if options.source:
-        with open(options.source) as file:
-            document = json.load(file)
+        document = options.document
     else:
-        if not os.access(options.stpn, os.X_OK):
-            print("there is no %s: run make first" % options.stpn, file=sys.stderr)
-            return 2
         options.info = json.loads(common.said(options.stpn, "info", "--json"))
         document = measure(options)
     print(report.text(document))

@@ -58,3 +58,13 @@ QUICK_SWEEPS = {"B": [(16, 4, 5, 6), (32, 4, 5, 6)]}
 def sweep_value(axis, shape):
     batch, steps, inputs, hidden = shape
     return {"B": batch, "T": steps, "H": hidden, "K": inputs + hidden}[axis]
+
+# The figure's roofline. Of one synapse and step, counted from the equations: operations (a multiply-add is two; F that is
+# rebuilt is not counted again) and bytes between registers and the first-level cache of one sample alone, 4 for each load
+# and store of a value (F rebuilt is counted): bench/README.md. Sizes with one-hot inputs have no place in it: most columns
+# carry no signal and cost nothing.
+WORK = {
+    ("pre", "forward"): (10, 4 * (6 + 1)), ("pre", "training"): (31, 4 * (2 * (6 + 1) + 10 + 5)),
+    ("post", "forward"): (15, 4 * (6 + 2)), ("post", "training"): (41, 4 * (2 * (6 + 2) + 13 + 6)),
+}
+ROOFLINE_SIZES = dict({"maze": "pre", "maze-post": "post"}, **dict.fromkeys(LARGE_SIZES, "pre"))

@@ -16,7 +16,7 @@
 
 enum { ROUNDS = 25, THREADS_MOST = 256 };
 
-typedef enum job_kind { MULTIPLY_ADD, READ, UPDATE } job_kind;
+typedef enum job_kind { MULTIPLY_ADD, READ, UPDATE, TRIAD } job_kind;
 
 extern const ceiling_loops ceiling_loops_portable;
 #ifdef STPN_HAVE_AVX2
@@ -100,7 +100,8 @@ static void run_once(job *j, float *values)
     size_t count = j->bytes / sizeof *values;
     if (j->kind == MULTIPLY_ADD) j->kept += j->loops->multiply_add(j->turns);
     else if (j->kind == READ) j->kept += j->loops->read(values, count, j->turns);
-    else j->loops->update(values, count, j->turns);
+    else if (j->kind == UPDATE) j->loops->update(values, count, j->turns);
+    else j->loops->triad(values, count, j->turns);
 }
 
 /* Pages of the buffer come from its own thread, and large ones where they are to be had: a page's address is no part of
@@ -200,9 +201,11 @@ static void report_bandwidths(const level *levels, int count, int threads, doubl
         double read = rate(like, threads, (double)like.bytes, seconds);
         like.kind = UPDATE;
         double update = rate(like, threads, 2.0 * (double)like.bytes, seconds);
+        like.kind = TRIAD;
+        double triad = rate(like, threads, (double)(3 * (like.bytes / 3 / CEILING_STRIDE * CEILING_STRIDE)), seconds);
         printf(",\n    {\"what\": \"bandwidth\", \"level\": \"%s\", \"threads\": %d, \"bytes\": %zu, "
-               "\"read_gb_s\": %.2f, \"update_gb_s\": %.2f}",
-               levels[i].name, threads, like.bytes, read, update);
+               "\"read_gb_s\": %.2f, \"update_gb_s\": %.2f, \"triad_gb_s\": %.2f}",
+               levels[i].name, threads, like.bytes, read, update, triad);
         fflush(stdout);
     }
 }

@@ -13,6 +13,7 @@ typedef struct ceiling_loops {
     float (*multiply_add)(int64_t turns);                            // of vectors
     float (*read)(const float *values, size_t count, int64_t turns); // every value once a turn
     void (*update)(float *values, size_t count, int64_t turns);      // every value read and written once a turn
+    void (*triad)(float *values, size_t count, int64_t turns);       // two thirds read, one third written a turn
 } ceiling_loops;
 
 #endif

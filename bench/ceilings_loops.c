@@ -40,6 +40,21 @@ static void run_update(float *values, size_t count, int64_t turns)
     }
 }
 
+static void run_triad(float *values, size_t count, int64_t turns)
+{
+    size_t third = count / 3 / (CEILING_STRIDE / sizeof *values) * (CEILING_STRIDE / sizeof *values);
+    const float *a = values + third, *b = values + 2 * third;
+    vec factor = splat(0.999F);
+    for (int64_t t = 0; t < turns; t++) {
+        for (size_t k = 0; k < third; k += (size_t)AT_ONCE * WIDTH)
+            for (int i = 0; i < AT_ONCE; i++) {
+                size_t at = k + (size_t)(i * WIDTH);
+                store(values + at, fma_(load(a + at), factor, load(b + at)));
+            }
+        __asm__ volatile("" ::: "memory");
+    }
+}
+
 const ceiling_loops CEILING_TABLE = {
     .name = KERNEL_NAME,
     .width = WIDTH,
@@ -47,4 +62,5 @@ const ceiling_loops CEILING_TABLE = {
     .sums = SUMS,
     .read = run_read,
     .update = run_update,
+    .triad = run_triad,
 };

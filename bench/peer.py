@@ -9,6 +9,7 @@ serve          one pass that warms up; then a line "SECONDS LEAST" of the input 
 STPN_BENCH_SPOIL=KIND makes that kind's results wrong, for the tests of the refusal."""
 import json
 import os
+import shutil
 import sys
 
 import common
@@ -19,6 +20,9 @@ def spoiled(kind):
 
 
 def load(kind, threads):
+    """The module of the kind; ImportError says what is missing."""
+    if kind.startswith("compile") and not shutil.which(os.environ.get("CXX", "g++")):
+        raise ImportError("torch.compile needs a C++ compiler")
     if kind.startswith("jax"):
         import peer_jax as peers
     else:

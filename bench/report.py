@@ -32,7 +32,7 @@ def ceilings(found):
             rates.setdefault("multiply-add, %s, GFLOP/s" % row["kernel"], {})[row["threads"]] = row["gflops"]
         else:
             name = "%s, %d kB" % (row["level"], found["caches"][row["level"]] // 1024) if row["level"] in found["caches"] else "memory"
-            for what, key in ("read", "read_gb_s"), ("read and written", "update_gb_s"):
+            for what, key in ("read", "read_gb_s"), ("read and written", "update_gb_s"), ("two read, one written", "triad_gb_s"):
                 rates.setdefault("%s, %s, GB/s" % (name, what), {})[row["threads"]] = row[key]
     counts = sorted({threads for rate in rates.values() for threads in rate})
     heading = ["ceiling"] + ["%d thread%s" % (count, "s"[:count > 1]) for count in counts]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: scripts/install-packages.sh build|test|bench: sees to it that the Debian packages of a group are there. Where all are,
+# Usage: scripts/install-packages.sh build|test|bench|products: sees to it that the Debian packages of a group are there. Where all are,
 # it needs neither a network nor a right.
 set -u
 here=$(dirname "$0")
@@ -11,9 +11,10 @@ test="g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev c
 case ${1:-} in
     build) packages=$build ;;
     test) packages="$build $test" ;;
-    bench) packages="$build libopenblas-dev" ;;
+    bench) packages="$build g++ python3 python3-dev python3-venv" ;; # torch.compile needs a compiler and Python.h
+    products) packages="$build libopenblas-dev" ;;
     *)
-        echo "usage: scripts/install-packages.sh build|test|bench" >&2
+        echo "usage: scripts/install-packages.sh build|test|bench|products" >&2
         exit 2
         ;;
 esac
@@ -34,6 +35,10 @@ have() {
         libc6-dev) has_header stdio.h ;;
         cmake) "$here/cmake.sh" --check 2>/dev/null ;;
         python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
+        python3-dev)
+            python3 -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null
+            ;;
         libjansson-dev) pkg-config --exists jansson 2>/dev/null ;;
         zlib1g-dev) pkg-config --exists zlib 2>/dev/null ;;
         libcmocka-dev) pkg-config --exists cmocka 2>/dev/null ;;

@@ -46,7 +46,7 @@ step_format() {
 }
 
 step_release() {
-    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON || return
+    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON -DSTPN_BUILD_BENCH=ON || return
     run_tests build
     local status=$?
     release_summary=$ctest_summary
