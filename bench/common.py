@@ -52,18 +52,18 @@ def write_golden(path, tensors, unit, inputs, hidden, batch, steps):
 
 
 def read_golden(path):
-    """Tensors by name, each a shape and a flat array of doubles."""
-    with open(path, "rb") as file:
-        data = file.read()
-    begin = 8 + int.from_bytes(data[:8], "little")
+    """Inputs, parameters, outputs and their gradients by name, each a shape and a flat array of doubles; no states."""
     tensors = {}
-    for name, entry in json.loads(data[8:begin]).items():
-        if name != "__metadata__":
-            first, last = entry["data_offsets"]
-            values = array.array("d", data[begin + first:begin + last])
-            if sys.byteorder == "big":
-                values.byteswap()
-            tensors[name] = (tuple(entry["shape"]), values)
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        for name, entry in json.loads(file.read(size)).items():
+            if name in ("x", "y", "dy") or name.startswith(("param.", "grad.param.")):
+                first, last = entry["data_offsets"]
+                file.seek(8 + size + first)
+                values = array.array("d", file.read(last - first))
+                if sys.byteorder == "big":
+                    values.byteswap()
+                tensors[name] = (tuple(entry["shape"]), values)
     return tensors
 
 
