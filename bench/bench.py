@@ -143,12 +143,13 @@ def measure(options):
     document = {"machine": common.machine(options.stpn, common.PYTHON), "threads": options.threads, "rounds": options.rounds,
                 "quick": options.quick, "parts": parts}
     if code:
-        document["missing"] = "no .venv-bench, so no peers and no figures: scripts/python-env.sh says above what failed"
+        document["missing"] = "the peers, as there is no .venv-bench: scripts/python-env.sh says above what failed"
         progress(document["missing"])
     if document["machine"]["load_before"] > 0.5 and not options.quick and not options.check_only:
         progress("the machine is busy (load %.1f): these times mean little" % document["machine"]["load_before"])
     # With fewer threads than processors everybody gets the same ones.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:options.threads])
+    save(document, options)  # where nothing can be written, nothing is measured
     checker = None if code else peers.Checker(options.stpn, options.threads)
     try:
         if "ceilings" in parts:
@@ -158,19 +159,35 @@ def measure(options):
         for part, full, quick in (("peers", cases.PEERS, cases.QUICK_PEERS), ("recurrent", cases.RECURRENT, cases.QUICK_RECURRENT)):
             if part in parts and checker:
                 document[part] = measure_peers(options, checker, quick if options.quick else full)
+                save(document, options)
         if "sweep" in parts:
             document["sweep"] = measure_sweep(options, None if options.quick else checker)
     finally:
         if checker:
             checker.close()
     document["machine"]["load_after"] = round(os.getloadavg()[0], 2)
+    save(document, options)
     return document
 
 
+def save(document, options):
+    """After every part, as a run takes long."""
+    if options.json:
+        os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
+        with open(options.json + ".tmp", "w") as file:
+            json.dump(document, file, indent=1)
+            file.write("\n")
+        os.replace(options.json + ".tmp", options.json)
+
+
 def draw(document, folder):
-    """In a process of its own, as Matplotlib is in .venv-bench."""
-    program = os.path.join(common.ROOT, "bench", "figures.py")
-    return subprocess.run([common.PYTHON, program, folder], input=json.dumps(document), text=True).returncode
+    """In a process of its own, as Matplotlib is in an environment of its own. None, or why there are no figures."""
+    python = common.figure_python()
+    if not python:
+        return "there is no Matplotlib: run scripts/python-env.sh"
+    code = subprocess.run([python, os.path.join(common.ROOT, "bench", "figures.py"), folder], input=json.dumps(document),
+                          text=True).returncode
+    return "drawing failed" if code else None
 
 
 def main():
@@ -181,18 +198,13 @@ def main():
         options.info = json.loads(common.said(options.stpn, "info", "--json"))
         document = measure(options)
     print(report.text(document))
-    if options.json:
-        os.makedirs(os.path.dirname(os.path.abspath(options.json)), exist_ok=True)
-        with open(options.json, "w") as file:
-            json.dump(document, file, indent=1)
-            file.write("\n")
     bad = report.reasons(document, "wrong") + report.reasons(document, "failed")
-    if options.figures and "missing" not in document and draw(document, options.figures):
-        print("the figures could not be drawn", file=sys.stderr)
-        return 3
     for reason in bad:
         progress(reason)
-    return 1 if bad else 0
+    undrawn = draw(document, options.figures) if options.figures else None
+    if undrawn:
+        progress("no figures: " + undrawn)
+    return 1 if bad else 3 if undrawn else 0
 
 
 if __name__ == "__main__":
@@ -200,3 +212,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as problem:
+        progress(str(problem))
+        sys.exit(3)

@@ -136,7 +136,7 @@ static void *run_job(void *context)
 /* Seconds of the best round of `threads` threads. */
 static double best_round(const job *like, int threads)
 {
-    static job jobs[THREADS_MOST];
+    job jobs[THREADS_MOST];
     pthread_t handles[THREADS_MOST];
     pthread_barrier_t barrier;
     double best = 0;
@@ -202,7 +202,8 @@ static void report_bandwidths(const level *levels, int count, int threads, doubl
         like.kind = UPDATE;
         double update = rate(like, threads, 2.0 * (double)like.bytes, seconds);
         like.kind = TRIAD;
-        double triad = rate(like, threads, (double)(3 * (like.bytes / 3 / CEILING_STRIDE * CEILING_STRIDE)), seconds);
+        size_t part = like.bytes / 3 / CEILING_STRIDE * CEILING_STRIDE;
+        double triad = rate(like, threads, 3.0 * (double)part, seconds);
         printf(",\n    {\"what\": \"bandwidth\", \"level\": \"%s\", \"threads\": %d, \"bytes\": %zu, "
                "\"read_gb_s\": %.2f, \"update_gb_s\": %.2f, \"triad_gb_s\": %.2f}",
                levels[i].name, threads, like.bytes, read, update, triad);

@@ -23,14 +23,12 @@ def make_environment():
                           stdout=sys.stderr).returncode
 
 
-def enter_environment():
-    """Goes on with the Python of .venv-bench, which is made where it is missing."""
-    if os.path.realpath(sys.prefix) == os.path.realpath(ENVIRONMENT):
-        return
-    code = make_environment()
-    if code:
-        sys.exit(code)
-    os.execv(PYTHON, [PYTHON, os.path.abspath(sys.argv[0]), *sys.argv[1:]])
+def figure_python():
+    """A Python that has Matplotlib: of .venv-bench, or of the tree's .venv; None where there is neither."""
+    for folder in ENVIRONMENT, os.path.join(ROOT, ".venv"):
+        if os.path.exists(os.path.join(folder, "complete")):
+            return os.path.join(folder, "bin", "python")
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- results

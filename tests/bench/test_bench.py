@@ -98,6 +98,52 @@ class Refusals(unittest.TestCase):
         self.refused(self.compare(None, peers.Missing("No module named 'jax'")), "missing", "No module")
 
 
+def drawn_document():
+    """One with all that figures show, and rows that have nothing to show."""
+    rows = [{"what": "multiply_add", "kernel": "portable", "threads": 1, "gflops": 50.0}]
+    rows += [{"what": "bandwidth", "level": level, "threads": 1, "bytes": 1, "read_gb_s": rate, "update_gb_s": 2 * rate, "triad_gb_s": rate}
+             for level, rate in (("L1", 100.0), ("memory", 10.0))]
+    kernels = [{"size": "maze", "unit": "stpn_r", "kernel": "portable", "threads": 1, "forward_ns": 0.5, "training_ns": 2.0,
+                "peak_bytes": 10**7},
+               {"size": "maze-post", "unit": "stpn_r", "kernel": "portable", "threads": 1, "wrong": "kernel portable is wrong"}]
+    sweep = []
+    for axis, shapes in cases.SWEEPS.items():
+        for shape in shapes:
+            row = {"axis": axis, "value": cases.sweep_value(axis, shape), "size": "%d,%d,%d,%d" % shape}
+            sweep += [dict(row, training_ns=2.0, peak_bytes=10**7), dict(row, peer="eager", training_ns=20.0, peer_peak_bytes=10**9),
+                      dict(row, peer="jax-checkpoint", wrong="y is off")]
+    return {"machine": {"kernel": "portable"}, "threads": 1, "rounds": 5, "quick": False, "kernels": kernels, "sweep": sweep,
+            "ceilings": {"caches": {"L1": 32768, "L2": 1048576, "L3": 0}, "rows": rows}}
+
+
+class Figures(unittest.TestCase):
+    @unittest.skipUnless(common.figure_python(), "run scripts/python-env.sh")
+    def test_figures(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "bench.json")
+            with open(path, "w") as file:
+                json.dump(drawn_document(), file)
+            found = []
+            for name in "first", "second":
+                words = [sys.executable, os.path.join(BENCH, "bench.py"), "--from", path, "--figures", os.path.join(folder, name)]
+                result = subprocess.run(words, capture_output=True, text=True)
+                self.assertEqual(result.returncode, 1, result.stderr)  # of the wrong rows
+                self.assertNotIn("Traceback", result.stderr)
+                found.append({})
+                for file_name in sorted(os.listdir(os.path.join(folder, name))):
+                    with open(os.path.join(folder, name, file_name), "rb") as file:
+                        found[-1][file_name] = file.read()
+        self.assertEqual(sorted(found[0]), sorted("bench_%s.%s" % (name, kind) for name in ("roofline", "cost", "memory")
+                                                  for kind in ("png", "svg")))
+        self.assertEqual(found[0], found[1])
+        for name, texts in ("roofline", ["maze, training", "L1, 200 GB/s", "multiply-add, portable", "operations per byte"]), \
+                ("cost", ["stpn", "PyTorch, eager", "samples B", "F = L2", "training, ns per synapse and step"]), ("memory", ["peak memory", "steps T"]):
+            for text in texts:
+                self.assertIn("<!-- %s" % text, found[0]["bench_%s.svg" % name].decode())
+        self.assertNotIn("maze-post", found[0]["bench_roofline.svg"].decode())
+        self.assertNotIn("JAX", found[0]["bench_cost.svg"].decode())
+
+
 class Command(unittest.TestCase):
     def run_bench(self, *words, code=0, **changes):
         with tempfile.TemporaryDirectory() as folder:
@@ -152,6 +198,13 @@ class Command(unittest.TestCase):
             self.assertEqual(result.returncode, 2, words)
             self.assertIn(says, result.stderr)
             self.assertNotIn("Traceback", result.stderr)
+
+    def test_a_document_that_cannot_be_written(self):
+        words = ("--only", "kernels", "--threads", "1", "--quick", "--stpn", COMMAND, "--json", "/proc/nothing/bench.json")
+        result = subprocess.run([sys.executable, os.path.join(BENCH, "bench.py"), *words], capture_output=True, text=True)
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertIn("/proc/nothing", result.stderr)
+        self.assertNotIn("stpn_r", result.stderr)
 
     @unittest.skipUnless(os.path.exists(os.path.join(common.ENVIRONMENT, "complete")), "make bench has not made .venv-bench")
     def test_peers(self):
