@@ -8,6 +8,7 @@ import cases
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
 from stpn import plot_style  # noqa: E402
+from matplotlib.ticker import LogFormatter  # noqa: E402
 
 FORMATS = ("png", "svg")
 AXES = {"B": "samples B", "T": "steps T", "H": "neurons H, K = 1024", "K": "columns K, H = 55"}
@@ -15,6 +16,16 @@ STPN = "stpn"
 # Colour, marker and dashes of whom a curve belongs to.
 WHO = [STPN, "eager", "compile", "jax", "jax-checkpoint"]
 LABELS = dict(cases.KINDS, stpn="stpn")
+
+
+
+def plain_logarithmic(axes):
+    """Both logarithmic, with 10 and 100 rather than powers."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for side in axes.xaxis, axes.yaxis:
+        side.set_major_formatter("{x:g}")
+        side.set_minor_formatter(LogFormatter())
 
 
 # ------------------------------------------------------------------------------------------------------------ roofline
@@ -68,8 +79,7 @@ def draw_roofline(document):
     left, right = 0.05, 4
     handles = {}
     for axes, threads in zip(panels, counts):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        plain_logarithmic(axes)
         axes.set_xlim(left, right)
         highest = draw_roofs(axes, document, threads, left, right)
         axes.set_ylim(0.8, 2.2 * highest)
@@ -79,8 +89,6 @@ def draw_roofline(document):
             handle = axes.plot([intensity], [rate], marker=look["marker"], color=look["color"], linestyle="none", markersize=5,
                                markerfacecolor=look["color"] if name == "training" else "white", zorder=3)[0]
             handles.setdefault("%s, %s" % (size_label(size), name), handle)
-        for side in axes.xaxis, axes.yaxis:
-            side.set_major_formatter("{x:g}")
         axes.set_title("%d thread%s" % (threads, "s"[:threads > 1]), fontsize=8)
         axes.set_xlabel("operations per byte")
     panels[0].set_ylabel("10⁹ operations per second")
@@ -122,8 +130,7 @@ def draw_sweep(document, value, label, band):
     handles = {}
     present = [axis for axis in AXES if any(row["axis"] == axis for row in document["sweep"])]
     for axes, axis in zip(panels, present):
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        plain_logarithmic(axes)
         for who, values, heights in curves(document, axis, value):
             look = plot_style.line_style(WHO.index(who))
             handles.setdefault(LABELS[who], axes.plot(values, heights, **look)[0])
@@ -132,8 +139,6 @@ def draw_sweep(document, value, label, band):
                 axes.axhspan(0.75 * middle, 1.25 * middle, color=look["color"], alpha=0.15, linewidth=0)
         mark_caches(axes, document, axis)
         axes.set_xlabel(AXES[axis])
-        for side in axes.xaxis, axes.yaxis:
-            side.set_major_formatter("{x:g}")
     for axes in panels[len(present):]:
         axes.set_visible(False)
     figure.supylabel(label, fontsize=8)
