@@ -1,7 +1,8 @@
 """What is measured: sizes, peers and sweeps. A case is a dictionary that a peer's process is given as it is."""
 
 KINDS = {
-    "eager": "PyTorch, eager", "compile": "PyTorch, torch.compile of a step", "compile-whole": "PyTorch, torch.compile of all steps",
+    "eager": "PyTorch, eager", "compile": "PyTorch, torch.compile of a step",
+    "compile-whole": "PyTorch, torch.compile of all steps",
     "jax": "JAX, jit + scan", "jax-checkpoint": "JAX, the same with checkpoint",
     "lstm": "PyTorch, nn.LSTM", "gru": "PyTorch, nn.GRU", "rnn": "PyTorch, nn.RNN",
 }

@@ -31,7 +31,9 @@ def ceilings(found):
         if row["what"] == "multiply_add":
             rates.setdefault("multiply-add, %s, GFLOP/s" % row["kernel"], {})[row["threads"]] = row["gflops"]
         else:
-            name = "%s, %d kB" % (row["level"], found["caches"][row["level"]] // 1024) if row["level"] in found["caches"] else "memory"
+            name = row["level"]
+            if name in found["caches"]:
+                name += ", %d kB" % (found["caches"][name] // 1024)
             for what, key in ("read", "read_gb_s"), ("read and written", "update_gb_s"), ("two read, one written", "triad_gb_s"):
                 rates.setdefault("%s, %s, GB/s" % (name, what), {})[row["threads"]] = row[key]
     counts = sorted({threads for rate in rates.values() for threads in rate})
@@ -55,7 +57,8 @@ def peers(rows):
                "stpn MB", "peer MB"]
     lines = []
     for row in rows:
-        begin = [row["unit"], row["size"], "%d, %d, %d, %d" % (row["batch"], row["steps"], row["inputs"], row["hidden"]), row["peer"]]
+        sides = "%d, %d, %d, %d" % (row["batch"], row["steps"], row["inputs"], row["hidden"])
+        begin = [row["unit"], row["size"], sides, row["peer"]]
         if "peer_seconds" not in row:
             lines.append(begin + ["", "", instead(row) or "right", "", "", "", "", ""])
             continue
@@ -73,8 +76,10 @@ def sweep(rows):
         for who in ["stpn"] + [kind for kind in cases.KINDS if any(row.get("peer") == kind for row in along)]:
             own = [row for row in along if row.get("peer", "stpn") == who]
             costs = [row["training_ns"] for row in own if "training_ns" in row]
-            lines.append([axis, "%d to %d" % (own[0]["value"], own[-1]["value"]), who, str(len(costs))] + (
-                ["%.3f" % min(costs), "%.3f" % max(costs), "%.2f" % (max(costs) / min(costs))] if costs else [instead(own[0]), "", ""]))
+            line = [axis, "%d to %d" % (own[0]["value"], own[-1]["value"]), who, str(len(costs))]
+            if costs:
+                line += ["%.3f" % min(costs), "%.3f" % max(costs), "%.2f" % (max(costs) / min(costs))]
+            lines.append(line if costs else line + [instead(own[0]), "", ""])
     return table(["axis", "values", "of", "points", "least ns", "greatest ns", "greatest / least"], lines)
 
 
