@@ -1,6 +1,6 @@
 #!/bin/sh
-# Usage: scripts/install-packages.sh build|test|bench|products: sees to it that the Debian packages of a group are there. Where all are,
-# it needs neither a network nor a right.
+# Usage: scripts/install-packages.sh build|test|bench|products: sees to it that the Debian packages of a group are there.
+# Where all are, it needs neither a network nor a right.
 set -u
 here=$(dirname "$0")
 
