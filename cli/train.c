@@ -1,6 +1,7 @@
 /* stpn train: one run, or one for each of several seeds. */
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/runs.h"
 #include "cli/seeds.h"
@@ -74,7 +75,8 @@ static void print_seeds(const outcome *outcomes, int count)
 /* What the callback of a run works with. */
 typedef struct reporter {
     progress shown;
-    const stpn_run_options *options;
+    const stpn_run_options *options; // until the network was shown
+    profile_record profile;
 } reporter;
 
 /* The network and its number of parameters, once the run is known to start. */
@@ -100,6 +102,12 @@ static void show_progress(void *context, const stpn_progress *report)
     progress_show(&r->shown, report);
 }
 
+static void keep_profile(void *context, const stpn_profile *told)
+{
+    reporter *r = context;
+    profile_keep(&r->profile, told);
+}
+
 /* One run; `out` NULL: the library's choice. */
 static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, outcome *result)
 {
@@ -109,18 +117,20 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
     stpn_run_options own = *choices;
     int quiet = arguments_have(a, "--quiet");
     progress_open(&shown.shown, label);
-    if (!quiet) {
-        own.progress = show_progress;
-        own.context = &shown;
-    }
+    own.context = &shown;
+    if (!quiet) own.progress = show_progress;
+    if (arguments_have(a, "--profile")) own.profile = keep_profile;
     stpn_status status = stpn_run_train(&own, folder, sizeof folder, &error);
     progress_close(&shown.shown);
     if (status == STPN_STOPPED) {
+        profile_print(&shown.profile, folder);
         say_how_to_resume(a, "--resume", error.message);
         return EXIT_INTERRUPTED;
     }
     if (status) return complain(status, &error);
-    return quiet ? EXIT_DONE : print_summary(folder, result);
+    int code = quiet ? EXIT_DONE : print_summary(folder, result);
+    profile_print(&shown.profile, folder);
+    return code;
 }
 
 static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list)
@@ -199,6 +209,7 @@ static const argument_option options[] = {
     {"--any-kernel", NULL, 0, "resumes although another kernel wrote the checkpoint; the bits will differ"},
     {"--threads", "N", 0, "number of threads (default 0: one per processor); the result does not depend on it"},
     {"--quiet", NULL, 0, "prints no progress and no result"},
+    {"--profile", NULL, 0, "prints at the end where the time went, on standard error; the result is the same"},
 };
 
 const command command_train = {

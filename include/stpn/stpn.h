@@ -308,6 +308,19 @@ typedef struct stpn_progress {
     double validation_loss; /* of the latest evaluation, NaN before the first */
 } stpn_progress;
 
+/* Where the time of a run went. Of each thread, the parts' seconds add up to the time the run took (docs/performance.md
+ * says what the parts are). */
+typedef struct stpn_profile_part {
+    const char *name;   /* "forward" */
+    double caller;      /* seconds of the thread that calls stpn_run_train */
+    double other;       /* mean over the threads that help it; 0 where there are none */
+} stpn_profile_part;
+
+typedef struct stpn_profile {
+    int threads, part_count;
+    const stpn_profile_part *parts; /* (part_count); gone once the callback returns */
+} stpn_profile;
+
 typedef struct stpn_run_options {
     const char *file;       /* experiment file */
     const char *const *set; /* (set_count) "key=value" */
@@ -321,6 +334,9 @@ typedef struct stpn_run_options {
     const volatile int *stop; /* not 0: finish the update under way, save, return STPN_STOPPED. May be NULL */
     void (*progress)(void *context, const stpn_progress *progress); /* may be NULL */
     void *context;
+    /* Called once, after a run that ended or was stopped; not where a finished one is resumed. NULL: no clock is read
+     * for it. What is computed is the same either way. */
+    void (*profile)(void *context, const stpn_profile *profile);
 } stpn_run_options;
 
 /* Trains an experiment (docs/experiments.md) and leaves its run folder (docs/file-formats.md). `folder` (size

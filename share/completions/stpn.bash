@@ -43,7 +43,7 @@ _stpn() {
 
     local options=""
     case $command in
-        train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet" ;;
+        train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet --profile" ;;
         eval) options="--json --best --examples --threads --energy-table" ;;
         compare) options="--json --csv --markdown" ;;
         reproduce) options="--seeds --epochs --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;

@@ -21,6 +21,7 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l out -x -a '(__fish_co
 complete -c stpn -n '__fish_seen_subcommand_from train' -l resume -d 'Go on from the last checkpoint'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l any-kernel -d 'Resume although another kernel wrote the checkpoint'
 complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no progress and no result'
+complete -c stpn -n '__fish_seen_subcommand_from train' -l profile -d 'Print at the end where the time went'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
 complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace' -a '(__fish_complete_directories)'

@@ -47,9 +47,8 @@ static void judge_ends(const evaluate_job *job, worker *w, const chunk *c, int b
     for (int m = 0; m < ends.count && job->answers; m++) job->answers[c->sequence[ends.sample[m]]] = answers[m];
 }
 
-static void evaluate_chunk(void *context, int index, int thread)
+static void evaluate_chunk(const evaluate_job *job, int index, int thread)
 {
-    const evaluate_job *job = context;
     const supervised *s = job->s;
     worker *w = &s->worker[thread];
     int begin = index * CHUNK, left = job->split->count - begin, T = job->split->steps;
@@ -67,6 +66,14 @@ static void evaluate_chunk(void *context, int index, int thread)
                 energy[t0 + t] += value_read(s->net->kernel, w->energy, (size_t)t * CHUNK + (size_t)i);
     }
     job->sums[index] = sums;
+}
+
+static void evaluate_turn(void *context, int index, int thread)
+{
+    const evaluate_job *job = context;
+    profile_enter(job->s->worker[thread].lane, PROFILE_EVALUATION);
+    evaluate_chunk(job, index, thread);
+    profile_enter(job->s->worker[thread].lane, PROFILE_WAITING);
 }
 
 /* Sequences that have step t, for every t. */
@@ -121,10 +128,14 @@ stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluati
                         .energy = memory_zeroed((size_t)chunks * (size_t)split->steps, sizeof *job.energy),
                         .answers = answers};
     int64_t *having = memory_zeroed((size_t)split->steps, sizeof *having);
+    profile_lane *lane = s->worker[0].lane;
+    profile_part before = profile_enter(lane, PROFILE_EVALUATION);
     stpn_status status = STPN_OK;
     if (job.sums && job.energy && having) {
         count_steps(split, having);
-        pool_run(s->pool, chunks, s->workers, evaluate_chunk, &job);
+        profile_enter(lane, PROFILE_WAITING);
+        pool_run(s->pool, chunks, s->workers, evaluate_turn, &job);
+        profile_enter(lane, PROFILE_EVALUATION);
         status = conclude(&job, chunks, having, result, energy, error);
     } else {
         status = error_memory(error, "an evaluation");
@@ -132,5 +143,6 @@ stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluati
     memory_free(job.sums);
     memory_free(job.energy);
     memory_free(having);
+    profile_enter(lane, before);
     return status;
 }

@@ -9,8 +9,9 @@
 /* What one thread works in. */
 typedef struct worker {
     sweep sweep;
-    void *y;      // (PIECE, CHUNK, H) an evaluation's outputs
-    void *energy; // (PIECE, CHUNK)
+    profile_lane *lane; // or NULL
+    void *y;            // (PIECE, CHUNK, H) an evaluation's outputs
+    void *energy;       // (PIECE, CHUNK)
     /* Of updates; NULL for a thread that never makes one. */
     stpn_tape *tape; // of a window
     void *dy;        // (samples, window, H)

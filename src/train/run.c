@@ -160,9 +160,13 @@ static stpn_status start_epoch(trainer *t, stpn_error *error)
 {
     const experiment *e = &t->run.experiment;
     int renewed = 0;
+    stpn_status status = STPN_OK;
+    profile_part before = profile_enter(t->lane, PROFILE_DATA);
     if (t->order) shuffle(t);
-    if (!e->task->renew) return STPN_OK;
-    return e->task->renew(&e->task_options, e->seed, t->counts.epoch, &t->run.data.train, &renewed, error);
+    if (e->task->renew)
+        status = e->task->renew(&e->task_options, e->seed, t->counts.epoch, &t->run.data.train, &renewed, error);
+    profile_enter(t->lane, before);
+    return status;
 }
 
 static stpn_status update(trainer *t, stpn_error *error)
@@ -221,6 +225,7 @@ static stpn_status finish(trainer *t, stpn_error *error)
 static stpn_status train(trainer *t, stpn_error *error)
 {
     stpn_status status = STPN_OK;
+    profile_enter(t->lane, PROFILE_REST);
     t->lap = machine_seconds();
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->best = stpn_block_create(t->run.net);
@@ -259,7 +264,9 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     stpn_status status = experiment_read(&e, options->file, options->set, options->set_count,
                                          options->has_seed ? &options->seed : NULL, error);
     if (status) return status;
-    status = trainer_open_folder(&t, &e, error);
+    if (options->profile) status = profile_create(&t.profile, options->threads, error);
+    t.lane = profile_lane_of(t.profile, 0);
+    if (!status) status = trainer_open_folder(&t, &e, error);
     if (folder && folder_size) snprintf(folder, folder_size, "%s", t.folder);
     if (!status) status = trainer_compare(&t, &e, &exists, error);
     if (!status) status = run_path(summary, t.folder, RUN_SUMMARY, error);
@@ -267,7 +274,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     if (!status && !finished) {
         t.text = json_to_text(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
         if (!t.text) status = error_memory(error, "the experiment");
-        if (!status) status = run_open(&t.run, &e, options->threads, error);
+        if (!status) status = run_open(&t.run, &e, options->threads, t.profile, error);
         if (!status) {
             status = plan_epochs(&t, error);
             if (!status && !exists) status = origin_save(&t.run.experiment.task_options, t.folder, error);
@@ -275,6 +282,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         }
         if (!status) status = trainer_load(&t, error);
         if (!status) status = train(&t, error);
+        if (t.profile && (status == STPN_OK || status == STPN_STOPPED)) profile_tell(t.profile, options);
     }
     experiment_free(&e);
     trainer_free(&t);

@@ -26,8 +26,9 @@ typedef struct run {
     supervised *learner;
 } run;
 
-/* Net, data and learner of e, which the run takes over even on failure; run_close frees everything. */
-stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error);
+/* Net, data and learner of e, which the run takes over even on failure; run_close frees everything.
+ * The profile may be NULL; it outlives the run. */
+stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error);
 void run_close(run *r);
 
 /* Opens the folder of a run with its last parameters, or its best. */

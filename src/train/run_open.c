@@ -38,20 +38,24 @@ static stpn_status check_data(const experiment *e, const task_data *data, stpn_e
     return status;
 }
 
-stpn_status run_open(run *r, experiment *e, int threads, stpn_error *error)
+stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error)
 {
     *r = (run){.experiment = *e};
     *e = (experiment){0};
     const experiment *own = &r->experiment;
+    profile_lane *lane = profile_lane_of(told, 0);
     stpn_status status = experiment_net(&r->net, own, STPN_FLOAT, error);
     if (!status) {
         stpn_net_init(r->net, own->seed);
         status = stpn_pool_create(&r->pool, threads, error);
     }
+    profile_part before = profile_enter(lane, PROFILE_DATA);
     if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
     if (!status) status = check_data(own, &r->data, error);
+    profile_enter(lane, before);
     if (!status) status = supervised_create(&r->learner, r->net, &own->train, &own->shape, r->pool, NULL, error);
     if (status) run_close(r);
+    else supervised_set_profile(r->learner, told);
     return status;
 }
 
@@ -75,7 +79,7 @@ stpn_status run_open_folder(run *r, const char *folder, int best, int threads, s
     if (!status && !file_exists(path))
         return error_set(error, STPN_ERROR_INPUT, "%s: is no run: it has no %s", folder, RUN_EXPERIMENT);
     if (!status) status = experiment_read(&e, path, NULL, 0, NULL, error);
-    if (!status) status = run_open(r, &e, threads, error);
+    if (!status) status = run_open(r, &e, threads, NULL, error);
     if (status) return status;
     status = run_path(path, folder, best ? RUN_BEST : RUN_LAST, error);
     if (!status) status = stpn_net_load(r->net, path, error);

@@ -110,6 +110,11 @@ void supervised_free(supervised *s)
     memory_free(s);
 }
 
+void supervised_set_profile(supervised *s, profile *p)
+{
+    for (int i = 0; i < s->workers; i++) s->worker[i].lane = profile_lane_of(p, i);
+}
+
 const stpn_net *supervised_net(const supervised *s)
 {
     return s->net;
@@ -235,9 +240,8 @@ static void learn_ends(const update_job *job, worker *w, const chunk *c, int *dy
     }
 }
 
-static void update_chunk(void *context, int index, int thread)
+static void update_chunk(const update_job *job, int index, int thread)
 {
-    const update_job *job = context;
     supervised *s = job->s;
     const stpn_net *net = s->net;
     worker *w = &s->worker[thread];
@@ -247,6 +251,7 @@ static void update_chunk(void *context, int index, int thread)
     void *grad = value_at(net->kernel, s->blocks, (size_t)index * net->block_values);
     int dy_begin[CHUNK], learns = job->asked > 0;
     *result = (chunk_result){0};
+    profile_enter(w->lane, PROFILE_FORWARD);
     memset(grad, 0, net->block_values * net->kernel->size);
     if (job->window == 0) stpn_state_zero(w->sweep.state);
     else result->status = take_up(s, w->sweep.state, index);
@@ -257,6 +262,7 @@ static void update_chunk(void *context, int index, int thread)
                   learns ? w->tape : NULL);
     if (job->window + 1 < s->windows) hand_on(s, w->sweep.state, index);
     if (!learns) return;
+    profile_enter(w->lane, PROFILE_READ_OUT);
     if (s->shape.per_step) learn_steps(job, w, &c, grad, &result->sums);
     else learn_ends(job, w, &c, dy_begin, grad, &result->sums);
     net_back back = {.first = 0,
@@ -266,7 +272,15 @@ static void update_chunk(void *context, int index, int thread)
                      .dy_step = H,
                      .dy_begin = s->shape.per_step ? NULL : dy_begin,
                      .grad = grad};
+    profile_enter(w->lane, PROFILE_BACKWARD);
     if (result->sums.asked > 0) net_backward_chunk(net, w->tape, &back);
+}
+
+static void update_turn(void *context, int index, int thread)
+{
+    const update_job *job = context;
+    update_chunk(job, index, thread);
+    profile_enter(job->s->worker[thread].lane, PROFILE_WAITING);
 }
 
 /* Answers of the batch that a window asks for. */
@@ -289,18 +303,22 @@ static int64_t count_asked(const update_job *job)
 /* The gradient's total into the first block, limited; then the update. */
 static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *error)
 {
+    profile_lane *lane = s->worker[0].lane;
+    profile_enter(lane, PROFILE_SUM);
     if (s->reduce.sum) {
         stpn_status status = s->reduce.sum(s->reduce.context, s->net, s->blocks, 0, chunks, chunks);
         if (status) return error_set(error, status, "the gradient cannot be summed");
     } else {
         net_sum_blocks(s->net, s->blocks, chunks, s->pool);
     }
+    profile_enter(lane, PROFILE_OPTIMISER);
     if (!isfinite(loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", loss);
     /* Before the limit, which would make an infinite value look like any other. */
     double norm = sqrt(s->net->kernel->sum_squares(s->net->block_values, s->blocks));
     if (isfinite(norm)) norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
     if (!isfinite(norm)) return error_set(error, STPN_ERROR_NUMERIC, "the gradient's norm is %g", norm);
     stpn_adam_update(s->adam, s->net, s->blocks);
+    profile_enter(lane, PROFILE_REST);
     return STPN_OK;
 }
 
@@ -315,7 +333,9 @@ stpn_status supervised_update(supervised *s, const supervised_batch *batch, int 
                       .steps = left < s->window ? left : s->window};
     job.asked = count_asked(&job);
     *sums = (loss_sums){0};
-    pool_run(s->pool, chunks, s->workers < s->chunks ? s->workers : s->chunks, update_chunk, &job);
+    profile_enter(s->worker[0].lane, PROFILE_WAITING);
+    pool_run(s->pool, chunks, s->workers < s->chunks ? s->workers : s->chunks, update_turn, &job);
+    profile_enter(s->worker[0].lane, PROFILE_REST);
     for (int i = 0; i < chunks; i++) {
         if (s->results[i].status)
             return error_set(error, s->results[i].status, "the state that goes on to window %d is not finite",

@@ -10,6 +10,7 @@
 #include "tasks/task.h"
 #include "train/experiment.h"
 #include "train/loss.h"
+#include "train/profile.h"
 
 /* Brings the gradient's total together: `blocks` are this process's `count` chunk gradients, in order, from chunk
  * `first` of `total` on; the total must stand in the first block at the end, added as net_sum_blocks adds all `total`
@@ -25,6 +26,8 @@ typedef struct supervised supervised;
 stpn_status supervised_create(supervised **s, stpn_net *net, const train_options *options, const task_shape *shape,
                               stpn_pool *pool, const reduction *reduce, stpn_error *error);
 void supervised_free(supervised *s);
+/* Its threads tell the profile what they are at, which outlives it; NULL (as at first): they tell nobody. */
+void supervised_set_profile(supervised *s, profile *p);
 const stpn_net *supervised_net(const supervised *s);
 stpn_adam *supervised_adam(supervised *s);
 

@@ -62,7 +62,10 @@ stpn_status trainer_save_text(const trainer *t, const char *name, const char *te
     stpn_status status = run_path(path, t->folder, name, error);
     if (status) return status;
     file_part parts[2] = {{text, strlen(text)}, {"\n", 1}};
-    return file_replace(path, parts, 2, error);
+    profile_part before = profile_enter(t->lane, PROFILE_FILES);
+    status = file_replace(path, parts, 2, error);
+    profile_enter(t->lane, before);
+    return status;
 }
 
 /* What evaluations left: rows, and the best parameters. */
@@ -85,11 +88,13 @@ static stpn_status save_evaluations(trainer *t, stpn_error *error)
 stpn_status trainer_save(trainer *t, stpn_error *error)
 {
     char path[RUN_PATH];
+    profile_part before = profile_enter(t->lane, PROFILE_FILES);
     stpn_status status = save_evaluations(t, error);
     if (!status) status = run_path(path, t->folder, RUN_LAST, error);
     if (!status) status = checkpoint_save(path, t->run.learner, &t->counts, t->text, error);
     t->saved = machine_seconds();
     t->end.waits = 0;
+    profile_enter(t->lane, before);
     return status;
 }
 
@@ -167,6 +172,7 @@ void trainer_free(trainer *t)
     stpn_block_free(t->end.first);
     stpn_block_free(t->end.second);
     run_close(&t->run);
+    profile_free(t->profile);
     metrics_free(&t->metrics);
     events_free(&t->events);
     memory_free(t->order);

@@ -20,6 +20,8 @@ typedef struct epoch_end {
 
 typedef struct trainer {
     run run;
+    profile *profile;   // or NULL
+    profile_lane *lane; // of the thread that runs the loop
     const stpn_run_options *options;
     char folder[RUN_PATH];
     int lock;

@@ -167,7 +167,7 @@ static void vectors_are_taken_from_the_test_set(void **state)
     e.train.batch = 1;
     e.shape = (task_shape){
         .inputs = I, .outputs = O, .steps = T, .type = STPN_INPUT_FLOAT, .loss = LOSS_BINARY, .per_step = 1};
-    if (run_open(&r, &e, 1, &error)) fail_msg("%s", error.message);
+    if (run_open(&r, &e, 1, NULL, &error)) fail_msg("%s", error.message);
     assert_int_equal(trace_from_text(&record, &r, "ab", &error), STPN_ERROR_INPUT);
     assert_non_null(strstr(error.message, "--index"));
     for (int n = 0; n < COUNT; n++) {

@@ -150,7 +150,7 @@ static void a_run_is_its_updates_in_order(void **state)
         const char *out = shuffled ? "in order-1" : "in order-0";
         finish((job){.out = out, .set = {shuffled ? set[0] : NULL}});
         assert_int_equal(experiment_read(&e, experiment_path, set, shuffled, NULL, &error), STPN_OK);
-        assert_int_equal(run_open(&r, &e, 1, &error), STPN_OK);
+        assert_int_equal(run_open(&r, &e, 1, NULL, &error), STPN_OK);
         for (int epoch = 0; epoch < EPOCHS; epoch++) {
             random_stream stream = random_open(1, RANDOM_SHUFFLE, (uint64_t)epoch);
             for (int i = 0; i < 270; i++) order[i] = i;
@@ -280,7 +280,7 @@ static void probes_stand_in_the_summary(void **state)
     json_t *probes;
     task_type task = task_retrieval;
     assert_int_equal(experiment_read(&e, experiment_path, NULL, 0, NULL, &error), STPN_OK);
-    assert_int_equal(run_open(&r, &e, 1, &error), STPN_OK);
+    assert_int_equal(run_open(&r, &e, 1, NULL, &error), STPN_OK);
     assert_int_equal(summary_of_probes(&r, &probes, &error), STPN_OK);
     assert_int_equal(json_array_size(probes), 0);
     json_decref(probes);
