@@ -311,9 +311,9 @@ typedef struct stpn_progress {
 /* Where the time of a run went. Of each thread, the parts' seconds add up to the time the run took (docs/performance.md
  * says what the parts are). */
 typedef struct stpn_profile_part {
-    const char *name;   /* "forward" */
-    double caller;      /* seconds of the thread that calls stpn_run_train */
-    double other;       /* mean over the threads that help it; 0 where there are none */
+    const char *name; /* "forward" */
+    double caller;    /* seconds of the thread that calls stpn_run_train */
+    double other;     /* mean over the threads that help it; 0 where there are none */
 } stpn_profile_part;
 
 typedef struct stpn_profile {

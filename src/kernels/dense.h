@@ -20,72 +20,211 @@ static void convert(size_t count, stpn_input type, const void *x, void *out)
     }
 }
 
+/* Lane i holds i. */
+INLINE ivec lane_numbers(void)
+{
+    ivec lanes = {0};
+    for (int i = 0; i < WIDTH; i++) lanes[i] = i;
+    return lanes;
+}
+
+/* Up to WIDTH values of an unaligned row of which `count` are left; lanes past the last hold `fill`. */
+INLINE vec load_part(const real *p, int count, real fill)
+{
+    if (count >= WIDTH) return load_unaligned(p);
+    vec v = splat(fill); // a constant of every call
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_mask_loadu_pd(v, (__mmask8)((1U << count) - 1), p);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_mask_loadu_ps(v, (__mmask16)((1U << count) - 1), p);
+#elif defined(KERNEL_ISA_AVX2)
+    ivec there = lane_numbers() < count - (ivec){0};
+#if KERNEL_DOUBLE
+    vec values = _mm256_maskload_pd(p, (__m256i)there);
+#else
+    vec values = _mm256_maskload_ps(p, (__m256i)there);
+#endif
+    return fill == 0 ? values : choose(there, values, v);
+#else
+    for (int i = 0; i < count; i++) v[i] = p[i];
+    return v;
+#endif
+}
+
+INLINE void store_part(real *p, int count, vec v)
+{
+    if (count >= WIDTH) {
+        store_unaligned(p, v);
+        return;
+    }
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    _mm512_mask_storeu_pd(p, (__mmask8)((1U << count) - 1), v);
+#elif defined(KERNEL_ISA_AVX512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1U << count) - 1), v);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    _mm256_maskstore_pd(p, (__m256i)(lane_numbers() < count - (ivec){0}), v);
+#elif defined(KERNEL_ISA_AVX2)
+    _mm256_maskstore_ps(p, (__m256i)(lane_numbers() < count - (ivec){0}), v);
+#else
+    for (int i = 0; i < count; i++) p[i] = v[i];
+#endif
+}
+
+INLINE vec greater(vec a, vec b)
+{
+    return choose(a > b, a, b);
+}
+
+/* The largest lane, in every lane. */
+INLINE real largest_lane(vec v)
+{
+    for (int step = WIDTH / 2; step > 0; step /= 2) {
+        ivec other = lane_numbers() ^ (step - (ivec){0});
+        v = greater(v, __builtin_shuffle(v, other));
+    }
+    return v[0];
+}
+
+enum { LINEAR_ROWS = 8, LINEAR_COLUMNS = 8, LINEAR_FEW = 3 }; // sums that are held in registers
+
+/* One vector of outputs for `rows` rows, a constant of every call. */
+INLINE void linear_rows(int rows, int k, const real *y, size_t y_step, const real *panel, const real *bias, real *out,
+                        int n, int count)
+{
+    vec total[LINEAR_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) total[r] = load(bias);
+    for (int i = 0; i < k; i++) {
+        vec weight = load(panel + (size_t)i * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) total[r] = fma_(weight, splat(y[(size_t)r * y_step + (size_t)i]), total[r]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) store_part(out + (size_t)r * (size_t)n, count, total[r]);
+}
+
 static void linear_forward(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *b,
                            void *out)
 {
     const real *weight = w, *bias = b;
-    for (int row = 0; row < rows; row++) {
-        const real *from = (const real *)y + (size_t)row * y_step;
-        real *to = (real *)out + (size_t)row * (size_t)n;
-        for (int first = 0; first < n; first += WIDTH) {
-            const real *panel = weight + (size_t)(first / LANES) * (size_t)k * LANES + first % LANES;
-            vec total = load(bias + first);
-            for (int i = 0; i < k; i++) total = fma_(load(panel + (size_t)i * LANES), splat(from[i]), total);
-            if (first + WIDTH <= n) store_unaligned(to + first, total);
-            else memcpy(to + first, &total, (size_t)(n - first) * sizeof *to);
-        }
+    for (int first = 0; first < n; first += WIDTH) {
+        const real *panel = weight + (size_t)(first / LANES) * (size_t)k * LANES + first % LANES;
+        const real *from = y;
+        real *to = (real *)out + first;
+        int row = 0;
+        for (; row + LINEAR_ROWS <= rows; row += LINEAR_ROWS)
+            linear_rows(LINEAR_ROWS, k, from + (size_t)row * y_step, y_step, panel, bias + first,
+                        to + (size_t)row * (size_t)n, n, n - first);
+        for (; row < rows; row++)
+            linear_rows(1, k, from + (size_t)row * y_step, y_step, panel, bias + first, to + (size_t)row * (size_t)n, n,
+                        n - first);
     }
+}
+
+/* Gradient of `columns` columns of one vector of outputs, a constant of every call. */
+INLINE void linear_columns(int columns, int rows, const real *y, size_t y_step, const real *up, int n, int count,
+                           real *to)
+{
+    vec total[LINEAR_COLUMNS];
+#pragma GCC unroll 8
+    for (int i = 0; i < columns; i++) total[i] = load(to + (size_t)i * LANES);
+    for (int row = 0; row < rows; row++, y += y_step, up += n) {
+        vec adjoint = load_part(up, count, 0);
+#pragma GCC unroll 8
+        for (int i = 0; i < columns; i++) total[i] = fma_(adjoint, splat(y[i]), total[i]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < columns; i++) store(to + (size_t)i * LANES, total[i]);
+}
+
+/* `columns`, a constant of every call, columns of the adjoint of a row's inputs. */
+INLINE void linear_down(int columns, int n, size_t panel, const real *weight, const real *up, real *down)
+{
+    vec total[LINEAR_COLUMNS];
+#pragma GCC unroll 8
+    for (int i = 0; i < columns; i++) total[i] = splat(0);
+    for (int first = 0; first < n; first += WIDTH) {
+        const real *at = weight + (size_t)(first / LANES) * panel + first % LANES;
+        vec adjoint = load_part(up + first, n - first, 0);
+#pragma GCC unroll 8
+        for (int i = 0; i < columns; i++) total[i] = fma_(adjoint, load(at + (size_t)i * LANES), total[i]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < columns; i++) down[i] = sum(total[i]);
 }
 
 static void linear_backward(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *dout,
                             void *dw, void *db, void *dy, size_t dy_step)
 {
-    const real *weight = w;
-    real *dweight = dw, *dbias = db;
-    for (int row = 0; row < rows; row++) {
-        const real *from = (const real *)y + (size_t)row * y_step;
-        const real *up = (const real *)dout + (size_t)row * (size_t)n;
-        real *down = dy ? (real *)dy + (size_t)row * dy_step : NULL;
-        if (down) memset(down, 0, (size_t)k * sizeof *down);
-        for (int first = 0; first < n; first += WIDTH) {
-            size_t at = (size_t)(first / LANES) * (size_t)k * LANES + (size_t)(first % LANES);
-            vec adjoint = splat(0);
-            memcpy(&adjoint, up + first, (size_t)(n - first < WIDTH ? n - first : WIDTH) * sizeof *up);
-            if (dbias) store(dbias + first, load(dbias + first) + adjoint);
-            for (int i = 0; i < k; i++) {
-                if (dweight) {
-                    real *to = dweight + at + (size_t)i * LANES;
-                    store(to, fma_(adjoint, splat(from[i]), load(to)));
-                }
-                if (down) down[i] += sum(adjoint * load(weight + at + (size_t)i * LANES));
-            }
-        }
+    const real *from = y, *up = dout;
+    real *dbias = db;
+    for (int first = 0; first < n && dw; first += WIDTH) {
+        real *to = (real *)dw + (size_t)(first / LANES) * (size_t)k * LANES + first % LANES;
+        vec total = load(dbias + first);
+        for (int row = 0; row < rows; row++) total += load_part(up + (size_t)row * (size_t)n + first, n - first, 0);
+        store(dbias + first, total);
+        int i = 0;
+        for (; i + LINEAR_COLUMNS <= k; i += LINEAR_COLUMNS)
+            linear_columns(LINEAR_COLUMNS, rows, from + i, y_step, up + first, n, n - first, to + (size_t)i * LANES);
+        for (; i + LINEAR_FEW <= k; i += LINEAR_FEW)
+            linear_columns(LINEAR_FEW, rows, from + i, y_step, up + first, n, n - first, to + (size_t)i * LANES);
+        for (; i < k; i++) linear_columns(1, rows, from + i, y_step, up + first, n, n - first, to + (size_t)i * LANES);
+    }
+    for (int row = 0; row < rows && dy; row++, up += n) {
+        const real *weight = w;
+        real *down = (real *)dy + (size_t)row * dy_step;
+        size_t panel = (size_t)k * LANES;
+        int i = 0;
+        for (; i + LINEAR_COLUMNS <= k; i += LINEAR_COLUMNS)
+            linear_down(LINEAR_COLUMNS, n, panel, weight + (size_t)i * LANES, up, down + i);
+        for (; i + LINEAR_FEW <= k; i += LINEAR_FEW)
+            linear_down(LINEAR_FEW, n, panel, weight + (size_t)i * LANES, up, down + i);
+        for (; i < k; i++) linear_down(1, n, panel, weight + (size_t)i * LANES, up, down + i);
     }
 }
 
-/* Softmax cross-entropy of one row, in the row's own maximum so that nothing overflows. */
+/* The first of the largest of a row, and its value; 0 where there is none, which a NaN may cause. */
+INLINE int largest_of(const real *row, int count, real *largest)
+{
+    vec most = splat(-(real)HUGE_VAL), place = splat(-(real)HUGE_VAL);
+    for (int first = 0; first < count; first += WIDTH)
+        most = greater(load_part(row + first, count - first, -(real)HUGE_VAL), most);
+    *largest = largest_lane(most);
+    vec lanes;
+    for (int i = 0; i < WIDTH; i++) lanes[i] = (real)-i;
+    for (int first = 0; first < count; first += WIDTH) {
+        vec part = load_part(row + first, count - first, -(real)HUGE_VAL);
+        place = greater(choose(part == splat(*largest), lanes - splat((real)first), splat(-(real)HUGE_VAL)), place);
+    }
+    real found = -largest_lane(place);
+    return found < (real)count ? (int)found : 0;
+}
+
+/* Softmax cross-entropy of each row, in the row's own maximum so that nothing overflows. */
 static void cross_entropy(int rows, int classes, const void *logits, const int32_t *labels, double scale, void *losses,
-                          void *dlogits)
+                          void *dlogits, int32_t *answers)
 {
     for (int row = 0; row < rows; row++) {
         const real *from = (const real *)logits + (size_t)row * (size_t)classes;
-        real largest = from[0], label = from[labels[row]]; // dlogits may be the logits
-        for (int i = 1; i < classes; i++) largest = from[i] > largest ? from[i] : largest;
+        real *to = dlogits ? (real *)dlogits + (size_t)row * (size_t)classes : NULL;
+        real largest, label = from[labels[row]]; // dlogits may be the logits
+        int answer = largest_of(from, classes, &largest);
         vec total = splat(0);
+        if (answers) answers[row] = answer;
         for (int first = 0; first < classes; first += WIDTH) {
-            size_t count = (size_t)(classes - first < WIDTH ? classes - first : WIDTH);
-            vec part = splat(-(real)HUGE_VAL);
-            memcpy(&part, from + first, count * sizeof *from);
+            vec part = load_part(from + first, classes - first, -(real)HUGE_VAL);
             vec weight = exp_(part - splat(largest));
             total += weight;
-            if (dlogits) memcpy((real *)dlogits + (size_t)row * (size_t)classes + first, &weight, count * sizeof *from);
+            if (to) store_part(to + first, classes - first, weight);
         }
         real all = sum(total);
         if (losses) ((real *)losses)[row] = (real)log((double)all) - (label - largest);
-        if (!dlogits) continue;
-        real *to = (real *)dlogits + (size_t)row * (size_t)classes;
+        if (!to) continue;
         real factor = (real)scale / all;
-        for (int i = 0; i < classes; i++) to[i] *= factor;
+        for (int first = 0; first < classes; first += WIDTH) {
+            int count = classes - first;
+            store_part(to + first, count, load_part(to + first, count, 0) * splat(factor));
+        }
         to[labels[row]] -= (real)scale;
     }
 }
@@ -98,12 +237,16 @@ static void add_block(size_t count, void *sum_block, const void *term)
     for (size_t i = 0; i < count; i += WIDTH) store(to + i, load(to + i) + load(from + i));
 }
 
+/* A sum for each lane of a panel, so that none waits for another. */
 static double sum_squares(size_t count, const void *values)
 {
     const real *from = values;
-    double total = 0;
-    for (size_t i = 0; i < count; i++) total += (double)from[i] * (double)from[i];
-    return total;
+    double total[LANES] = {0}, all = 0;
+    for (size_t i = 0; i < count; i += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            total[lane] += (double)from[i + (size_t)lane] * (double)from[i + (size_t)lane];
+    for (int lane = 0; lane < LANES; lane++) all += total[lane];
+    return all;
 }
 
 static void scale_block(size_t count, void *values, double factor)

@@ -297,8 +297,9 @@ typedef struct kernel_table {
     /* dw += dout^T y, db += dout (both NULL: not wanted); dy (rows, k; dy_step apart) = dout w, or NULL. */
     void (*linear_backward)(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *dout,
                             void *dw, void *db, void *dy, size_t dy_step);
+    /* losses (rows), dlogits (rows, classes) times scale, answers (rows), the first of the largest logits: may be NULL. */
     void (*cross_entropy)(int rows, int classes, const void *logits, const int32_t *labels, double scale, void *losses,
-                          void *dlogits);
+                          void *dlogits, int32_t *answers);
     void (*add)(size_t count, void *sum, const void *term);
     double (*sum_squares)(size_t count, const void *values);
     void (*scale)(size_t count, void *values, double factor);

@@ -41,7 +41,7 @@ void net_head_backward(const stpn_net *net, int head, int rows, const void *y, s
 void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
                         double scale, void *losses, void *dlogits)
 {
-    net->kernel->cross_entropy(rows, classes, logits, labels, scale, losses, dlogits);
+    net->kernel->cross_entropy(rows, classes, logits, labels, scale, losses, dlogits, NULL);
 }
 
 double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm)

@@ -32,33 +32,23 @@ int64_t loss_asked(const task_shape *shape, loss_wanted wanted, int rows)
     return asked;
 }
 
-/* The first of equal logits. */
-static int32_t largest(const kernel_table *k, const void *values, size_t begin, int count)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < count; i++)
-        if (value_read(k, values, begin + (size_t)i) > value_read(k, values, begin + (size_t)best)) best = i;
-    return best;
-}
-
 static void cross_entropy_rows(const kernel_table *k, int classes, int rows, const void *out, const int32_t *labels,
                                double scale, void *dout, int32_t *answers, loss_sums *sums)
 {
-    double losses[LOSS_ROWS];     // values of either type
-    int32_t any[LOSS_ROWS] = {0}; // a label in any case
+    double losses[LOSS_ROWS];                     // values of either type
+    int32_t any[LOSS_ROWS] = {0}, own[LOSS_ROWS]; // a label in any case; the answers
     for (int i = 0; i < rows; i++) any[i] = labels[i] < 0 ? 0 : labels[i];
-    k->cross_entropy(rows, classes, out, any, scale, losses, dout);
+    if (!answers) answers = own;
+    k->cross_entropy(rows, classes, out, any, scale, losses, dout, answers);
     for (int i = 0; i < rows; i++) {
         size_t row = (size_t)i * (size_t)classes;
-        int32_t answer = largest(k, out, row, classes);
-        if (answers) answers[i] = answer;
         if (labels[i] < 0) {
             if (dout) memset((char *)dout + row * k->size, 0, (size_t)classes * k->size);
             continue;
         }
         sums->loss += value_read(k, losses, (size_t)i);
         sums->asked++;
-        sums->correct += answer == labels[i];
+        sums->correct += answers[i] == labels[i];
     }
 }
 

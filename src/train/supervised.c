@@ -315,7 +315,9 @@ static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *err
     if (!isfinite(loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", loss);
     /* Before the limit, which would make an infinite value look like any other. */
     double norm = sqrt(s->net->kernel->sum_squares(s->net->block_values, s->blocks));
-    if (isfinite(norm)) norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
+    int limited = s->options.clip_value > 0 || s->options.clip_norm > 0;
+    if (isfinite(norm) && limited)
+        norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
     if (!isfinite(norm)) return error_set(error, STPN_ERROR_NUMERIC, "the gradient's norm is %g", norm);
     stpn_adam_update(s->adam, s->net, s->blocks);
     profile_enter(lane, PROFILE_REST);
