@@ -58,18 +58,23 @@ static forward_space space_of_chunk(const stpn_state *state, int first)
     return s;
 }
 
-static void encode_row(const stpn_net *net, const stpn_sequence *q, size_t step, size_t sample, void *row)
+/* Steps [t0, t0 + live) of a sample into `steps` rows, x_step values apart; a row without a step is still multiplied, by
+ * a gradient of 0. */
+static void encode_sample(const stpn_net *net, const stpn_sequence *q, int t0, int live, int steps, size_t sample,
+                          void *rows, size_t x_step)
 {
-    size_t at = step * (size_t)q->batch + sample, I = (size_t)net->inputs;
     const kernel_table *k = net->kernel;
+    size_t I = (size_t)net->inputs, B = (size_t)q->batch, at = (size_t)t0 * B + sample;
     if (q->type == STPN_INPUT_TOKEN) {
-        const double one = 1;
-        memset(row, 0, I * k->size);
-        k->convert(1, STPN_INPUT_DOUBLE, &one, value_at(k, row, (size_t)((const int32_t *)q->x)[at]));
+        const int32_t *tokens = (const int32_t *)q->x + at;
+        memset(rows, 0, (size_t)steps * x_step * k->size);
+        for (size_t t = 0; t < (size_t)live; t++) value_write(k, rows, t * x_step + (size_t)tokens[t * B], 1);
         return;
     }
     size_t size = q->type == STPN_INPUT_BYTE ? 1 : q->type == STPN_INPUT_FLOAT ? sizeof(float) : sizeof(double);
-    k->convert(I, q->type, (const char *)q->x + at * I * size, row);
+    for (size_t t = 0; t < (size_t)live; t++)
+        k->convert(I, q->type, (const char *)q->x + (at + t * B) * I * size, value_at(k, rows, t * x_step));
+    memset(value_at(k, rows, (size_t)live * x_step), 0, (size_t)(steps - live) * x_step * k->size);
 }
 
 /* The rows of one block of steps [t0, t1) of samples [first, last), laid out by sample. */
@@ -85,17 +90,15 @@ static void encode_block(const stpn_net *net, const stpn_sequence *q, int t0, in
 {
     for (int b = first; b < last; b++) {
         size_t sample = (size_t)b, local = (size_t)(b - first);
-        int length = q->lengths ? q->lengths[b] : q->steps;
-        for (int t = t0; t < t1; t++) {
-            size_t step = (size_t)t, place = (size_t)(t - t0);
-            int reset = q->reset && q->reset[step * (size_t)q->batch + sample];
-            uint8_t flag = (uint8_t)((t < length ? STEP_LIVE : 0) | (reset ? STEP_RESET : 0));
-            rows->flags[local * rows->flags_sample + place] = flag;
-            /* A row without a step is still multiplied, by a gradient of 0. */
-            void *row = value_at(net->kernel, rows->x, local * rows->x_sample + place * rows->x_step);
-            if (t < length) encode_row(net, q, step, sample, row);
-            else memset(row, 0, (size_t)net->inputs * net->kernel->size);
+        int left = (q->lengths ? q->lengths[b] : q->steps) - t0, steps = t1 - t0;
+        int live = left < 0 ? 0 : left < steps ? left : steps;
+        uint8_t *flags = rows->flags + local * rows->flags_sample;
+        for (int t = 0; t < steps; t++) {
+            int reset = q->reset && q->reset[(size_t)(t0 + t) * (size_t)q->batch + sample];
+            flags[t] = (uint8_t)((t < live ? STEP_LIVE : 0) | (reset ? STEP_RESET : 0));
         }
+        encode_sample(net, q, t0, live, steps, sample, value_at(net->kernel, rows->x, local * rows->x_sample),
+                      rows->x_step);
     }
 }
 
@@ -113,8 +116,7 @@ static void write_outputs(const stpn_net *net, const stpn_sequence *q, int t0, i
             if (y && live)
                 memcpy(value_at(k, y, at * H), value_at(k, out, local * out_sample + place * row), H * k->size);
             if (y && !live) memset(value_at(k, y, at * H), 0, H * k->size);
-            if (energy_out)
-                memcpy(value_at(k, energy_out, at), value_at(k, energy, local * (size_t)(t1 - t0) + place), k->size);
+            if (energy_out) value_write(k, energy_out, at, value_read(k, energy, local * (size_t)(t1 - t0) + place));
         }
 }
 
