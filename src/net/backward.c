@@ -78,10 +78,11 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->own = memory_zeroed(units, sizeof *tape->own);
     tape->own_values = memory_zeroed(units, sizeof *tape->own_values);
     tape->chunk_grad = memory_zeroed(chunks, net->block_values * size);
+    tape->ready = memory_zeroed(chunks, sizeof *tape->ready);
     tape->work_bytes = space_bytes(net, steps);
     tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
     int complete = tape->recorded && tape->flags && tape->x && tape->out && tape->own && tape->own_values &&
-                   tape->chunk_grad && tape->work;
+                   tape->chunk_grad && tape->ready && tape->work;
     for (size_t i = 0; i < units && complete; i++) {
         const unit *u = &net->units[i];
         tape->own_values[i] = u->type->tape_values(u, steps);
@@ -111,6 +112,7 @@ void stpn_tape_free(stpn_tape *tape)
     memory_free(tape->own);
     memory_free(tape->own_values);
     memory_free(tape->chunk_grad);
+    memory_free(tape->ready);
     memory_free(tape->work);
     memory_free(tape);
 }
@@ -218,6 +220,20 @@ void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *poo
     if (count > 1) pool_run(pool, slices, workers, sum_slice, &job);
 }
 
+void net_join_block(const stpn_net *net, void *blocks, int count, int index, atomic_char *ready)
+{
+    size_t values = net->block_values;
+    for (int stride = 1; stride < count; stride *= 2) {
+        int left = index / (2 * stride) * (2 * stride), right = left + stride;
+        index = left;
+        if (right >= count) continue;
+        if (atomic_fetch_add(&ready[right], 1) == 0) return;
+        atomic_store(&ready[right], 0);
+        net->kernel->add(values, value_at(net->kernel, blocks, (size_t)left * values),
+                         value_at(net->kernel, blocks, (size_t)right * values));
+    }
+}
+
 typedef struct backward_job {
     const stpn_net *net;
     stpn_tape *tape;
@@ -244,6 +260,8 @@ static void backward_task(void *context, int chunk, int worker)
                      .worker = worker};
     memset(back.grad, 0, net->block_values * k->size);
     net_backward_chunk(net, job->tape, &back);
+    int chunks = (job->tape->batch + CHUNK - 1) / CHUNK;
+    net_join_block(net, job->tape->chunk_grad, chunks, chunk, job->tape->ready);
 }
 
 stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,
@@ -264,7 +282,6 @@ stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, 
         memset(dx, 0, (size_t)longest * (size_t)tape->batch * (size_t)net->inputs * net->kernel->size);
     }
     pool_run(pool, chunks, tape->workers, backward_task, &job);
-    net_sum_blocks(net, tape->chunk_grad, chunks, pool);
     net->kernel->add(net->block_values, grad, tape->chunk_grad);
     return STPN_OK;
 }

@@ -5,6 +5,8 @@
 
 #include "units/unit.h"
 
+#include <stdatomic.h>
+
 enum { NET_MAX_NAME = 64 };
 
 typedef struct net_head {
@@ -61,8 +63,9 @@ struct stpn_tape {
     void **out;     // (unit_count) (B, T + 1, Hp)
     void **own;     // (unit_count) (B, tape_values)
     size_t *own_values;
-    void *chunk_grad; // (chunks, block_values)
-    void *work;       // (workers, work_bytes)
+    void *chunk_grad;   // (chunks, block_values)
+    atomic_char *ready; // (chunks) parts of their sum
+    void *work;         // (workers, work_bytes)
     size_t work_bytes;
 };
 
@@ -92,6 +95,11 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *ba
 
 /* Adds `count` blocks into the first, in a tree over their indices that does not depend on who adds. */
 void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool);
+
+/* The same sum while blocks come in: called by whoever has block `index` ready. Of two parts of the tree, the one that is
+ * ready last adds both, where its values still are in cache; after all `count` calls the first block is the total. `ready`
+ * (count) holds zeros before and after. */
+void net_join_block(const stpn_net *net, void *blocks, int count, int index, atomic_char *ready);
 
 /* Address of the output row (Hp values) of step `step` on the tape; the rows of a sample lie one after the other. */
 const void *tape_output(const stpn_tape *tape, int sample, int step);

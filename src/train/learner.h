@@ -35,6 +35,7 @@ struct supervised {
     worker *worker;      // (workers)
     stpn_adam *adam;
     void *blocks;          // (chunks, block_values) gradients
+    atomic_char *ready;    // (chunks) parts of their sum
     chunk_result *results; // (chunks)
     void **carried;        // (state tensors) (chunks * CHUNK, ...) values, or NULL where there is one window
     int carried_count;

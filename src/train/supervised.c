@@ -80,8 +80,9 @@ stpn_status supervised_create(supervised **out, stpn_net *net, const train_optio
     if (reduce) s->reduce = *reduce;
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
+    s->ready = memory_zeroed((size_t)s->chunks, sizeof *s->ready);
     s->results = memory_zeroed((size_t)s->chunks, sizeof *s->results);
-    if (!s->worker || !s->blocks || !s->results) {
+    if (!s->worker || !s->blocks || !s->ready || !s->results) {
         supervised_free(s);
         return error_memory(error, "the trainer");
     }
@@ -104,6 +105,7 @@ void supervised_free(supervised *s)
     for (int i = 0; i < s->carried_count && s->carried; i++) memory_free(s->carried[i]);
     memory_free(s->worker);
     memory_free(s->blocks);
+    memory_free(s->ready);
     memory_free(s->results);
     memory_free(s->carried);
     stpn_adam_free(s->adam);
@@ -180,6 +182,7 @@ typedef struct update_job {
     const supervised_batch *batch;
     int window, begin, steps; // which; its steps
     int64_t asked;            // answers of the whole batch in it
+    int chunks;               // of the batch
 } update_job;
 
 static chunk chunk_at(const supervised_batch *b, int index)
@@ -279,8 +282,11 @@ static void update_chunk(const update_job *job, int index, int thread)
 static void update_turn(void *context, int index, int thread)
 {
     const update_job *job = context;
+    supervised *s = job->s;
     update_chunk(job, index, thread);
-    profile_enter(job->s->worker[thread].lane, PROFILE_WAITING);
+    profile_enter(s->worker[thread].lane, PROFILE_SUM);
+    if (!s->reduce.sum && job->asked > 0) net_join_block(s->net, s->blocks, job->chunks, index, s->ready);
+    profile_enter(s->worker[thread].lane, PROFILE_WAITING);
 }
 
 /* Answers of the batch that a window asks for. */
@@ -290,17 +296,15 @@ static int64_t count_asked(const update_job *job)
     const supervised_batch *b = job->batch;
     int64_t asked = 0;
     for (int i = 0; i < b->count; i++) {
-        chunk one = chunk_of(b->split, b->order, b->order ? i : b->first + i, 1);
-        int live = chunk_live(&one, 0, job->begin, job->steps);
-        int ends = live > 0 && chunk_live(&one, 0, job->begin, job->steps + 1) == live;
+        int n = b->order ? b->order[i] : b->first + i, live = sequence_live(b->split, n, job->begin, job->steps);
+        int ends = live > 0 && sequence_live(b->split, n, job->begin, job->steps + 1) == live;
         int rows = s->shape.per_step ? live : ends;
-        if (rows > 0)
-            asked += loss_asked(&s->shape, loss_wanted_at(b->split, &s->shape, one.sequence[0], job->begin), rows);
+        if (rows > 0) asked += loss_asked(&s->shape, loss_wanted_at(b->split, &s->shape, n, job->begin), rows);
     }
     return asked;
 }
 
-/* The gradient's total into the first block, limited; then the update. */
+/* The gradient's total, in the first block where no other process has a part, limited; then the update. */
 static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *error)
 {
     profile_lane *lane = s->worker[0].lane;
@@ -308,8 +312,6 @@ static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *err
     if (s->reduce.sum) {
         stpn_status status = s->reduce.sum(s->reduce.context, s->net, s->blocks, 0, chunks, chunks);
         if (status) return error_set(error, status, "the gradient cannot be summed");
-    } else {
-        net_sum_blocks(s->net, s->blocks, chunks, s->pool);
     }
     profile_enter(lane, PROFILE_OPTIMISER);
     if (!isfinite(loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", loss);
@@ -331,6 +333,7 @@ stpn_status supervised_update(supervised *s, const supervised_batch *batch, int 
     update_job job = {.s = s,
                       .batch = batch,
                       .window = window,
+                      .chunks = chunks,
                       .begin = window * s->window,
                       .steps = left < s->window ? left : s->window};
     job.asked = count_asked(&job);

@@ -12,11 +12,15 @@ chunk chunk_of(const task_split *split, const int32_t *order, int begin, int cou
     return c;
 }
 
+int sequence_live(const task_split *split, int sequence, int begin, int steps)
+{
+    int left = (split->lengths ? split->lengths[sequence] : split->steps) - begin;
+    return left < 0 ? 0 : left < steps ? left : steps;
+}
+
 int chunk_live(const chunk *c, int sample, int begin, int steps)
 {
-    const int32_t *lengths = c->split->lengths;
-    int left = (lengths ? lengths[c->sequence[sample]] : c->split->steps) - begin;
-    return left < 0 ? 0 : left < steps ? left : steps;
+    return sequence_live(c->split, c->sequence[sample], begin, steps);
 }
 
 stpn_status sweep_open(sweep *s, const stpn_net *net, const task_shape *shape, stpn_error *error)

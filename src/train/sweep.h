@@ -16,7 +16,8 @@ typedef struct chunk {
 
 /* Sequences begin .. begin + count - 1 of an order, or of the split itself where `order` is NULL. */
 chunk chunk_of(const task_split *split, const int32_t *order, int begin, int count);
-/* Steps of sample `sample` among [begin, begin + steps). */
+/* Steps that a sequence, or the one of sample `sample`, has among [begin, begin + steps). */
+int sequence_live(const task_split *split, int sequence, int begin, int steps);
 int chunk_live(const chunk *c, int sample, int begin, int steps);
 
 /* What a thread works in, whatever it does. */
