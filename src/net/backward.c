@@ -189,48 +189,28 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
 
 /* ------------------------------------------------------------------------------------------------ sums over chunks */
 
-typedef struct sum_job {
-    const stpn_net *net;
-    char *blocks;
-    int count;
-} sum_job;
-
-/* One slice of the values of all blocks, so that a thread sees the whole tree of its slice. */
-enum { SLICE = 4096 };
-
-static void sum_slice(void *context, int task, int worker)
+static void add_blocks(const stpn_net *net, void *blocks, int left, int right)
 {
-    const sum_job *job = context;
-    (void)worker;
-    const kernel_table *k = job->net->kernel;
-    size_t values = job->net->block_values, begin = (size_t)task * SLICE;
-    size_t count = values - begin < SLICE ? values - begin : SLICE;
-    for (int stride = 1; stride < job->count; stride *= 2)
-        for (int i = 0; i + stride < job->count; i += 2 * stride)
-            k->add(count, value_at(k, job->blocks, (size_t)i * values + begin),
-                   value_at(k, job->blocks, (size_t)(i + stride) * values + begin));
+    const kernel_table *k = net->kernel;
+    size_t values = net->block_values;
+    k->add(values, value_at(k, blocks, (size_t)left * values), value_at(k, blocks, (size_t)right * values));
 }
 
-void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool)
+void net_sum_blocks(const stpn_net *net, void *blocks, int count)
 {
-    sum_job job = {net, blocks, count};
-    int slices = (int)((net->block_values + SLICE - 1) / SLICE);
-    /* Waking threads costs more than adding a few blocks. */
-    int workers = (size_t)count * net->block_values < 64 * SLICE ? 1 : slices;
-    if (count > 1) pool_run(pool, slices, workers, sum_slice, &job);
+    for (int stride = 1; stride < count; stride *= 2)
+        for (int left = 0; left + stride < count; left += 2 * stride) add_blocks(net, blocks, left, left + stride);
 }
 
 void net_join_block(const stpn_net *net, void *blocks, int count, int index, atomic_char *ready)
 {
-    size_t values = net->block_values;
     for (int stride = 1; stride < count; stride *= 2) {
         int left = index / (2 * stride) * (2 * stride), right = left + stride;
         index = left;
         if (right >= count) continue;
         if (atomic_fetch_add(&ready[right], 1) == 0) return;
         atomic_store(&ready[right], 0);
-        net->kernel->add(values, value_at(net->kernel, blocks, (size_t)left * values),
-                         value_at(net->kernel, blocks, (size_t)right * values));
+        add_blocks(net, blocks, left, right);
     }
 }
 

@@ -93,8 +93,8 @@ typedef struct net_back {
 
 void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *back);
 
-/* Adds `count` blocks into the first, in a tree over their indices that does not depend on who adds. */
-void net_sum_blocks(const stpn_net *net, void *blocks, int count, stpn_pool *pool);
+/* Adds `count` blocks into the first, in a tree over their indices. */
+void net_sum_blocks(const stpn_net *net, void *blocks, int count);
 
 /* The same sum while blocks come in: called by whoever has block `index` ready. Of two parts of the tree, the one that is
  * ready last adds both, where its values still are in cache; after all `count` calls the first block is the total. `ready`

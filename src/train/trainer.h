@@ -6,9 +6,9 @@
 #include "train/checkpoint.h"
 #include "train/run.h"
 
-/* Least time between two checkpoints at the ends of epochs, which may take milliseconds, and between two in the middle
- * of one, which may take hours. */
-enum { EPOCH_SECONDS = 1, MIDDLE_SECONDS = 60 };
+/* Least time between two checkpoints at the ends of epochs, which may take milliseconds while their files take tens to
+ * sync, and between two in the middle of one, which may take hours. */
+enum { EPOCH_SECONDS = 5, MIDDLE_SECONDS = 60 };
 
 /* Where the run stood at the end of an epoch that no file holds yet. */
 typedef struct epoch_end {

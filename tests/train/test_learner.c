@@ -17,7 +17,7 @@ static stpn_status keep_gradient(void *context, const stpn_net *net, void *block
 {
     (void)first;
     (void)total;
-    net_sum_blocks(net, blocks, count, NULL);
+    net_sum_blocks(net, blocks, count);
     memcpy(context, blocks, net->block_values * net->kernel->size);
     return STPN_STOPPED;
 }
