@@ -41,8 +41,8 @@ struct stpn_pool {
     pool_task task;
     void *context;
     int workers;
-    alignas(64) atomic_int active; // helpers that are not done
-    atomic_int waiting;            // the caller is asleep, or about to be
+    atomic_int active;  // helpers that are not done
+    atomic_int waiting; // the caller is asleep, or about to be
 };
 
 enum { CALL_STEP = 2 * MAX_THREADS };

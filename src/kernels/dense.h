@@ -75,14 +75,13 @@ INLINE vec greater(vec a, vec b)
     return choose(a > b, a, b);
 }
 
-/* The largest lane, in every lane. */
 INLINE real largest_lane(vec v)
 {
-    for (int step = WIDTH / 2; step > 0; step /= 2) {
-        ivec other = lane_numbers() ^ (step - (ivec){0});
-        v = greater(v, __builtin_shuffle(v, other));
-    }
-    return v[0];
+    real lane[WIDTH];
+    memcpy(lane, &v, sizeof lane);
+    for (int half = WIDTH / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+    return lane[0];
 }
 
 enum { LINEAR_ROWS = 8, LINEAR_COLUMNS = 8, LINEAR_FEW = 3 }; // sums that are held in registers
