@@ -38,13 +38,18 @@ typedef struct stpn_layer {
  * lane, which stpn_finish folds into the first. */
 typedef struct stpn_layer_grad {
     void *weight, *bias, *lambda, *gamma, *ln_weight, *ln_bias;
-    void *scale; // (Hp) sum over steps of what multiplies W in its own gradient; stpn_finish applies it
+    /* (Hp) Sums over steps of what multiplies W in its own gradient, for columns that the sweeps leave out: of inputs, of
+     * neurons. stpn_finish applies them. */
+    void *input_scale, *recurrent_scale;
 } stpn_layer_grad;
 
 enum { STEP_LIVE = 1, STEP_RESET = 2 };
 
+/* Samples that an STPN layer's sweeps take side by side. */
+enum { STPN_BUNDLE = 4 };
+
 /* One sample over consecutive steps. Rows of Hp values are padded and aligned; `active` (stpn_active_values) says which
- * columns have carried a signal since the last reset: F of any other column is exactly 0. */
+ * inputs have carried a signal since the last reset: F of any other input's column is exactly 0. */
 typedef struct stpn_sweep {
     int steps;            // T
     int begin;            // index of the first step on the tape
@@ -80,9 +85,10 @@ typedef struct stpn_back {
     int dy_begin;
     void *dx; // (T, I) written, rows dx_step values apart, or NULL
     size_t dx_step;
-    void *dF;  // (panels, K, lanes) in: adjoint of the final F; out: of the first
-    void *dh;  // (Hp) the same for h
-    int dense; // 1: dF and dh going out, or dx, are wanted; 0: columns that never carried a signal are left out
+    void *dF;   // (panels, K, lanes) where wanted, in: adjoint of the final F; out: of the first
+    void *dh;   // (Hp) in: the same for h, 0 where not wanted
+    int wanted; // the adjoint of the final state comes in, that of the first is wanted
+    int dense;  // that or dx is wanted: every column is visited, also those that never carried a signal
 } stpn_back;
 
 /* Rows of values: row r begins at (r / inner) outer_step + (r % inner) inner_step, so that the steps of several samples
@@ -243,11 +249,14 @@ typedef struct kernel_table {
     /* Bytes of work space that the two sweeps need; segments of up to `segment` steps. */
     size_t (*stpn_forward_bytes)(const stpn_layer *layer);
     size_t (*stpn_backward_bytes)(const stpn_layer *layer, int segment);
-    /* Values that `active` takes; and how all columns become active, for an F from outside. */
+    /* Values that `active` takes; and how all inputs become active, for an F from outside. */
     size_t (*stpn_active_values)(const stpn_layer *layer);
     void (*stpn_activate_all)(const stpn_layer *layer, void *active);
-    void (*stpn_forward)(const stpn_layer *layer, const stpn_sweep *sweep, void *work);
-    void (*stpn_backward)(const stpn_layer *layer, const stpn_layer_grad *grad, const stpn_back *back, void *work);
+    /* Up to STPN_BUNDLE samples. What comes out for one does not depend on the others, but for the gradient's order of
+     * additions. */
+    void (*stpn_forward)(const stpn_layer *layer, const stpn_sweep *sweeps, int count, void *work);
+    void (*stpn_backward)(const stpn_layer *layer, const stpn_layer_grad *grad, const stpn_back *backs, int count,
+                          void *work);
     void (*stpn_finish)(const stpn_layer *layer, const stpn_layer_grad *grad);
 
     /* out (rows, panels lanes) = bias (panels lanes) + a (rows, columns) w^T, or, where bias is NULL, is added to. Each row's

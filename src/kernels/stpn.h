@@ -1,4 +1,4 @@
-/* What the forward and the backward sweep of an STPN layer share: lists of active columns and the update of F.
+/* What the forward and the backward sweep of an STPN layer share: which columns are visited, and the update of F.
  *
  * One step, for each sample and neuron j (docs/mathematics.md; Garcia Rodriguez et al. 2022, equations 1 to 4):
  *     G_j = W_j + F_j            n_j = ||G_j|| + eps           h_j = act(G_j . z / n_j + b_j)
@@ -7,8 +7,11 @@
  *     F^c  = clip(F^, -c, c)     F_j' = F^c_j / (||W_j + F^c_j|| + eps) (post) or F^c_j
  * with v = z, or z - sum_m h_m F_m (oja), h in place of the h before in v's recurrent part where presynaptic is current.
  *
- * A column whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. The sweeps visit
- * the other columns, the active ones, and use the sum of W^2 over the rest. */
+ * Up to STPN_BUNDLE samples go through a layer side by side, so that W, Lambda, Gamma and the gradient's sums pass
+ * through the registers once for all of them. The arithmetic of a sample is the same in a bundle and alone.
+ *
+ * An input whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. While no more than
+ * half of the inputs have had a signal, the sweeps visit a list of those; recurrent columns are visited always. */
 #ifndef STPN_KERNELS_STPN_H
 #define STPN_KERNELS_STPN_H
 
@@ -16,102 +19,134 @@
 
 #define NORM_EPSILON ((real)1e-16)
 
-/* Which branches the inlined loops take; constants where a sweep is specialised. */
+enum {
+    /* Columns that go through one vector of a panel before the next one's turn: a panel's lines stay in the first-level
+     * cache. One vector is the whole panel where a vector is a line. */
+    COLUMN_BLOCK = VECTORS == 1 ? 1 << 30 : 16
+};
+
+/* Loops over columns of their own, for the options of the paper's experiments; the others share one that asks as it goes. */
+typedef enum loop_kind { LOOPS_ANY, LOOPS_PRE, LOOPS_PRE_SHARED, LOOPS_POST, LOOPS_OUTPUT, LOOPS_NONE } loop_kind;
+
+/* Which branches the loops take; constants where they are specialised. */
 typedef struct mode {
     stpn_norm norm;
     int clamp;  // bound |F|
     int prompt; // decay prompt
     int shared; // one Lambda and one Gamma per neuron or layer
     /* Of the backward sweep: */
-    int coupled;    // v's adjoint is needed before any row's s'
-    int all_inputs; // the adjoint of the inputs is wanted
-    int learned;    // Lambda and Gamma are parameters
+    int coupled; // v's adjoint is needed before any row's s'
+    int learned; // Lambda and Gamma are parameters
+    int extinct; // pre: some rows have ||G|| = 0, and their F~ is 0
+    loop_kind loops;
 } mode;
 
-INLINE mode layer_mode(const stpn_layer *L)
+#define MODE_PRE ((mode){.norm = STPN_NORM_PRE, .learned = 1})
+#define MODE_PRE_SHARED ((mode){.norm = STPN_NORM_PRE, .learned = 1, .shared = 1})
+#define MODE_POST ((mode){.norm = STPN_NORM_POST, .learned = 1, .clamp = 1})
+#define MODE_OUTPUT ((mode){.norm = STPN_NORM_OUTPUT, .learned = 1})
+#define MODE_NONE ((mode){.norm = STPN_NORM_NONE, .learned = 1, .clamp = 1})
+
+INLINE mode layer_mode(const stpn_layer *L, int coupled, int learned)
 {
-    return (mode){.norm = L->norm,
-                  .clamp = L->clamp > 0,
-                  .prompt = L->decay == STPN_DECAY_PROMPT,
-                  .shared = L->granularity != STPN_GRANULARITY_SYNAPSE};
+    mode m = {.norm = L->norm,
+              .clamp = L->clamp > 0,
+              .prompt = L->decay == STPN_DECAY_PROMPT,
+              .shared = L->granularity != STPN_GRANULARITY_SYNAPSE,
+              .coupled = coupled,
+              .learned = learned};
+    if (m.prompt || m.coupled || !m.learned) return m;
+    if (m.norm == STPN_NORM_PRE && !m.clamp) m.loops = m.shared ? LOOPS_PRE_SHARED : LOOPS_PRE;
+    else if (m.shared) return m;
+    else if (m.norm == STPN_NORM_POST && m.clamp) m.loops = LOOPS_POST;
+    else if (m.norm == STPN_NORM_OUTPUT && !m.clamp) m.loops = LOOPS_OUTPUT;
+    else if (m.norm == STPN_NORM_NONE && m.clamp) m.loops = LOOPS_NONE;
+    return m;
 }
 
-/* The active columns, in the order in which they became so, as the state keeps them. */
-typedef struct columns {
-    real_bits *mask; // (K, padded) all ones where a column is active
-    int32_t *k;      // (K) those that carry F from the front, those that do not from the back
-    int32_t *count;  // (2) how many of each
-} columns;
-
-/* Row length of arrays over columns. */
-INLINE size_t padded_columns(const stpn_layer *L)
+INLINE int smaller(int a, int b)
 {
-    return ((size_t)L->columns + LANES - 1) / LANES * LANES;
+    return a < b ? a : b;
 }
 
-/* Values of the memory that a `columns` takes. */
-static inline size_t columns_values(const stpn_layer *L)
+/* ---------------------------------------------------------------------------------------------------- active inputs */
+
+/* Which inputs carried a signal, as the state keeps it; all zeros after a reset. */
+typedef struct signals {
+    int32_t *used;  // 1: F may hold something
+    int32_t *dense; // 1: every input is visited; the list no longer grows
+    int32_t *count; // inputs on the list
+    uint32_t *bits; // (ceil(I / WIDTH)) one for each of them
+    int32_t *list;  // (I / 2 + 1) in the order in which they became active
+} signals;
+
+INLINE int signal_words(const stpn_layer *L)
 {
-    return padded_columns(L) + ((size_t)L->columns + 2 + LANES - 1) / LANES * LANES;
+    return (L->inputs + WIDTH - 1) / WIDTH;
 }
 
-INLINE columns columns_at(const stpn_layer *L, void *active)
+/* Values of the memory that a `signals` takes. */
+static inline size_t signals_values(const stpn_layer *L)
 {
-    columns c = {.mask = active};
-    c.k = (int32_t *)(c.mask + padded_columns(L));
-    c.count = c.k + L->columns;
-    return c;
+    size_t words = 3 + (size_t)signal_words(L) + (size_t)L->inputs / 2 + 1;
+    size_t values = (words * sizeof(int32_t) + sizeof(real) - 1) / sizeof(real);
+    return (values + LANES - 1) / LANES * LANES;
 }
 
-INLINE void columns_clear(const stpn_layer *L, const columns *c)
+INLINE signals signals_at(const stpn_layer *L, const void *active)
 {
-    memset(c->mask, 0, padded_columns(L) * sizeof *c->mask);
-    c->count[0] = c->count[1] = 0;
+    int32_t *words = (int32_t *)(uintptr_t)active;
+    return (signals){words, words + 1, words + 2, (uint32_t *)words + 3, words + 3 + signal_words(L)};
 }
 
-INLINE void columns_add(const stpn_layer *L, const columns *c, int k)
+INLINE void signals_clear(const stpn_layer *L, const signals *s)
 {
-    c->mask[k] = (real_bits)-1;
-    if (k >= L->plastic_begin && k < L->plastic_end) c->k[c->count[0]++] = k;
-    else c->k[L->columns - ++c->count[1]] = k;
-}
-
-/* Adds columns [begin, end) that are not active yet; returns whether there was one. */
-INLINE int columns_add_range(const stpn_layer *L, const columns *c, int begin, int end)
-{
-    int fresh = 0;
-    for (int k = begin; k < end; k++)
-        if (!c->mask[k]) {
-            columns_add(L, c, k);
-            fresh = 1;
-        }
-    return fresh;
+    memset(s->used, 0, (3 + (size_t)signal_words(L)) * sizeof *s->used);
 }
 
 /* For an F from outside: any column may hold one. */
 static inline void activate_all(const stpn_layer *L, void *active)
 {
-    columns c = columns_at(L, active);
-    columns_clear(L, &c);
-    columns_add_range(L, &c, 0, L->columns);
+    signals s = signals_at(L, active);
+    *s.used = *s.dense = 1;
 }
 
-/* Adds the columns where z (a padded row, zeros behind) is not 0; a vector at a time, as most are active already. */
-INLINE int columns_add_signal(const stpn_layer *L, const columns *c, const real *z)
+/* Takes note of the inputs where x (I) is not 0. */
+INLINE void signals_add(const stpn_layer *L, const signals *s, const real *x)
 {
-    int fresh = 0;
-    if (c->count[0] + c->count[1] == L->columns) return 0;
-    for (int k = 0; k < L->columns; k += WIDTH) {
-        ivec bits = (ivec)load(z + k), mask;
-        memcpy(&mask, c->mask + k, sizeof mask);
-        if (!any_bit(bits & ~mask)) continue;
-        for (int i = k; i < k + WIDTH; i++)
-            if (z[i] != 0 && !c->mask[i]) {
-                columns_add(L, c, i);
-                fresh = 1;
-            }
+    int most = L->inputs / 2;
+    for (int begin = 0; begin < L->inputs && !*s->dense; begin += WIDTH) {
+        uint32_t *bits = s->bits + begin / WIDTH;
+        uint32_t fresh = entries_of(x + begin, smaller(WIDTH, L->inputs - begin)) & ~*bits;
+        *bits |= fresh;
+        for (; fresh && !*s->dense; fresh &= fresh - 1) {
+            if (*s->count == most) *s->dense = 1;
+            else s->list[(*s->count)++] = begin + __builtin_ctz(fresh);
+        }
     }
-    return fresh;
+}
+
+/* ----------------------------------------------------------------------------------------------------- rows of neurons */
+
+INLINE int group_count(const stpn_layer *L)
+{
+    return (L->hidden + WIDTH - 1) / WIDTH;
+}
+
+INLINE size_t padded_rows(const stpn_layer *L)
+{
+    return (size_t)L->panels * LANES;
+}
+
+INLINE size_t matrix_values(const stpn_layer *L)
+{
+    return padded_rows(L) * (size_t)L->columns;
+}
+
+/* Length of arrays over columns: whole blocks of vectors, as sum_each takes them. */
+INLINE size_t padded_columns(const stpn_layer *L)
+{
+    return ((size_t)L->columns + LANES - 1) / LANES * LANES;
 }
 
 /* The neurons of one vector: where their panel's columns start, and their rates where a row shares them. */
@@ -120,11 +155,6 @@ typedef struct group {
     size_t matrix; // offset of column 0 in (panels, K, lanes)
     vec lambda, gamma;
 } group;
-
-INLINE int group_count(const stpn_layer *L)
-{
-    return (L->hidden + WIDTH - 1) / WIDTH;
-}
 
 INLINE group group_at(mode m, const stpn_layer *L, int index)
 {
@@ -147,84 +177,70 @@ INLINE vec rate_at(mode m, const void *rates, vec shared, size_t at)
     return m.shared ? shared : load((const real *)rates + at);
 }
 
+/* The columns of one kind: inputs or recurrent ones. */
+typedef struct column_part {
+    int begin, end; // columns
+    int plastic;    // they carry F
+} column_part;
+
+INLINE column_part part_at(const stpn_layer *L, int recurrent)
+{
+    column_part part = {recurrent ? L->inputs : 0, recurrent ? L->columns : L->inputs, 0};
+    part.plastic = L->plastic_begin <= part.begin && L->plastic_end >= part.end;
+    return part;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- update of F */
+
 /* 1 / (r + eps), and 0 where r is 0: a row of zeros has no direction, and nothing that is divided by its norm counts. */
 INLINE vec inverse_norm(vec r)
 {
     ivec is_zero = r == splat(0);
-    return choose(is_zero, splat(0), splat(1) / (choose(is_zero, splat(1), r) + splat(NORM_EPSILON)));
+    return choose(is_zero, splat(0), splat(1) / (r + splat(NORM_EPSILON)));
 }
 
-/* F^ from F: the same instructions wherever it is needed, so that a rebuilt F has the bits of the first. `decayed` is
- * F / n for norm pre, F otherwise. */
-INLINE vec decayed(mode m, vec F, vec inverse_norm)
+/* F^ from F: the same instructions wherever it is needed, so that a rebuilt F has the bits of the first. `inverse` is 1 / n
+ * for norm pre. */
+INLINE vec updated(mode m, vec F, vec inverse, vec product, vec lambda, vec gamma)
 {
-    return m.norm == STPN_NORM_PRE ? F * inverse_norm : F;
+    vec decayed = m.norm == STPN_NORM_PRE ? F * inverse : F;
+    return m.prompt ? lambda * fma_(gamma, product, decayed) : fma_(gamma, product, lambda * decayed);
 }
 
-INLINE vec updated(mode m, vec decayed_F, vec product, vec lambda, vec gamma)
+/* Where column k of vector n stands in (panels, K, samples, lanes), for the first sample. */
+INLINE size_t column_place(const stpn_layer *L, int samples, int n, int k)
 {
-    return m.prompt ? lambda * fma_(gamma, product, decayed_F) : fma_(gamma, product, lambda * decayed_F);
+    size_t panel = (size_t)(n / VECTORS), vector = (size_t)(n % VECTORS);
+    return (panel * (size_t)L->columns + (size_t)k) * (size_t)samples * LANES + vector * WIDTH;
 }
 
-/* Sum of W^2 over the columns that are not active. */
-INLINE void sum_inactive(const stpn_layer *L, const columns *c, real *squares)
+/* v = z - sum_m h_m F_m in the plastic columns, z in others; x (I) and h_before (H) are z. F is (panels, K, samples, lanes). */
+INLINE void oja_presynaptic(const stpn_layer *L, const real *F, int samples, const real *h, const real *x,
+                            const real *h_before, real *v)
 {
-    const real *weight = L->weight;
-    int all = c->count[0] + c->count[1] == L->columns;
-    for (int i = 0; i < group_count(L); i++) {
-        group g = group_at((mode){.shared = 0}, L, i);
-        vec even = splat(0), odd = splat(0);
-        int k = 0;
-        for (; k + 2 <= L->columns && !all; k += 2) {
-            vec w0 = (vec)((ivec)load(weight + g.matrix + (size_t)k * LANES) & ~(c->mask[k] - (ivec){0}));
-            vec w1 = (vec)((ivec)load(weight + g.matrix + (size_t)(k + 1) * LANES) & ~(c->mask[k + 1] - (ivec){0}));
-            even = fma_(w0, w0, even);
-            odd = fma_(w1, w1, odd);
-        }
-        for (; k < L->columns && !all; k++) {
-            vec w = (vec)((ivec)load(weight + g.matrix + (size_t)k * LANES) & ~(c->mask[k] - (ivec){0}));
-            even = fma_(w, w, even);
-        }
-        store(squares + g.row, even + odd);
-    }
-}
-
-/* v = z - sum_m h_m F_m over the active plastic columns; z elsewhere. v may be z itself. */
-INLINE void oja_presynaptic(const stpn_layer *L, const int32_t *k, int count, const real *F, const real *h,
-                            const real *z, real *v)
-{
-    if (v != z) memcpy(v, z, (size_t)L->columns * sizeof *v);
-    for (int i = 0; i < count; i++) {
+    memcpy(v, x, (size_t)L->inputs * sizeof *v);
+    if (L->recurrent) memcpy(v + L->inputs, h_before, (size_t)L->hidden * sizeof *v);
+    for (int k = L->plastic_begin; k < L->plastic_end; k++) {
         vec total = splat(0);
-        for (int n = 0; n < group_count(L); n++) {
-            group g = group_at((mode){.shared = 0}, L, n);
-            total = fma_(load(h + g.row), load(F + g.matrix + (size_t)k[i] * LANES), total);
-        }
-        v[k[i]] = z[k[i]] - sum(total);
+        for (int n = 0; n < group_count(L); n++)
+            total = fma_(load(h + n * WIDTH), load(F + column_place(L, samples, n, k)), total);
+        v[k] -= sum(total);
     }
 }
 
-/* Work space is one block, cut from its start. */
-INLINE void *carve(char **work, size_t bytes)
-{
-    void *part = *work;
-    *work += (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
-    return part;
-}
+/* ----------------------------------------------------------------------------------------------------------- work space */
 
 INLINE size_t rounded(size_t bytes)
 {
     return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
 }
 
-INLINE size_t padded_rows(const stpn_layer *L)
+/* Work space is one block, cut from its start. */
+INLINE void *carve(char **work, size_t bytes)
 {
-    return (size_t)L->panels * LANES;
-}
-
-INLINE size_t matrix_values(const stpn_layer *L)
-{
-    return padded_rows(L) * (size_t)L->columns;
+    void *part = *work;
+    *work += rounded(bytes);
+    return part;
 }
 
 #endif

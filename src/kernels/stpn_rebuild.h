@@ -1,5 +1,6 @@
 /* The first half of the backward sweep of an STPN layer: a segment's steps, rebuilt from its checkpoint. All about F is
- * local to a row once h, ||G|| and ||W + F^c|| are known, so no sums are needed (oja's v excepted). */
+ * local to a synapse once h, ||G|| and ||W + F^c|| are known, so a column goes through all steps in registers (oja, whose v
+ * needs all of F, goes step by step). */
 #ifndef STPN_KERNELS_STPN_REBUILD_H
 #define STPN_KERNELS_STPN_REBUILD_H
 
@@ -8,156 +9,481 @@
 /* One live step of a segment. */
 typedef struct back_point {
     int t;
-    const int32_t *plastic, *fixed; // active columns with and without F
-    int plastic_count, fixed_count;
+    int reset;             // F and h before it are 0
+    int blank;             // F before it is 0, so are the recurrent columns' z, and nothing is wanted of before it
+    int dense, count;      // which inputs are visited
+    const int32_t *list;   // (count)
+    const real *x, *h;     // (I), (H) z
+    const real *vx, *vh;   // the same of v
+    const real *now;       // (Hp) h of the step
+    real *inverse, *scale; // (Hp) 1 / n; what a product with F~'s scaled adjoint is multiplied by: n, for norm pre
+    real *inverse_post;    // (Hp) 1 / m
+    real *product;         // (Hp) h scale
+    int extinct;           // norm pre: a neuron has ||G|| = 0
 } back_point;
 
-typedef struct backward_work {
-    const real *first; // (panels, K, lanes) F before the segment's first live step: its checkpoint
-    real *F;           // (segment, panels, K, lanes) rebuilt, from the segment's second live step on
-    real *z, *v;       // (segment, Kp)
-    real *inverse;     // (segment, Hp) 1 / n
+/* One sample of a bundle. */
+typedef struct back_sample {
+    const stpn_back *back;
     back_point *point; // (segment)
-    real_bits *mask;   // (Kp) active columns of the step that is rebuilt
-    int32_t *k;        // (segment, K) their lists, a new one after each reset
-    real *dz;          // (K, WIDTH) partial sums over neurons, then
-    real *dz_sum;      // (K) adjoint of z
-    real *dv;          // (K, WIDTH) and
-    real *dv_sum;      // (K) adjoint of v, where it is needed on its own
-    real *dh;          // (Hp) adjoint of h of the step
-    real *ds;          // (Hp) adjoint of u/n + b
-    real *to_h, *dot;  // (Hp) sums of the way in: P' . v, F~bar . F
-    real *post_dot;    // (Hp) F' times its adjoint
-    real *normalised;  // (Hp) layer norm
+    int live, next;    // live steps of the segment; those that are still to do
+    const real *from;  // (panels, K, lanes) F before the first of them, NULL: 0
+    real *F;           // F before each of them, history_step apart: (panels, K, bundle, lanes) from this sample's on
+    real *rows;        // (4, segment, Hp) of the points
+    real *v;           // (segment, Kp) oja's
+    /* The points of a pass, out of one and into the one before it, and F before them. */
+    const back_point *out, *in;
+    real *F_out, *F_in, *dF_out; // dF_out: where the way out leaves dF
+    uint32_t *bits;              // active inputs of the step that is rebuilt
+    int32_t *lists;              // (segment + 1, I / 2 + 1) a new one after each reset
+    real *dF;                    // adjoint of F, or that of F^ over n, the same layout; among the histories
+    int adjoint_known;           // dF is not 0 everywhere
+    int in_done;                 // the step that was done last has done the next one's way in
+    int point_is_last;           // the adjoint is that from outside
+    real *dz;                    // (Kp, bundle, WIDTH) from this sample's on: partial sums over neurons of z's adjoint
+    real *dv;                    // (Kp, WIDTH) the same of v's, where it is needed on its own, then
+    real *dv_sum;                // (Kp) v's adjoint
+    real *carried;               // (Hp) adjoint of h that comes from the step after
+    real *dh;                    // (Hp) adjoint of h of the step
+    real *ds;                    // (Hp) adjoint of u/n + b
+    real *to_G;                  // (Hp) s' / n
+    real *factor;                // (Hp) c = n' / r
+    real *to_h, *dot;            // (Hp) sums of the way in: P' . v, F~bar . F
+    real *z_dot;                 // (Hp) norm post: z . F and
+    real *G_dot;                 // (Hp) G . F of the way in
+    real *post_dot;              // (Hp) F' times its adjoint
+    real *post_factor;           // (Hp) m' / r_m
+    real *normalised;            // (Hp) layer norm
+} back_sample;
+
+typedef struct backward_work {
+    back_sample sample[STPN_BUNDLE];
+    real *zeros; // (Hp)
+    /* For one panel: h, 1 / n and 1 / m of every point, (segment, bundle, 3, lanes); and where v lies, (2, segment, bundle). */
+    real *packed;
+    const real **v;
+    real *dz_sum; // (Kp, bundle) z's adjoint
 } backward_work;
+
+/* The histories of a bundle's samples are interleaved, line by line: a pass over columns reads and writes three streams, F
+ * before a step and the one before it, and the adjoint, which takes the place of the F that has served. What is at hand at
+ * one time must not lie at the same place of a page, where lines meet in the sets of the first-level cache and a load is
+ * taken for one of what was stored last: from step to step it moves on by a part of the page that all steps share alike. */
+enum { PAGE_LINES = 4096 / PANEL_BYTES, STEP_COLOUR = 20 };
+
+/* Lines from `from` on until `colour` lines into a page. */
+INLINE size_t lines_to(size_t from, int colour)
+{
+    return ((size_t)(PAGE_LINES + colour) - from % PAGE_LINES) % PAGE_LINES;
+}
+
+/* Values of (panels, K, bundle, lanes); and from a step's F to the next one's. */
+INLINE size_t bundle_values(const stpn_layer *L)
+{
+    return STPN_BUNDLE * matrix_values(L);
+}
+
+INLINE size_t history_step(const stpn_layer *L)
+{
+    size_t lines = bundle_values(L) / LANES;
+    return (lines + lines_to(lines, STEP_COLOUR)) * LANES;
+}
+
+/* Between a sample's own layout (panels, K, lanes) and its lines of a bundle's. */
+INLINE void to_bundle(const stpn_layer *L, const real *from, real *to)
+{
+    for (size_t line = 0; line < matrix_values(L) / LANES; line++)
+        memcpy(to + line * STPN_BUNDLE * LANES, from + line * LANES, LANES * sizeof *to);
+}
+
+/* Columns without F are left as they are. */
+INLINE void from_bundle(const stpn_layer *L, const real *from, real *to)
+{
+    for (int p = 0; p < L->panels; p++)
+        for (int k = L->plastic_begin; k < L->plastic_end; k++) {
+            size_t line = (size_t)p * (size_t)L->columns + (size_t)k;
+            memcpy(to + line * LANES, from + line * STPN_BUNDLE * LANES, LANES * sizeof *to);
+        }
+}
+
+INLINE void clear_bundle(const stpn_layer *L, real *to)
+{
+    for (size_t line = 0; line < matrix_values(L) / LANES; line++)
+        memset(to + line * STPN_BUNDLE * LANES, 0, LANES * sizeof *to);
+}
+
+INLINE int list_length(const stpn_layer *L)
+{
+    return L->inputs / 2 + 1;
+}
+
+enum { POINT_ROWS = 4, SAMPLE_ROWS = 11, PACKED_ROWS = 3 };
+
+INLINE real *history_at(const stpn_layer *L, const back_sample *s, int i)
+{
+    return s->F + (size_t)i * history_step(L);
+}
+
+/* Values of a row of partial sums: blocks of vectors are folded together from either kind's first column on. */
+INLINE size_t partial_values(const stpn_layer *L)
+{
+    return (padded_columns(L) + LANES) * WIDTH;
+}
+
+static size_t backward_sample_bytes(const stpn_layer *L, int segment)
+{
+    size_t row = rounded(padded_rows(L) * sizeof(real)), S = (size_t)segment, Kp = padded_columns(L);
+    return PANEL_BYTES + POINT_ROWS * S * row + rounded(S * sizeof(back_point)) +
+           rounded(L->rule == STPN_RULE_OJA ? S * Kp * sizeof(real) : 0) +
+           rounded((size_t)signal_words(L) * sizeof(uint32_t)) +
+           rounded((S + 1) * (size_t)list_length(L) * sizeof(int32_t)) + rounded(partial_values(L) * sizeof(real)) +
+           rounded(Kp * sizeof(real)) + SAMPLE_ROWS * row;
+}
 
 static size_t backward_bytes(const stpn_layer *L, int segment)
 {
-    size_t row = padded_rows(L) * sizeof(real), K = (size_t)L->columns, S = (size_t)segment;
-    size_t columns_row = padded_columns(L) * sizeof(real);
-    return S * (matrix_values(L) * sizeof(real) + 2 * columns_row + row) + rounded(S * sizeof(back_point)) +
-           rounded(S * K * sizeof(int32_t)) + 3 * columns_row + 2 * rounded(K * WIDTH * sizeof(real)) + 6 * row;
+    size_t S = (size_t)segment;
+    return rounded(S * STPN_BUNDLE * PACKED_ROWS * PANEL_BYTES) + rounded(2 * S * STPN_BUNDLE * sizeof(real *)) +
+           rounded(sizeof(backward_work)) + rounded(padded_rows(L) * sizeof(real)) +
+           rounded((padded_columns(L) + LANES) * STPN_BUNDLE * sizeof(real)) +
+           rounded(STPN_BUNDLE * partial_values(L) * sizeof(real)) + (S + 1) * history_step(L) * sizeof(real) +
+           STPN_BUNDLE * backward_sample_bytes(L, segment);
 }
 
-static backward_work backward_carve(const stpn_layer *L, int segment, void *work)
+static backward_work *backward_open(const stpn_layer *L, const stpn_back *backs, int count, void *work)
 {
     char *at = work;
-    size_t row = padded_rows(L) * sizeof(real), K = (size_t)L->columns, S = (size_t)segment;
-    size_t columns_row = padded_columns(L) * sizeof(real);
-    backward_work w = {.first = NULL};
-    w.F = carve(&at, S * matrix_values(L) * sizeof(real));
-    w.z = carve(&at, S * columns_row);
-    w.v = carve(&at, S * columns_row);
-    w.inverse = carve(&at, S * row);
-    w.point = carve(&at, S * sizeof(back_point));
-    w.k = carve(&at, S * K * sizeof(int32_t));
-    w.mask = carve(&at, columns_row);
-    w.dz_sum = carve(&at, columns_row);
-    w.dv_sum = carve(&at, columns_row);
-    w.dz = carve(&at, K * WIDTH * sizeof(real));
-    w.dv = carve(&at, K * WIDTH * sizeof(real));
-    w.dh = carve(&at, row);
-    w.ds = carve(&at, row);
-    w.to_h = carve(&at, row);
-    w.dot = carve(&at, row);
-    w.post_dot = carve(&at, row);
-    w.normalised = carve(&at, row);
+    size_t row = padded_rows(L) * sizeof(real), S = (size_t)backs[0].segment, Kp = padded_columns(L);
+    backward_work *w = carve(&at, sizeof *w);
+    w->zeros = carve(&at, row);
+    w->dz_sum = carve(&at, (Kp + LANES) * STPN_BUNDLE * sizeof(real));
+    real *dz = carve(&at, STPN_BUNDLE * partial_values(L) * sizeof(real));
+    real *F = carve(&at, (S + 1) * history_step(L) * sizeof(real));
+    w->packed = carve(&at, S * STPN_BUNDLE * PACKED_ROWS * PANEL_BYTES);
+    w->v = carve(&at, 2 * S * STPN_BUNDLE * sizeof *w->v);
+    memset(w->zeros, 0, row);
+    for (int b = 0; b < count; b++) {
+        back_sample *s = &w->sample[b];
+        *s = (back_sample){.back = &backs[b], .F = F + b * LANES, .dz = dz + b * WIDTH};
+        s->carried = backs[b].dh;
+        s->adjoint_known = s->point_is_last = backs[b].wanted;
+        s->dF = history_at(L, s, backs[b].segment);
+        if (backs[b].wanted) to_bundle(L, backs[b].dF, s->dF);
+        else clear_bundle(L, s->dF);
+        at += PANEL_BYTES; // the rows of samples lie in different lines of a page
+        s->rows = carve(&at, POINT_ROWS * S * row);
+        s->point = carve(&at, S * sizeof *s->point);
+        s->v = carve(&at, L->rule == STPN_RULE_OJA ? S * Kp * sizeof(real) : 0);
+        s->bits = carve(&at, (size_t)signal_words(L) * sizeof *s->bits);
+        s->lists = carve(&at, (S + 1) * (size_t)list_length(L) * sizeof *s->lists);
+        s->dv = carve(&at, partial_values(L) * sizeof(real));
+        s->dv_sum = carve(&at, Kp * sizeof(real));
+        real **const rows[SAMPLE_ROWS] = {&s->dh,    &s->ds,    &s->to_G,     &s->factor,      &s->to_h,      &s->dot,
+                                          &s->z_dot, &s->G_dot, &s->post_dot, &s->post_factor, &s->normalised};
+        for (int i = 0; i < SAMPLE_ROWS; i++) *rows[i] = carve(&at, row);
+        memset(s->post_dot, 0, row);
+    }
     return w;
 }
 
-/* F before live step `i` of the segment. */
-INLINE real *segment_F(const stpn_layer *L, const backward_work *w, int i)
+/* Points [first, last), between two resets, of one sample or alike of a whole bundle. */
+typedef struct rebuild_call {
+    const stpn_layer *layer;
+    const back_sample *sample;
+    int first, last;
+    real *packed;   // of the first sample
+    const real **v; // the same
+} rebuild_call;
+
+/* What all columns of a panel need of S samples' points, in the order in which they need it. */
+INLINE void pack_points(mode m, int S, const rebuild_call *call, int panel)
 {
-    return i == 0 ? (real *)(uintptr_t)w->first : w->F + (size_t)(i - 1) * matrix_values(L);
+    const stpn_layer *L = call->layer;
+    size_t row = (size_t)panel * LANES, S_all = (size_t)call->sample->back->segment * STPN_BUNDLE;
+    for (int t = call->first; t < call->last; t++)
+        for (int b = 0; b < S; b++) {
+            const back_point *point = &call->sample[b].point[t];
+            size_t at = (size_t)t * STPN_BUNDLE + (size_t)b;
+            real *to = call->packed + at * PACKED_ROWS * LANES;
+            memcpy(to, point->now + row, PANEL_BYTES);
+            if (m.norm == STPN_NORM_PRE) memcpy(to + LANES, point->inverse + row, PANEL_BYTES);
+            if (m.norm == STPN_NORM_POST) memcpy(to + 2 * LANES, point->inverse_post + row, PANEL_BYTES);
+            call->v[at] = point->vx;
+            call->v[S_all + at] = point->vh - L->inputs;
+        }
 }
 
-INLINE void clear_columns(const stpn_layer *L, real *F, const int32_t *k, int count)
-{
-    for (int i = 0; i < count; i++)
-        for (int p = 0; p < L->panels; p++)
-            memset(F + ((size_t)p * (size_t)L->columns + (size_t)k[i]) * LANES, 0, LANES * sizeof *F);
-}
+enum {
+/* Columns that go through the steps together: as many as registers hold. */
+#if defined(KERNEL_ISA_AVX512) || defined(KERNEL_ISA_NEON)
+    REBUILD_COLUMNS = 4
+#else
+    REBUILD_COLUMNS = 2
+#endif
+};
 
-/* One step of one group: `to` = F' of `from`. */
-INLINE void rebuild_group(mode m, const stpn_layer *L, group g, const back_point *point, const real *v, vec now,
-                          vec inverse, vec post, const real *from, real *to)
+/* F of `columns` columns of vector n from column k on, before points `first` to last - 1, in S samples. */
+INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call, int n, int recurrent, int k,
+                            int first, int known)
 {
-    vec bound = splat((real)L->clamp), inverse_post = m.norm == STPN_NORM_POST ? inverse_norm(post) : splat(1);
-    for (int i = 0; i < point->plastic_count; i++) {
-        int k = point->plastic[i];
-        size_t at = g.matrix + (size_t)k * LANES;
-        vec next = updated(m, decayed(m, load(from + at), inverse), splat(v[k]) * now,
-                           rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
-        if (m.clamp) next = bounded(next, bound);
-        if (m.norm == STPN_NORM_POST) next = next * inverse_post;
-        store(to + at, next);
+    const stpn_layer *L = call->layer;
+    const back_sample *s = call->sample;
+    group g = group_at(m, L, n);
+    vec F[REBUILD_COLUMNS][STPN_BUNDLE], lambda[REBUILD_COLUMNS], gamma[REBUILD_COLUMNS];
+    vec bound = splat((real)L->clamp);
+    size_t from = column_place(L, 1, n, k), to_at = column_place(L, STPN_BUNDLE, n, k);
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++) {
+        size_t at = from + (size_t)c * LANES;
+        lambda[c] = rate_at(m, L->lambda, g.lambda, at);
+        gamma[c] = rate_at(m, L->gamma, g.gamma, at);
+#pragma GCC unroll 4
+        for (int b = 0; b < S; b++) F[c][b] = known && s[b].from ? load(s[b].from + at) : splat(0);
+    }
+    size_t lane = (size_t)(n % VECTORS) * WIDTH;
+    const real *const *all_v = call->v + (recurrent ? (size_t)s->back->segment * STPN_BUNDLE : 0);
+    for (int t = first; t < call->last; t++) {
+        real *to = history_at(L, s, t) + to_at;
+#pragma GCC unroll 4
+        for (int c = 0; c < columns; c++)
+#pragma GCC unroll 4
+            for (int b = 0; b < S; b++) store(to + (size_t)(c * STPN_BUNDLE + b) * LANES, F[c][b]);
+        if (t + 1 == call->last) break;
+#pragma GCC unroll 4
+        for (int b = 0; b < S; b++) {
+            const real *rows = call->packed + ((size_t)t * STPN_BUNDLE + (size_t)b) * PACKED_ROWS * LANES + lane;
+            const real *v = all_v[t * STPN_BUNDLE + b] + k;
+            vec now = load(rows), inverse = splat(0), inverse_post = splat(1);
+            if (m.norm == STPN_NORM_PRE) inverse = load(rows + LANES);
+            if (m.norm == STPN_NORM_POST) inverse_post = load(rows + 2 * LANES);
+#pragma GCC unroll 4
+            for (int c = 0; c < columns; c++) {
+                F[c][b] = updated(m, F[c][b], inverse, splat(v[c]) * now, lambda[c], gamma[c]);
+                if (m.clamp) F[c][b] = bounded(F[c][b], bound);
+                if (m.norm == STPN_NORM_POST) F[c][b] *= inverse_post;
+            }
+        }
     }
 }
 
-INLINE vec row_or_zero(const void *rows, size_t at)
+/* The same in every vector of a panel. */
+INLINE void rebuild_block(mode m, int S, int columns, const rebuild_call *call, int panel, int recurrent, int k,
+                          int first, int known)
 {
-    return rows ? load((const real *)rows + at) : splat(0);
+    for (int n = panel * VECTORS; n < smaller((panel + 1) * VECTORS, group_count(call->layer)); n++)
+        rebuild_columns(m, S, columns, call, n, recurrent, k, first, known);
 }
 
-/* F after live step `i` - 1, for the group: F before step `i`. */
-INLINE void rebuild_step(mode m, const stpn_layer *L, const stpn_back *b, const backward_work *w, group g, int i)
+INLINE void rebuild_range(mode m, int S, const rebuild_call *call, int panel, int recurrent)
 {
-    const back_point *before = &w->point[i - 1];
-    size_t Hp = padded_rows(L), row = (size_t)before->t * Hp + g.row;
-    rebuild_group(m, L, g, before, w->v + (size_t)(i - 1) * padded_columns(L), load((const real *)b->out + row + Hp),
-                  load(w->inverse + (size_t)(i - 1) * Hp + g.row), row_or_zero(b->post, row), segment_F(L, w, i - 1),
-                  segment_F(L, w, i));
+    column_part part = part_at(call->layer, recurrent);
+    int k = part.begin;
+    for (; k + REBUILD_COLUMNS <= part.end; k += REBUILD_COLUMNS)
+        rebuild_block(m, S, REBUILD_COLUMNS, call, panel, recurrent, k, call->first, 1);
+    for (; k < part.end; k++) rebuild_block(m, S, 1, call, panel, recurrent, k, call->first, 1);
 }
 
-/* z, active columns, v, 1 / n and F of every live step of a segment; returns the number of live steps. */
-INLINE int rebuild_segment(mode m, const stpn_layer *L, const stpn_back *b, backward_work *w, int segment)
+/* The inputs of a sample's list, each from where it became active; 0 at the point before, into which the way back goes. */
+INLINE void rebuild_list(mode m, const rebuild_call *call, int panel)
 {
-    size_t K = (size_t)L->columns, Kp = padded_columns(L), I = (size_t)L->inputs, H = (size_t)L->hidden;
-    size_t Hp = padded_rows(L);
-    int begin = segment * b->segment, end = begin + b->segment < b->steps ? begin + b->segment : b->steps;
-    int live = 0, list_count[2], oja = L->rule == STPN_RULE_OJA;
+    const back_point *point = call->sample->point, *end = &point[call->last - 1];
+    int known = point[call->first].count;
+    for (int e = 0, start = call->first; e < end->count; e++) {
+        while (point[start].count <= e) start++;
+        rebuild_block(m, 1, 1, call, panel, 0, end->list[e], start > call->first ? start - 1 : start, e < known);
+    }
+}
+
+INLINE void rebuild_loops(mode m, int S, const rebuild_call *call)
+{
+    const stpn_layer *L = call->layer;
+    int inputs = part_at(L, 0).plastic, recurrent = L->recurrent && part_at(L, 1).plastic, all_dense = 1;
+    for (int s = 0; s < S; s++) all_dense = all_dense && call->sample[s].point[call->last - 1].dense;
+    for (int panel = 0; panel < L->panels; panel++) {
+        pack_points(m, S, call, panel);
+        if (inputs && all_dense) rebuild_range(m, S, call, panel, 0);
+        for (int s = 0; s < S && inputs && !all_dense; s++) {
+            rebuild_call one = {
+                L, call->sample + s, call->first, call->last, call->packed + s * PACKED_ROWS * LANES, call->v + s};
+            if (one.sample->point[call->last - 1].dense) rebuild_range(m, 1, &one, panel, 0);
+            else rebuild_list(m, &one, panel);
+        }
+        if (recurrent) rebuild_range(m, S, call, panel, 1);
+    }
+}
+
+static void rebuild_pre(const rebuild_call *call)
+{
+    rebuild_loops(MODE_PRE, 1, call);
+}
+
+static void rebuild_pre_bundle(const rebuild_call *call)
+{
+    rebuild_loops(MODE_PRE, STPN_BUNDLE, call);
+}
+
+static void rebuild_post(const rebuild_call *call)
+{
+    rebuild_loops(MODE_POST, 1, call);
+}
+
+static void rebuild_post_bundle(const rebuild_call *call)
+{
+    rebuild_loops(MODE_POST, STPN_BUNDLE, call);
+}
+
+static void rebuild_any(mode m, const rebuild_call *call)
+{
+    rebuild_loops(m, 1, call);
+}
+
+static void rebuild_run(mode m, const rebuild_call *call)
+{
+    if (m.loops == LOOPS_PRE) rebuild_pre(call);
+    else if (m.loops == LOOPS_POST) rebuild_post(call);
+    else rebuild_any(m, call);
+}
+
+/* F of all points of a sample, from reset to reset. */
+static void rebuild_sample(mode m, const stpn_layer *L, const backward_work *w, back_sample *s)
+{
+    for (int first = 0, last; first < s->live; first = last) {
+        last = first + 1;
+        while (last < s->live && !s->point[last].reset) last++;
+        rebuild_run(m, &(rebuild_call){L, s, first, last, w->packed, w->v});
+        s->from = NULL;
+    }
+}
+
+/* F of all points of a bundle. */
+static void rebuild_all(mode m, const stpn_layer *L, backward_work *w, int count)
+{
+    int alike = count == STPN_BUNDLE && (m.loops == LOOPS_PRE || m.loops == LOOPS_POST), live = w->sample[0].live;
+    for (int b = 0; b < count; b++) {
+        alike = alike && w->sample[b].live == live;
+        for (int i = 1; i < live && alike; i++) alike = !w->sample[b].point[i].reset;
+    }
+    if (alike && live) {
+        rebuild_call call = {L, w->sample, 0, live, w->packed, w->v};
+        if (m.loops == LOOPS_PRE) rebuild_pre_bundle(&call);
+        else rebuild_post_bundle(&call);
+    } else {
+        for (int b = 0; b < count; b++) rebuild_sample(m, L, w, &w->sample[b]);
+    }
+}
+
+/* The rows of a point, once its h and norms are known. */
+static void point_rows(mode m, const stpn_layer *L, back_point *point, const stpn_back *b)
+{
+    size_t Hp = padded_rows(L), row = (size_t)point->t * Hp;
+    const real *mask = L->mask;
+    point->extinct = 0;
+    for (int n = 0; n < group_count(L) && m.norm != STPN_NORM_NONE; n++) {
+        size_t at = (size_t)n * WIDTH;
+        vec norm = load((const real *)b->norm + row + at), now = load(point->now + at);
+        store(point->inverse + at, inverse_norm(norm));
+        if (m.norm == STPN_NORM_POST)
+            store(point->inverse_post + at, inverse_norm(load((const real *)b->post + row + at)));
+        if (m.norm != STPN_NORM_PRE) continue;
+        ivec is_zero = norm == splat(0);
+        vec scale = choose(is_zero, splat(1), norm + splat(NORM_EPSILON));
+        store(point->scale + at, scale);
+        store(point->product + at, now * scale);
+        point->extinct |= any_bit(is_zero & (load(mask + at) != splat(0)));
+    }
+}
+
+/* What the way back reads of the tape and of the gradient from above comes from far: it is asked for early. */
+INLINE void fetch_rows(const stpn_layer *L, const back_point *point, const stpn_back *b)
+{
+    const real *drive = (const real *)b->drive + (size_t)point->t * padded_rows(L);
+    for (size_t j = 0; j < padded_rows(L); j += LANES) __builtin_prefetch(drive + j, 0, 2);
+    if (point->t < b->dy_begin) return;
+    const real *dy = (const real *)b->dy + (size_t)(point->t - b->dy_begin) * b->dy_step;
+    for (int j = 0; j < L->hidden + LANES - 1; j += LANES) __builtin_prefetch(dy + smaller(j, L->hidden - 1), 0, 2);
+}
+
+/* Oja's v needs all of F: before point i, from that of the point before. */
+static void rebuild_next(mode m, const stpn_layer *L, const back_sample *s, int i)
+{
+    const back_point *before = &s->point[i - 1];
+    int fresh = i == 0 || s->point[i].reset;
+    for (int n = 0; n < group_count(L); n++) {
+        group g = group_at(m, L, n);
+        for (int k = L->plastic_begin; k < L->plastic_end; k++) {
+            size_t at = g.matrix + (size_t)k * LANES, place = column_place(L, STPN_BUNDLE, n, k);
+            vec F = i == 0 && s->from ? load(s->from + at) : splat(0);
+            if (!fresh) {
+                real v = k < L->inputs ? before->vx[k] : before->vh[k - L->inputs];
+                vec inverse = m.norm == STPN_NORM_PRE ? load(before->inverse + g.row) : splat(0);
+                F = updated(m, load(history_at(L, s, i - 1) + place), inverse, splat(v) * load(before->now + g.row),
+                            rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
+                if (m.clamp) F = bounded(F, splat((real)L->clamp));
+                if (m.norm == STPN_NORM_POST) F *= load(before->inverse_post + g.row);
+            }
+            store(history_at(L, s, i) + place, F);
+        }
+    }
+}
+
+/* z, v, active inputs and rows of every live step of a segment; for oja F as well. */
+static void open_segment(mode m, const stpn_layer *L, const backward_work *w, back_sample *s, int segment)
+{
+    const stpn_back *b = s->back;
+    size_t Hp = padded_rows(L), Kp = padded_columns(L);
+    int begin = segment * b->segment, end = smaller(begin + b->segment, b->steps), oja = L->rule == STPN_RULE_OJA;
     const real *x = b->x, *out = b->out;
-    const columns saved =
-        columns_at(L, (real_bits *)(uintptr_t)b->checkpoint_active + (size_t)segment * columns_values(L));
-    columns active = {w->mask, w->k, list_count};
-    memcpy(active.mask, saved.mask, Kp * sizeof *active.mask);
-    memcpy(active.k, saved.k, K * sizeof *active.k);
-    memcpy(active.count, saved.count, sizeof list_count);
-    w->first = (const real *)b->checkpoints + (size_t)segment * matrix_values(L);
+    const signals saved = signals_at(L, (const real *)b->checkpoint_active + (size_t)segment * signals_values(L));
+    int32_t used = *saved.used, dense = *saved.dense, count = *saved.count;
+    signals active = {&used, &dense, &count, s->bits, s->lists};
+    memcpy(active.bits, saved.bits, (size_t)signal_words(L) * sizeof *active.bits);
+    memcpy(active.list, saved.list, (size_t)count * sizeof *active.list);
+    const real *first = (const real *)b->checkpoints + (size_t)segment * matrix_values(L);
+    int live = 0;
+    s->from = used ? first : NULL;
     for (int t = begin; t < end; t++) {
         if (!(b->flags[t] & STEP_LIVE)) continue;
-        int i = live++, reset = b->flags[t] & STEP_RESET;
-        real *z = w->z + (size_t)i * Kp, *v = w->v + (size_t)i * Kp;
-        memset(z + K, 0, (Kp - K) * sizeof *z);
-        memcpy(z, x + (size_t)t * b->x_step, I * sizeof *z);
-        if (L->recurrent && reset) memset(z + I, 0, H * sizeof *z);
-        if (L->recurrent && !reset) memcpy(z + I, out + (size_t)t * Hp, H * sizeof *z);
-        if (reset && t > begin) {
-            active.k += K;
-            columns_clear(L, &active);
+        int i = live++;
+        back_point *point = &s->point[i];
+        *point = (back_point){.t = t, .reset = (b->flags[t] & STEP_RESET) != 0};
+        if (point->reset) {
+            if (i == 0) s->from = NULL;
+            used = dense = count = 0;
+            memset(active.bits, 0, (size_t)signal_words(L) * sizeof *active.bits);
+            active.list += list_length(L);
         }
-        int known = active.count[0];
-        columns_add_signal(L, &active, z);
-        if (b->dense) columns_add_range(L, &active, 0, L->columns);
-        /* The adjoint of the h before goes through these columns even where that h is 0. */
-        if (L->recurrent && (L->current || (t > 0 && !reset))) columns_add_range(L, &active, (int)I, L->columns);
-        w->point[i] = (back_point){t, active.k, active.k + K - active.count[1], active.count[0], active.count[1]};
-        clear_columns(L, segment_F(L, w, i), active.k + known, active.count[0] - known);
-        for (int n = 0; n < group_count(L) && m.norm != STPN_NORM_NONE; n++)
-            store(w->inverse + (size_t)i * Hp + (size_t)n * WIDTH,
-                  inverse_norm(load((const real *)b->norm + (size_t)t * Hp + (size_t)n * WIDTH)));
-        memcpy(v, z, K * sizeof *v);
-        if (L->current) memcpy(v + I, out + (size_t)(t + 1) * Hp, H * sizeof *v);
-        /* Oja's product couples the rows: v needs all of F, so all groups go on together. */
+        real *rows = s->rows + (size_t)i * Hp;
+        size_t all = (size_t)b->segment * Hp;
+        point->x = point->vx = x + (size_t)t * b->x_step;
+        point->h = point->vh = point->reset ? w->zeros : out + (size_t)t * Hp;
+        point->now = out + (size_t)(t + 1) * Hp;
+        point->inverse = rows;
+        point->inverse_post = rows + all;
+        point->scale = rows + 2 * all;
+        point->product = rows + 3 * all;
+        if (m.norm != STPN_NORM_PRE) point->product = (real *)(uintptr_t)point->now;
+        if (L->current) point->vh = point->now;
+        point_rows(m, L, point, b);
+        fetch_rows(L, point, b);
+        signals_add(L, &active, point->x);
+        if (b->dense || oja) dense = 1;
+        point->blank = !used && !b->dense;
+        for (int j = 0; j < L->hidden && L->recurrent && point->blank; j++) point->blank = point->h[j] == 0;
+        used = 1;
+        point->dense = dense;
+        point->count = count;
+        point->list = active.list;
         if (!oja) continue;
-        for (int n = 0; n < group_count(L) && i > 0 && !reset; n++) rebuild_step(m, L, b, w, group_at(m, L, n), i);
-        oja_presynaptic(L, w->point[i].plastic, w->point[i].plastic_count, segment_F(L, w, i),
-                        out + (size_t)(t + 1) * Hp, v, v);
+        rebuild_next(m, L, s, i);
+        real *v = s->v + (size_t)i * Kp;
+        oja_presynaptic(L, history_at(L, s, i), STPN_BUNDLE, point->now, point->x, point->vh, v);
+        point->vx = v;
+        point->vh = v + L->inputs;
     }
-    for (int n = 0; n < group_count(L) && !oja; n++)
-        for (int i = 1; i < live; i++)
-            if (!(b->flags[w->point[i].t] & STEP_RESET)) rebuild_step(m, L, b, w, group_at(m, L, n), i);
-    return live;
+    s->live = s->next = live;
+    /* A run that ends dense is so from its start. */
+    for (int i = live - 1; i > 0; i--)
+        if (s->point[i].dense && !s->point[i].reset) s->point[i - 1].dense = 1;
 }
 
 #endif

@@ -135,6 +135,17 @@ const void *tape_output(const stpn_tape *tape, int sample, int step)
     return value_at(net->kernel, tape->out[net->unit_count - 1], at * row);
 }
 
+/* The adjoint of the final state of some samples is 0. */
+static void clear_adjoint(const stpn_net *net, void *dstate, int samples)
+{
+    for (int b = 0; b < samples; b++)
+        for (int i = 0; i < net->unit_count; i++) {
+            const unit *u = &net->units[i];
+            size_t at = (size_t)b * net->state_values + net->unit_state[i] + u->adjoint_from;
+            memset(value_at(net->kernel, dstate, at), 0, (u->state_values - u->adjoint_from) * net->kernel->size);
+        }
+}
+
 void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
 {
     const kernel_table *k = net->kernel;
@@ -153,7 +164,7 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
                       .dense = b->dstate != NULL};
     void *dstate = space.dstate;
     if (b->dstate) dstate = value_at(k, b->dstate->values, first * net->state_values);
-    else memset(dstate, 0, (size_t)back.samples * net->state_values * k->size);
+    else clear_adjoint(net, dstate, back.samples);
     for (int i = net->unit_count - 1; i >= 0; i--) {
         const unit *u = &net->units[i];
         size_t below = i == 0 ? net->input_row : net->units[i - 1].row;

@@ -12,7 +12,7 @@
 extern const unit_type unit_stpn_r, unit_stpn_f;
 
 /* Of a segment of F, which should stay in a second-level cache. */
-enum { F_BYTES = 768 * 1024 };
+enum { F_BYTES = 512 * 1024 };
 
 enum { PARAMETER_WEIGHT, PARAMETER_MOST = 6, STATE_F = 0 };
 
@@ -137,6 +137,7 @@ static void plan(unit *u)
     if (!is_recurrent(u)) u->state_values += u->row;
     stpn_layer L = layer(u, NULL);
     u->state_values += u->kernel->stpn_active_values(&L);
+    u->adjoint_from = matrix_values(u);
     u->segment = segment_length(u, matrix_values(u), F_BYTES);
 }
 
@@ -175,7 +176,7 @@ static size_t tape_values(const unit *u, int steps)
     return tape_at(u, NULL, steps).values;
 }
 
-static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scale)
+static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scales)
 {
     void *lambda = unit_part(u, gradient, "lambda");
     return (stpn_layer_grad){
@@ -185,7 +186,8 @@ static stpn_layer_grad layer_grad(const unit *u, void *gradient, void *scale)
         .gamma = unit_part(u, gradient, "gamma"),
         .ln_weight = unit_part(u, gradient, "ln_weight"),
         .ln_bias = unit_part(u, gradient, "ln_bias"),
-        .scale = scale,
+        .input_scale = scales,
+        .recurrent_scale = value_at(u->kernel, scales, u->row),
     };
 }
 
@@ -211,82 +213,95 @@ static size_t forward_bytes(const unit *u)
     return u->kernel->stpn_forward_bytes(&L);
 }
 
-/* The work space of a backward pass starts with the sum that ends it (stpn_layer_grad.scale). */
+/* The work space of a backward pass starts with the sums that end it (stpn_layer_grad). */
 static size_t backward_bytes(const unit *u)
 {
     stpn_layer L = layer(u, NULL);
-    return u->row * u->kernel->size + u->kernel->stpn_backward_bytes(&L, u->segment);
+    return 2 * u->row * u->kernel->size + u->kernel->stpn_backward_bytes(&L, u->segment);
+}
+
+static stpn_sweep sample_sweep(const unit *u, const unit_sweep *s, size_t sample)
+{
+    const kernel_table *k = u->kernel;
+    void *state = value_at(k, s->state, sample * s->state_sample);
+    stpn_sweep sweep = {
+        .steps = s->steps,
+        .begin = s->begin,
+        .flags = s->flags + sample * s->flags_sample,
+        .x = value_at(k, s->x, sample * s->x_sample),
+        .x_step = s->x_step,
+        .out = value_at(k, s->out, sample * s->out_sample),
+        .energy = s->energy ? value_at(k, s->energy, sample * s->energy_sample) : NULL,
+        .F = state_F(u, state),
+        .h = state_h(u, state),
+        .active = state_active(u, state),
+    };
+    if (!s->tape) return sweep;
+    size_t past = (size_t)s->begin * u->row;
+    tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
+    sweep.norm = part.norm ? value_at(k, part.norm, past) : NULL;
+    sweep.drive = value_at(k, part.drive, past);
+    sweep.post = part.post ? value_at(k, part.post, past) : NULL;
+    sweep.checkpoints = part.checkpoints;
+    sweep.checkpoint_active = part.active;
+    sweep.segment = u->segment;
+    if (s->begin == 0) memcpy((char *)sweep.out - u->row * k->size, sweep.h, u->row * k->size);
+    return sweep;
+}
+
+static stpn_back sample_back(const unit *u, const unit_back *s, size_t sample)
+{
+    const kernel_table *k = u->kernel;
+    void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
+    tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
+    return (stpn_back){
+        .steps = s->steps[sample],
+        .flags = s->flags + sample * s->flags_sample,
+        .x = value_at(k, s->x, sample * s->x_sample),
+        .x_step = s->x_step,
+        .out = value_at(k, s->out, sample * s->out_sample),
+        .norm = part.norm,
+        .drive = part.drive,
+        .post = part.post,
+        .checkpoints = part.checkpoints,
+        .checkpoint_active = part.active,
+        .segment = u->segment,
+        .dy = value_at(k, s->dy, sample * s->dy_sample),
+        .dy_step = s->dy_step,
+        .dy_begin = s->dy_begin ? s->dy_begin[sample] : 0,
+        .dx = s->dx ? value_at(k, s->dx, sample * s->dx_sample) : NULL,
+        .dx_step = s->dx_step,
+        .dF = state_F(u, dstate),
+        .dh = state_h(u, dstate),
+        .wanted = s->dense,
+        .dense = s->dense || s->dx,
+    };
 }
 
 static void forward(const unit *u, const void *parameters, const unit_sweep *s, void *work)
 {
-    const kernel_table *k = u->kernel;
     stpn_layer L = layer(u, parameters);
-    size_t past = (size_t)s->begin * u->row;
-    for (int b = 0; b < s->samples; b++) {
-        size_t sample = (size_t)b;
-        void *state = value_at(k, s->state, sample * s->state_sample);
-        stpn_sweep sweep = {
-            .steps = s->steps,
-            .begin = s->begin,
-            .flags = s->flags + sample * s->flags_sample,
-            .x = value_at(k, s->x, sample * s->x_sample),
-            .x_step = s->x_step,
-            .out = value_at(k, s->out, sample * s->out_sample),
-            .energy = s->energy ? value_at(k, s->energy, sample * s->energy_sample) : NULL,
-            .F = state_F(u, state),
-            .h = state_h(u, state),
-            .active = state_active(u, state),
-        };
-        if (s->tape) {
-            tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
-            sweep.norm = part.norm ? value_at(k, part.norm, past) : NULL;
-            sweep.drive = value_at(k, part.drive, past);
-            sweep.post = part.post ? value_at(k, part.post, past) : NULL;
-            sweep.checkpoints = part.checkpoints;
-            sweep.checkpoint_active = part.active;
-            sweep.segment = u->segment;
-            if (s->begin == 0) memcpy((char *)sweep.out - u->row * k->size, sweep.h, u->row * k->size);
-        }
-        k->stpn_forward(&L, &sweep, work);
+    for (int b = 0; b < s->samples; b += STPN_BUNDLE) {
+        int count = s->samples - b < STPN_BUNDLE ? s->samples - b : STPN_BUNDLE;
+        stpn_sweep sweeps[STPN_BUNDLE];
+        for (int i = 0; i < count; i++) sweeps[i] = sample_sweep(u, s, (size_t)(b + i));
+        u->kernel->stpn_forward(&L, sweeps, count, work);
     }
 }
 
 static void backward(const unit *u, const void *parameters, void *gradient, const unit_back *s, void *work)
 {
-    const kernel_table *k = u->kernel;
     stpn_layer L = layer(u, parameters);
     stpn_layer_grad grad = layer_grad(u, gradient, work);
-    void *rest = value_at(k, work, u->row);
-    memset(work, 0, u->row * k->size);
-    for (int b = 0; b < s->samples; b++) {
-        size_t sample = (size_t)b;
-        void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
-        tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
-        stpn_back back = {
-            .steps = s->steps[b],
-            .flags = s->flags + sample * s->flags_sample,
-            .x = value_at(k, s->x, sample * s->x_sample),
-            .x_step = s->x_step,
-            .out = value_at(k, s->out, sample * s->out_sample),
-            .norm = part.norm,
-            .drive = part.drive,
-            .post = part.post,
-            .checkpoints = part.checkpoints,
-            .checkpoint_active = part.active,
-            .segment = u->segment,
-            .dy = value_at(k, s->dy, sample * s->dy_sample),
-            .dy_step = s->dy_step,
-            .dy_begin = s->dy_begin ? s->dy_begin[b] : 0,
-            .dx = s->dx ? value_at(k, s->dx, sample * s->dx_sample) : NULL,
-            .dx_step = s->dx_step,
-            .dF = state_F(u, dstate),
-            .dh = state_h(u, dstate),
-            .dense = s->dense || s->dx,
-        };
-        k->stpn_backward(&L, &grad, &back, rest);
+    void *rest = value_at(u->kernel, work, 2 * u->row);
+    memset(work, 0, 2 * u->row * u->kernel->size);
+    for (int b = 0; b < s->samples; b += STPN_BUNDLE) {
+        int count = s->samples - b < STPN_BUNDLE ? s->samples - b : STPN_BUNDLE;
+        stpn_back backs[STPN_BUNDLE];
+        for (int i = 0; i < count; i++) backs[i] = sample_back(u, s, (size_t)(b + i));
+        u->kernel->stpn_backward(&L, &grad, backs, count, rest);
     }
-    k->stpn_finish(&L, &grad);
+    u->kernel->stpn_finish(&L, &grad);
 }
 
 /* Of the equations as they stand in docs/mathematics.md, each term once. */

@@ -132,6 +132,7 @@ struct unit {
     size_t block_values; // of the parameters
     size_t state_values; // of one sample, with what is derived
     size_t row;          // values of an output row, Hp
+    size_t adjoint_from; // where no adjoint of the final state comes in, a state's values before this one are not read
     int segment;         // steps between checkpoints
     /* Constants that the sweeps need, of the kernel's type. */
     void *mask; // (Hp) 1 for a neuron, 0 for padding
