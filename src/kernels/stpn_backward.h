@@ -35,10 +35,10 @@ INLINE vec post_factor(vec dot, vec inverse_post, vec post)
 
 /* m' / r_m of a step from the dot of its outcome with its adjoint; columns that are not visited leave it to stpn_finish. */
 static void rows_before_way_in(mode m, const stpn_layer *L, const stpn_layer_grad *grad, const back_sample *s,
-                               const back_point *point)
+                               const back_point *point, int all_inputs)
 {
     size_t row = (size_t)point->t * padded_rows(L);
-    int inputs_left = !point->dense || !part_at(L, 0).plastic;
+    int inputs_left = !all_inputs || !part_at(L, 0).plastic;
     int recurrent_left = (point->blank && !m.coupled) || !part_at(L, 1).plastic;
     for (int n = 0; n < group_count(L) && m.norm == STPN_NORM_POST; n++) {
         size_t at = (size_t)n * WIDTH;
@@ -285,7 +285,7 @@ static void back_step(mode m, int count, const stpn_layer *L, const stpn_layer_g
         if (!s->in_done) clear_sums(L, s);
         if (plan.in) {
             if (m.norm == STPN_NORM_POST && s->adjoint_known && s->point_is_last) final_dot(m, L, s, s->in, s->F_in);
-            rows_before_way_in(m, L, grad, s, s->in);
+            rows_before_way_in(m, L, grad, s, s->in, s->in->dense);
         }
     }
     if (plan.in) back_pass(m, (back_task){.in = 1}, count, L, grad, sample);
@@ -297,7 +297,7 @@ static void back_step(mode m, int count, const stpn_layer *L, const stpn_layer_g
             clear_sums(L, s);
             s->in = s->out - 1;
             s->F_in = s->F_out - history_step(L);
-            rows_before_way_in(m, L, grad, s, s->in);
+            rows_before_way_in(m, L, grad, s, s->in, s->out->dense);
         }
     }
     if (sample[0]->out->blank)

@@ -481,9 +481,6 @@ static void open_segment(mode m, const stpn_layer *L, const backward_work *w, ba
         point->vh = v + L->inputs;
     }
     s->live = s->next = live;
-    /* A run that ends dense is so from its start. */
-    for (int i = live - 1; i > 0; i--)
-        if (s->point[i].dense && !s->point[i].reset) s->point[i - 1].dense = 1;
 }
 
 #endif
