@@ -189,7 +189,7 @@ INLINE int largest_of(const real *row, int count, real *largest)
     for (int first = 0; first < count; first += WIDTH)
         most = greater(load_part(row + first, count - first, -(real)HUGE_VAL), most);
     *largest = largest_lane(most);
-    vec lanes;
+    vec lanes = splat(0);
     for (int i = 0; i < WIDTH; i++) lanes[i] = (real)-i;
     for (int first = 0; first < count; first += WIDTH) {
         vec part = load_part(row + first, count - first, -(real)HUGE_VAL);

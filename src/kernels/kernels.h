@@ -73,20 +73,20 @@ typedef struct stpn_sweep {
 /* The same sample backwards over all its recorded steps. */
 typedef struct stpn_back {
     int steps;            // T
+    int segment;          // steps between checkpoints
     const uint8_t *flags; // (T)
     const void *x;        // (T, I)
     size_t x_step;
     const void *out; // (T + 1, Hp): row t is h before step t
     const void *norm, *drive, *post;
     const void *checkpoints, *checkpoint_active;
-    int segment;
     const void *dy; // (T - dy_begin, H), rows dy_step values apart; earlier steps have none
     size_t dy_step;
-    int dy_begin;
     void *dx; // (T, I) written, rows dx_step values apart, or NULL
     size_t dx_step;
-    void *dF;   // (panels, K, lanes) where wanted, in: adjoint of the final F; out: of the first
-    void *dh;   // (Hp) in: the same for h, 0 where not wanted
+    void *dF; // (panels, K, lanes) where wanted, in: adjoint of the final F; out: of the first
+    void *dh; // (Hp) in: the same for h, 0 where not wanted
+    int dy_begin;
     int wanted; // the adjoint of the final state comes in, that of the first is wanted
     int dense;  // that or dx is wanted: every column is visited, also those that never carried a signal
 } stpn_back;

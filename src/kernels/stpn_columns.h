@@ -147,7 +147,7 @@ INLINE vec column_in(mode m, int after_known, const stpn_layer *L, back_column *
 {
     vec v = splat(r->v[c->k]);
     if (m.clamp || m.norm == STPN_NORM_POST) adjoint = column_undo(m, after_known, L, c, r, F, v, after, adjoint);
-    vec X = m.norm == STPN_NORM_PRE ? adjoint * r->scale : adjoint, to_F = X, through = X;
+    vec X = m.norm == STPN_NORM_PRE ? adjoint * r->scale : adjoint, through = X;
     if (m.norm == STPN_NORM_POST && !m.coupled) {
         r->z_dot = fma_(F, v, r->z_dot);
         r->G_dot = fma_(F, c->w + F, r->G_dot);
@@ -158,7 +158,7 @@ INLINE vec column_in(mode m, int after_known, const stpn_layer *L, back_column *
         c->dlambda = fma_(X, fma_(c->gamma, v * r->product, F), c->dlambda);
         if (m.norm == STPN_NORM_PRE || m.norm == STPN_NORM_POST) r->dot = fma_(through, F, r->dot);
     } else {
-        to_F = X * F;
+        vec to_F = X * F;
         c->dlambda += to_F;
         if (m.norm == STPN_NORM_PRE || m.norm == STPN_NORM_POST) r->dot = fma_(to_F, c->lambda, r->dot);
     }

@@ -78,7 +78,7 @@ INLINE void take_from_rest(const stpn_layer *L, const int32_t *list, int from, i
 static forward_work *forward_open(const stpn_layer *L, const stpn_sweep *sweeps, int count, void *work)
 {
     char *at = work;
-    size_t Hp = padded_rows(L), row = Hp * sizeof(real), wide = Hp * sizeof(double);
+    size_t Hp = padded_rows(L), row = Hp * sizeof(real), wide = sizeof(double) * padded_rows(L);
     forward_work *w = carve(&at, sizeof *w);
     w->zeros = carve(&at, row);
     memset(w->zeros, 0, row);

@@ -220,9 +220,10 @@ static size_t backward_bytes(const unit *u)
     return 2 * u->row * u->kernel->size + u->kernel->stpn_backward_bytes(&L, u->segment);
 }
 
-static stpn_sweep sample_sweep(const unit *u, const unit_sweep *s, size_t sample)
+static stpn_sweep sample_sweep(const unit *u, const unit_sweep *s, int index)
 {
     const kernel_table *k = u->kernel;
+    size_t sample = (size_t)index;
     void *state = value_at(k, s->state, sample * s->state_sample);
     stpn_sweep sweep = {
         .steps = s->steps,
@@ -249,9 +250,10 @@ static stpn_sweep sample_sweep(const unit *u, const unit_sweep *s, size_t sample
     return sweep;
 }
 
-static stpn_back sample_back(const unit *u, const unit_back *s, size_t sample)
+static stpn_back sample_back(const unit *u, const unit_back *s, int index)
 {
     const kernel_table *k = u->kernel;
+    size_t sample = (size_t)index;
     void *dstate = value_at(k, s->dstate, sample * s->dstate_sample);
     tape_part part = tape_at(u, value_at(k, s->tape, sample * s->tape_sample), s->tape_steps);
     return (stpn_back){
@@ -284,7 +286,7 @@ static void forward(const unit *u, const void *parameters, const unit_sweep *s, 
     for (int b = 0; b < s->samples; b += STPN_BUNDLE) {
         int count = s->samples - b < STPN_BUNDLE ? s->samples - b : STPN_BUNDLE;
         stpn_sweep sweeps[STPN_BUNDLE];
-        for (int i = 0; i < count; i++) sweeps[i] = sample_sweep(u, s, (size_t)(b + i));
+        for (int i = 0; i < count; i++) sweeps[i] = sample_sweep(u, s, b + i);
         u->kernel->stpn_forward(&L, sweeps, count, work);
     }
 }
@@ -298,7 +300,7 @@ static void backward(const unit *u, const void *parameters, void *gradient, cons
     for (int b = 0; b < s->samples; b += STPN_BUNDLE) {
         int count = s->samples - b < STPN_BUNDLE ? s->samples - b : STPN_BUNDLE;
         stpn_back backs[STPN_BUNDLE];
-        for (int i = 0; i < count; i++) backs[i] = sample_back(u, s, (size_t)(b + i));
+        for (int i = 0; i < count; i++) backs[i] = sample_back(u, s, b + i);
         u->kernel->stpn_backward(&L, &grad, backs, count, rest);
     }
     u->kernel->stpn_finish(&L, &grad);
