@@ -10,8 +10,8 @@
  * Up to STPN_BUNDLE samples go through a layer side by side, so that W, Lambda, Gamma and the gradient's sums pass
  * through the registers once for all of them. The arithmetic of a sample is the same in a bundle and alone.
  *
- * An input whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. While no more than
- * half of the inputs have had a signal, the sweeps visit a list of those; recurrent columns are visited always. */
+ * An input whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. Until all inputs have
+ * had a signal, the sweeps visit a list of those that have; recurrent columns are visited always. */
 #ifndef STPN_KERNELS_STPN_H
 #define STPN_KERNELS_STPN_H
 
@@ -74,10 +74,10 @@ INLINE int smaller(int a, int b)
 /* Which inputs carried a signal, as the state keeps it; all zeros after a reset. */
 typedef struct signals {
     int32_t *used;  // 1: F may hold something
-    int32_t *dense; // 1: every input is visited; the list no longer grows
+    int32_t *dense; // 1: every input is visited, all are on the list
     int32_t *count; // inputs on the list
     uint32_t *bits; // (ceil(I / WIDTH)) one for each of them
-    int32_t *list;  // (I / 2 + 1) in the order in which they became active
+    int32_t *list;  // (I) in the order in which they became active
 } signals;
 
 INLINE int signal_words(const stpn_layer *L)
@@ -88,7 +88,7 @@ INLINE int signal_words(const stpn_layer *L)
 /* Values of the memory that a `signals` takes. */
 static inline size_t signals_values(const stpn_layer *L)
 {
-    size_t words = 3 + (size_t)signal_words(L) + (size_t)L->inputs / 2 + 1;
+    size_t words = 3 + (size_t)signal_words(L) + (size_t)L->inputs;
     size_t values = (words * sizeof(int32_t) + sizeof(real) - 1) / sizeof(real);
     return (values + LANES - 1) / LANES * LANES;
 }
@@ -114,15 +114,12 @@ static inline void activate_all(const stpn_layer *L, void *active)
 /* Takes note of the inputs where x (I) is not 0. */
 INLINE void signals_add(const stpn_layer *L, const signals *s, const real *x)
 {
-    int most = L->inputs / 2;
     for (int begin = 0; begin < L->inputs && !*s->dense; begin += WIDTH) {
         uint32_t *bits = s->bits + begin / WIDTH;
         uint32_t fresh = entries_of(x + begin, smaller(WIDTH, L->inputs - begin)) & ~*bits;
         *bits |= fresh;
-        for (; fresh && !*s->dense; fresh &= fresh - 1) {
-            if (*s->count == most) *s->dense = 1;
-            else s->list[(*s->count)++] = begin + __builtin_ctz(fresh);
-        }
+        for (; fresh; fresh &= fresh - 1) s->list[(*s->count)++] = begin + __builtin_ctz(fresh);
+        *s->dense = *s->count == L->inputs;
     }
 }
 

@@ -114,7 +114,7 @@ INLINE void clear_bundle(const stpn_layer *L, real *to)
 
 INLINE int list_length(const stpn_layer *L)
 {
-    return L->inputs / 2 + 1;
+    return L->inputs;
 }
 
 enum { POINT_ROWS = 4, SAMPLE_ROWS = 11, PACKED_ROWS = 3 };

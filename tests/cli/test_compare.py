@@ -55,8 +55,11 @@ class Numbers(CompareTest):
         runs = [json.loads(read(self.path("all", "s%d" % seed, "summary.json"))) for seed in range(4)]
         for key, path in MEASURES.items():
             values = [run[path[0]][path[1]] for run in runs]
-            self.assertAlmostEqual(group[key]["mean"], statistics.mean(values), 8, key)
-            self.assertAlmostEqual(group[key]["deviation"], statistics.stdev(values), 8, key)
+            # The numbers are printed with ten digits.
+            mean = statistics.mean(values)
+            self.assertAlmostEqual(group[key]["mean"], mean, None, key, delta=1e-9 * max(1, abs(mean)))
+            self.assertAlmostEqual(group[key]["deviation"], statistics.stdev(values), None, key,
+                                   delta=1e-9 * max(1, abs(mean)))
             self.assertEqual(group[key]["seeds"], 4)
             self.assertEqual([run[key] for run in group["runs"]], values)
         epochs = []
