@@ -27,7 +27,8 @@ static void check_fields(const experiment *e)
     require(e->task && e->units && e->unit_count >= 1 && e->unit_count <= 64);
     require(options_check(table, count, &e->train, "train", NULL) == STPN_OK);
     require(options_check(e->task->options, e->task->option_count, &e->task_options, "task", NULL) == STPN_OK);
-    require(e->train.batch <= e->task_options.train);
+    /* Where it is known before the data are read. */
+    require(e->task_options.train <= 0 || e->train.batch <= e->task_options.train);
     int inputs = e->shape.inputs;
     for (int i = 0; i < e->unit_count; i++) {
         require(unit_check(&e->units[i], inputs, "unit", NULL) == STPN_OK);
