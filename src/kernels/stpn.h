@@ -15,7 +15,7 @@
 #ifndef STPN_KERNELS_STPN_H
 #define STPN_KERNELS_STPN_H
 
-#include "kernels/vector.h"
+#include "kernels/tile.h"
 
 #define NORM_EPSILON ((real)1e-16)
 
@@ -127,7 +127,7 @@ INLINE void signals_add(const stpn_layer *L, const signals *s, const real *x)
 
 INLINE int group_count(const stpn_layer *L)
 {
-    return (L->hidden + WIDTH - 1) / WIDTH;
+    return vector_count(L->hidden);
 }
 
 INLINE size_t padded_rows(const stpn_layer *L)
@@ -146,6 +146,13 @@ INLINE size_t padded_columns(const stpn_layer *L)
     return ((size_t)L->columns + LANES - 1) / LANES * LANES;
 }
 
+/* Where column k of vector n stands in (panels, K, samples, lanes), for the first sample. */
+INLINE size_t column_place(const stpn_layer *L, int samples, int n, int k)
+{
+    size_t step = (size_t)samples * LANES;
+    return tile_start((size_t)L->columns * step, n) + (size_t)k * step;
+}
+
 /* The neurons of one vector: where their panel's columns start, and their rates where a row shares them. */
 typedef struct group {
     size_t row;    // first neuron
@@ -155,8 +162,7 @@ typedef struct group {
 
 INLINE group group_at(mode m, const stpn_layer *L, int index)
 {
-    size_t panel = (size_t)(index / VECTORS), vector = (size_t)(index % VECTORS);
-    group g = {.row = (size_t)index * WIDTH, .matrix = panel * (size_t)L->columns * LANES + vector * WIDTH};
+    group g = {.row = (size_t)index * WIDTH, .matrix = column_place(L, 1, index, 0)};
     const real *lambda = L->lambda, *gamma = L->gamma;
     if (m.shared && L->granularity == STPN_GRANULARITY_NEURON) {
         g.lambda = load(lambda + g.row);
@@ -204,11 +210,13 @@ INLINE vec updated(mode m, vec F, vec inverse, vec product, vec lambda, vec gamm
     return m.prompt ? lambda * fma_(gamma, product, decayed) : fma_(gamma, product, lambda * decayed);
 }
 
-/* Where column k of vector n stands in (panels, K, samples, lanes), for the first sample. */
-INLINE size_t column_place(const stpn_layer *L, int samples, int n, int k)
+/* F' after a step, from F before it; `inverse_post` is 1 / m for norm post. */
+INLINE vec after_step(mode m, const stpn_layer *L, vec F, vec inverse, vec inverse_post, vec product, vec lambda,
+                      vec gamma)
 {
-    size_t panel = (size_t)(n / VECTORS), vector = (size_t)(n % VECTORS);
-    return (panel * (size_t)L->columns + (size_t)k) * (size_t)samples * LANES + vector * WIDTH;
+    F = updated(m, F, inverse, product, lambda, gamma);
+    if (m.clamp) F = bounded(F, splat((real)L->clamp));
+    return m.norm == STPN_NORM_POST ? F * inverse_post : F;
 }
 
 /* v = z - sum_m h_m F_m in the plastic columns, z in others; x (I) and h_before (H) are z. F is (panels, K, samples, lanes). */
@@ -226,11 +234,6 @@ INLINE void oja_presynaptic(const stpn_layer *L, const real *F, int samples, con
 }
 
 /* ----------------------------------------------------------------------------------------------------------- work space */
-
-INLINE size_t rounded(size_t bytes)
-{
-    return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
-}
 
 /* Work space is one block, cut from its start. */
 INLINE void *carve(char **work, size_t bytes)

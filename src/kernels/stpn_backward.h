@@ -91,15 +91,6 @@ static void back_coupling(const stpn_layer *L, const back_sample *s)
     }
 }
 
-/* Values [at, at + WIDTH) of a row of `count`, 0 past its end. */
-INLINE vec load_some(const real *row, int at, int count)
-{
-    if (at + WIDTH <= count) return load_unaligned(row + at);
-    vec some = splat(0);
-    memcpy(&some, row + at, (size_t)(count - at) * sizeof *row);
-    return some;
-}
-
 /* The adjoint of h: from above, from the step after, from the way in. */
 INLINE vec adjoint_of_h(mode m, const stpn_layer *L, const back_sample *s, int n)
 {
@@ -109,7 +100,8 @@ INLINE vec adjoint_of_h(mode m, const stpn_layer *L, const back_sample *s, int n
     vec to_h = load(s->to_h + at), dh = load(s->carried + at);
     if (m.norm == STPN_NORM_PRE) to_h *= load(point->scale + at);
     if (point->t >= b->dy_begin)
-        dh += load_some((const real *)b->dy + (size_t)(point->t - b->dy_begin) * b->dy_step, n * WIDTH, L->hidden);
+        dh += load_part((const real *)b->dy + (size_t)(point->t - b->dy_begin) * b->dy_step + at, L->hidden - n * WIDTH,
+                        0);
     return dh + to_h;
 }
 
@@ -181,14 +173,10 @@ static void final_dot(mode m, const stpn_layer *L, const back_sample *s, const b
 {
     for (int n = 0; n < group_count(L); n++) {
         group g = group_at(m, L, n);
-        vec dot = splat(0), now = load(point->now + g.row), divisor = load(point->inverse_post + g.row);
+        vec dot = splat(0);
         for (int k = L->plastic_begin; k < L->plastic_end; k++) {
-            size_t at = g.matrix + (size_t)k * LANES, place = column_place(L, STPN_BUNDLE, n, k);
-            real v = k < L->inputs ? point->vx[k] : point->vh[k - L->inputs];
-            vec last = updated(m, load(F + place), splat(0), splat(v) * now, rate_at(m, L->lambda, g.lambda, at),
-                               rate_at(m, L->gamma, g.gamma, at));
-            if (m.clamp) last = bounded(last, splat((real)L->clamp));
-            dot = fma_(load(s->dF + place), last * divisor, dot);
+            size_t place = column_place(L, STPN_BUNDLE, n, k);
+            dot = fma_(load(s->dF + place), after_point(m, L, point, g, k, load(F + place)), dot);
         }
         store(s->post_dot + g.row, dot);
     }
@@ -349,8 +337,7 @@ static int back_bundle(mode m, int count, const stpn_layer *L, const stpn_layer_
 static void leave_history(const stpn_layer *L, back_sample *s)
 {
     real *place = history_at(L, s, s->back->segment);
-    for (size_t line = 0; line < matrix_values(L) / LANES && place != s->dF; line++)
-        memcpy(place + line * STPN_BUNDLE * LANES, s->dF + line * STPN_BUNDLE * LANES, LANES * sizeof *place);
+    if (place != s->dF) copy_lines(L, s->dF, STPN_BUNDLE, place, STPN_BUNDLE);
     s->dF = place;
 }
 
@@ -402,13 +389,8 @@ static void stpn_finish_gradient(const stpn_layer *L, const stpn_layer_grad *gra
         }
     }
     if (L->granularity != STPN_GRANULARITY_SCALAR || !grad->lambda) return;
-    real *rates[2] = {grad->lambda, grad->gamma};
-    for (int i = 0; i < 2; i++) {
-        real total = 0;
-        for (int lane = 0; lane < LANES; lane++) total += rates[i][lane];
-        memset(rates[i], 0, LANES * sizeof(real));
-        rates[i][0] = total;
-    }
+    fold(grad->lambda);
+    fold(grad->gamma);
 }
 
 #endif

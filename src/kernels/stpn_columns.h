@@ -9,7 +9,6 @@
 #define STPN_KERNELS_STPN_COLUMNS_H
 
 #include "kernels/stpn_rebuild.h"
-#include "kernels/tile.h"
 
 typedef struct back_task {
     int out, in; // at least one
@@ -172,7 +171,7 @@ INLINE vec column_in(mode m, int after_known, const stpn_layer *L, back_column *
     return X;
 }
 
-/* Columns [begin, end) of one kind, or those of a list (then of one sample), in all vectors of a panel. */
+/* Columns [begin, end) of one kind, or each sample's listed ones, in all vectors of a panel. */
 typedef struct back_call {
     mode m;
     back_task task;
@@ -252,35 +251,27 @@ INLINE void back_panel(mode m, back_task task, int S, int plastic, int listed, c
     }
 }
 
-/* Any columns of one sample, with all questions asked in the loop: what is rare. */
-static void back_any(const back_call *call)
-{
-    back_call one = *call;
-    one.count = 1;
-    for (int s = 0; s < call->count; s++) {
-        const back_point *point = call->task.out ? call->sample[s]->out : call->sample[s]->in;
-        one.sample = call->sample + s;
-        if (call->listed) {
-            one.list = point->list;
-            one.end = point->count;
-        }
-        back_panel(call->m, call->task, 1, call->plastic, call->listed, &one);
-    }
-}
-
-/* The listed inputs of each sample. A joined pass goes into the step before for all of them: to no effect in those that were
+/* One sample after the other. A joined pass goes into the step before for all listed inputs: to no effect in those that were
  * not active there. */
-INLINE void back_lists(mode m, back_task task, const back_call *call)
+INLINE void back_each(mode m, back_task task, int plastic, int listed, const back_call *call)
 {
     back_call one = *call;
     one.count = 1;
     for (int s = 0; s < call->count; s++) {
         const back_point *point = task.out ? call->sample[s]->out : call->sample[s]->in;
         one.sample = call->sample + s;
-        one.list = point->list;
-        one.end = point->count;
-        back_panel(m, task, 1, 1, 1, &one);
+        if (listed) {
+            one.list = point->list;
+            one.end = point->count;
+        }
+        back_panel(m, task, 1, plastic, listed, &one);
     }
+}
+
+/* Any columns, with all questions asked in the loop: what is rare. */
+static void back_any(const back_call *call)
+{
+    back_each(call->m, call->task, call->plastic, call->listed, call);
 }
 
 /* The loops of one mode. */
@@ -291,16 +282,15 @@ INLINE void back_loops(mode m, const back_call *c)
     back_task t = c->task;
     int whole = c->count == STPN_BUNDLE;
     if (!c->plastic || c->m.extinct) back_any(c);
-    else if (c->listed && t.out && t.in) back_lists(m, join, c);
-    else if (c->listed && t.out) back_lists(m, out, c);
-    else if (c->listed) back_lists(m, in, c);
+    else if (c->listed && t.out && t.in) back_each(m, join, 1, 1, c);
+    else if (c->listed && t.out) back_each(m, out, 1, 1, c);
+    else if (c->listed) back_each(m, in, 1, 1, c);
     else if (whole && t.out && t.in && t.want_z) back_panel(m, join_z, STPN_BUNDLE, 1, 0, c);
     else if (whole && t.out && t.in) back_panel(m, join, STPN_BUNDLE, 1, 0, c);
     else if (whole && t.out && t.want_z) back_panel(m, out_z, STPN_BUNDLE, 1, 0, c);
     else if (whole && t.in) back_panel(m, in, STPN_BUNDLE, 1, 0, c);
-    else if (c->count > 1) back_any(c);
-    else if (t.out && t.in && t.want_z) back_panel(m, join_z, 1, 1, 0, c);
-    else if (t.out && t.in) back_panel(m, join, 1, 1, 0, c);
+    else if (t.out && t.in && t.want_z) back_each(m, join_z, 1, 0, c);
+    else if (t.out && t.in) back_each(m, join, 1, 0, c);
     else back_any(c);
 }
 

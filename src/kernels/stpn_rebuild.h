@@ -35,7 +35,7 @@ typedef struct back_sample {
     const back_point *out, *in;
     real *F_out, *F_in, *dF_out; // dF_out: where the way out leaves dF
     uint32_t *bits;              // active inputs of the step that is rebuilt
-    int32_t *lists;              // (segment + 1, I / 2 + 1) a new one after each reset
+    int32_t *lists;              // (segment + 1, I) a new one after each reset
     real *dF;                    // adjoint of F, or that of F^ over n, the same layout; among the histories
     int adjoint_known;           // dF is not 0 everywhere
     int in_done;                 // the step that was done last has done the next one's way in
@@ -77,23 +77,19 @@ INLINE size_t lines_to(size_t from, int colour)
     return ((size_t)(PAGE_LINES + colour) - from % PAGE_LINES) % PAGE_LINES;
 }
 
-/* Values of (panels, K, bundle, lanes); and from a step's F to the next one's. */
-INLINE size_t bundle_values(const stpn_layer *L)
-{
-    return STPN_BUNDLE * matrix_values(L);
-}
-
+/* From a step's F, (panels, K, bundle, lanes), to the next one's. */
 INLINE size_t history_step(const stpn_layer *L)
 {
-    size_t lines = bundle_values(L) / LANES;
+    size_t lines = STPN_BUNDLE * matrix_values(L) / LANES;
     return (lines + lines_to(lines, STEP_COLOUR)) * LANES;
 }
 
-/* Between a sample's own layout (panels, K, lanes) and its lines of a bundle's. */
-INLINE void to_bundle(const stpn_layer *L, const real *from, real *to)
+/* A sample's lines, from a layout of so many samples to another: its own, or a bundle's. */
+INLINE void copy_lines(const stpn_layer *L, const real *from, int from_samples, real *to, int to_samples)
 {
+    size_t from_step = (size_t)from_samples * LANES, to_step = (size_t)to_samples * LANES;
     for (size_t line = 0; line < matrix_values(L) / LANES; line++)
-        memcpy(to + line * STPN_BUNDLE * LANES, from + line * LANES, LANES * sizeof *to);
+        memcpy(to + line * to_step, from + line * from_step, LANES * sizeof *to);
 }
 
 /* Columns without F are left as they are. */
@@ -110,11 +106,6 @@ INLINE void clear_bundle(const stpn_layer *L, real *to)
 {
     for (size_t line = 0; line < matrix_values(L) / LANES; line++)
         memset(to + line * STPN_BUNDLE * LANES, 0, LANES * sizeof *to);
-}
-
-INLINE int list_length(const stpn_layer *L)
-{
-    return L->inputs;
 }
 
 enum { POINT_ROWS = 4, SAMPLE_ROWS = 11, PACKED_ROWS = 3 };
@@ -136,7 +127,7 @@ static size_t backward_sample_bytes(const stpn_layer *L, int segment)
     return PANEL_BYTES + POINT_ROWS * S * row + rounded(S * sizeof(back_point)) +
            rounded(L->rule == STPN_RULE_OJA ? S * Kp * sizeof(real) : 0) +
            rounded((size_t)signal_words(L) * sizeof(uint32_t)) +
-           rounded((S + 1) * (size_t)list_length(L) * sizeof(int32_t)) + rounded(partial_values(L) * sizeof(real)) +
+           rounded((S + 1) * (size_t)L->inputs * sizeof(int32_t)) + rounded(partial_values(L) * sizeof(real)) +
            rounded(Kp * sizeof(real)) + SAMPLE_ROWS * row;
 }
 
@@ -168,14 +159,14 @@ static backward_work *backward_open(const stpn_layer *L, const stpn_back *backs,
         s->carried = backs[b].dh;
         s->adjoint_known = s->point_is_last = backs[b].wanted;
         s->dF = history_at(L, s, backs[b].segment);
-        if (backs[b].wanted) to_bundle(L, backs[b].dF, s->dF);
+        if (backs[b].wanted) copy_lines(L, backs[b].dF, 1, s->dF, STPN_BUNDLE);
         else clear_bundle(L, s->dF);
         at += PANEL_BYTES; // the rows of samples lie in different lines of a page
         s->rows = carve(&at, POINT_ROWS * S * row);
         s->point = carve(&at, S * sizeof *s->point);
         s->v = carve(&at, L->rule == STPN_RULE_OJA ? S * Kp * sizeof(real) : 0);
         s->bits = carve(&at, (size_t)signal_words(L) * sizeof *s->bits);
-        s->lists = carve(&at, (S + 1) * (size_t)list_length(L) * sizeof *s->lists);
+        s->lists = carve(&at, (S + 1) * (size_t)L->inputs * sizeof *s->lists);
         s->dv = carve(&at, partial_values(L) * sizeof(real));
         s->dv_sum = carve(&at, Kp * sizeof(real));
         real **const rows[SAMPLE_ROWS] = {&s->dh,    &s->ds,    &s->to_G,     &s->factor,      &s->to_h,      &s->dot,
@@ -230,7 +221,6 @@ INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call
     const back_sample *s = call->sample;
     group g = group_at(m, L, n);
     vec F[REBUILD_COLUMNS][STPN_BUNDLE], lambda[REBUILD_COLUMNS], gamma[REBUILD_COLUMNS];
-    vec bound = splat((real)L->clamp);
     size_t from = column_place(L, 1, n, k), to_at = column_place(L, STPN_BUNDLE, n, k);
 #pragma GCC unroll 4
     for (int c = 0; c < columns; c++) {
@@ -258,9 +248,8 @@ INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call
             if (m.norm == STPN_NORM_POST) inverse_post = load(rows + 2 * LANES);
 #pragma GCC unroll 4
             for (int c = 0; c < columns; c++) {
-                F[c][b] = updated(m, F[c][b], inverse, splat(v[c]) * now, lambda[c], gamma[c]);
-                if (m.clamp) F[c][b] = bounded(F[c][b], bound);
-                if (m.norm == STPN_NORM_POST) F[c][b] *= inverse_post;
+                vec product = splat(v[c]) * now;
+                F[c][b] = after_step(m, L, F[c][b], inverse, inverse_post, product, lambda[c], gamma[c]);
             }
         }
     }
@@ -403,24 +392,28 @@ INLINE void fetch_rows(const stpn_layer *L, const back_point *point, const stpn_
     for (int j = 0; j < L->hidden + LANES - 1; j += LANES) __builtin_prefetch(dy + smaller(j, L->hidden - 1), 0, 2);
 }
 
+/* F' of column k after a point, from F before it. */
+INLINE vec after_point(mode m, const stpn_layer *L, const back_point *point, group g, int k, vec F)
+{
+    size_t at = g.matrix + (size_t)k * LANES;
+    real v = k < L->inputs ? point->vx[k] : point->vh[k - L->inputs];
+    vec inverse = m.norm == STPN_NORM_PRE ? load(point->inverse + g.row) : splat(0);
+    vec inverse_post = m.norm == STPN_NORM_POST ? load(point->inverse_post + g.row) : splat(1);
+    return after_step(m, L, F, inverse, inverse_post, splat(v) * load(point->now + g.row),
+                      rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
+}
+
 /* Oja's v needs all of F: before point i, from that of the point before. */
 static void rebuild_next(mode m, const stpn_layer *L, const back_sample *s, int i)
 {
-    const back_point *before = &s->point[i - 1];
     int fresh = i == 0 || s->point[i].reset;
     for (int n = 0; n < group_count(L); n++) {
         group g = group_at(m, L, n);
         for (int k = L->plastic_begin; k < L->plastic_end; k++) {
-            size_t at = g.matrix + (size_t)k * LANES, place = column_place(L, STPN_BUNDLE, n, k);
-            vec F = i == 0 && s->from ? load(s->from + at) : splat(0);
-            if (!fresh) {
-                real v = k < L->inputs ? before->vx[k] : before->vh[k - L->inputs];
-                vec inverse = m.norm == STPN_NORM_PRE ? load(before->inverse + g.row) : splat(0);
-                F = updated(m, load(history_at(L, s, i - 1) + place), inverse, splat(v) * load(before->now + g.row),
-                            rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
-                if (m.clamp) F = bounded(F, splat((real)L->clamp));
-                if (m.norm == STPN_NORM_POST) F *= load(before->inverse_post + g.row);
-            }
+            size_t place = column_place(L, STPN_BUNDLE, n, k);
+            vec F = splat(0);
+            if (i == 0 && s->from) F = load(s->from + g.matrix + (size_t)k * LANES);
+            if (!fresh) F = after_point(m, L, &s->point[i - 1], g, k, load(history_at(L, s, i - 1) + place));
             store(history_at(L, s, i) + place, F);
         }
     }
@@ -450,7 +443,7 @@ static void open_segment(mode m, const stpn_layer *L, const backward_work *w, ba
             if (i == 0) s->from = NULL;
             used = dense = count = 0;
             memset(active.bits, 0, (size_t)signal_words(L) * sizeof *active.bits);
-            active.list += list_length(L);
+            active.list += L->inputs;
         }
         real *rows = s->rows + (size_t)i * Hp;
         size_t all = (size_t)b->segment * Hp;

@@ -25,6 +25,12 @@ INLINE int vector_count(int neurons)
     return (neurons + WIDTH - 1) / WIDTH;
 }
 
+/* Bytes of a part of a work space, up to whole panels. */
+INLINE size_t rounded(size_t bytes)
+{
+    return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
+}
+
 #if defined(KERNEL_ISA_AVX512)
 /* Sums of neighbouring lanes: those of a, then those of b. */
 INLINE vec sum_pairs(vec a, vec b)

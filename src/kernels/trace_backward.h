@@ -24,15 +24,10 @@ typedef struct trace_work {
     real *dh;           // (Hp)
 } trace_work;
 
-INLINE size_t trace_rounded(size_t bytes)
-{
-    return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
-}
-
 static size_t trace_backward_bytes(const trace_layer *L, int segment)
 {
     size_t S = (size_t)segment, Hp = trace_row(L), matrices = L->retroactive ? 2 : 1;
-    return S * (matrices * trace_matrix(L) + Hp) * sizeof(real) + trace_rounded(S * sizeof(trace_point)) +
+    return S * (matrices * trace_matrix(L) + Hp) * sizeof(real) + rounded(S * sizeof(trace_point)) +
            (2 * Hp + Hp * WIDTH) * sizeof(real);
 }
 

@@ -175,6 +175,56 @@ INLINE uint32_t entries_of(const real *p, int count)
 #endif
 }
 
+/* Lane i holds i. */
+INLINE ivec lane_numbers(void)
+{
+    ivec lanes = {0};
+    for (int i = 0; i < WIDTH; i++) lanes[i] = i;
+    return lanes;
+}
+
+/* Up to WIDTH values of an unaligned row of which `count` are left; lanes past the last hold `fill`. */
+INLINE vec load_part(const real *p, int count, real fill)
+{
+    if (count >= WIDTH) return load_unaligned(p);
+    vec v = splat(fill); // a constant of every call
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_mask_loadu_pd(v, (__mmask8)((1U << count) - 1), p);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_mask_loadu_ps(v, (__mmask16)((1U << count) - 1), p);
+#elif defined(KERNEL_ISA_AVX2)
+    ivec there = lane_numbers() < count - (ivec){0};
+#if KERNEL_DOUBLE
+    vec values = _mm256_maskload_pd(p, (__m256i)there);
+#else
+    vec values = _mm256_maskload_ps(p, (__m256i)there);
+#endif
+    return fill == 0 ? values : choose(there, values, v);
+#else
+    for (int i = 0; i < count; i++) v[i] = p[i];
+    return v;
+#endif
+}
+
+INLINE void store_part(real *p, int count, vec v)
+{
+    if (count >= WIDTH) {
+        store_unaligned(p, v);
+        return;
+    }
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    _mm512_mask_storeu_pd(p, (__mmask8)((1U << count) - 1), v);
+#elif defined(KERNEL_ISA_AVX512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1U << count) - 1), v);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    _mm256_maskstore_pd(p, (__m256i)(lane_numbers() < count - (ivec){0}), v);
+#elif defined(KERNEL_ISA_AVX2)
+    _mm256_maskstore_ps(p, (__m256i)(lane_numbers() < count - (ivec){0}), v);
+#else
+    for (int i = 0; i < count; i++) p[i] = v[i];
+#endif
+}
+
 INLINE vec absolute(vec a)
 {
     ivec sign = (ivec)splat((real)-0.0);

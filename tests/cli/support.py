@@ -71,6 +71,18 @@ def write_tensors(path, header, data):
     return write(path, struct.pack("<Q", len(text)) + text + data)
 
 
+def read_terminal(master):
+    """What a terminal receives until nobody writes to it any more; closes it."""
+    text = b""
+    try:
+        while chunk := os.read(master, 65536):
+            text += chunk
+    except OSError:
+        pass
+    os.close(master)
+    return text
+
+
 class CommandTest(unittest.TestCase):
     maxDiff = None
 
@@ -107,13 +119,7 @@ class CommandTest(unittest.TestCase):
                                    preexec_fn=default_signals)
         self.addCleanup(self.end, process)
         os.close(slave)
-        text = b""
-        try:
-            while chunk := os.read(master, 65536):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
+        text = read_terminal(master)
         process.communicate(timeout=60)
         self.assertEqual(process.returncode, 0)
         return text.decode()

@@ -11,7 +11,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import (COMMAND, COMMANDS, EXPERIMENT, GOLDEN, QUICK, SOURCE, CommandTest, environment, kernels,  # noqa: E402
-                     options_of, read, read_tensors, write, write_tensors)
+                     options_of, read, read_tensors, read_terminal, write, write_tensors)
 
 
 class Help(CommandTest):
@@ -304,14 +304,7 @@ class Results(CommandTest):
         master, slave = pty.openpty()
         subprocess.run([COMMAND, "eval", "run"], cwd=self.folder, env=environment(**env), stdout=slave, check=True)
         os.close(slave)
-        text = b""
-        try:
-            while chunk := os.read(master, 65536):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
-        return b"\x1b[" in text
+        return b"\x1b[" in read_terminal(master)
 
     def test_colours_only_where_they_are_wanted(self):
         self.assertTrue(self.colours())
