@@ -459,7 +459,7 @@ static void open_segment(mode m, const stpn_layer *L, const backward_work *w, ba
         point_rows(m, L, point, b);
         fetch_rows(L, point, b);
         signals_add(L, &active, point->x);
-        if (b->dense || oja) dense = 1;
+        if (b->dense) dense = 1;
         point->blank = !used && !b->dense;
         for (int j = 0; j < L->hidden && L->recurrent && point->blank; j++) point->blank = point->h[j] == 0;
         used = 1;
