@@ -199,7 +199,7 @@ INLINE column_part part_at(const stpn_layer *L, int recurrent)
 INLINE vec inverse_norm(vec r)
 {
     ivec is_zero = r == splat(0);
-    return choose(is_zero, splat(0), splat(1) / (r + splat(NORM_EPSILON)));
+    return splat(1) / (choose(is_zero, splat((real)HUGE_VAL), r) + splat(NORM_EPSILON));
 }
 
 /* F^ from F: the same instructions wherever it is needed, so that a rebuilt F has the bits of the first. `inverse` is 1 / n

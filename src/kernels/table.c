@@ -4,8 +4,7 @@
 #include "kernels/fast_weights.h"
 #include "kernels/hebbff.h"
 #include "kernels/product.h"
-#include "kernels/stpn_backward.h"
-#include "kernels/stpn_forward.h"
+#include "kernels/stpn_narrow_backward.h"
 #include "kernels/trace_backward.h"
 
 extern const kernel_table KERNEL_TABLE;
@@ -19,8 +18,8 @@ const kernel_table KERNEL_TABLE = {
     .stpn_backward_bytes = backward_bytes,
     .stpn_active_values = signals_values,
     .stpn_activate_all = activate_all,
-    .stpn_forward = stpn_forward_sweep,
-    .stpn_backward = stpn_backward_sweep,
+    .stpn_forward = stpn_forward_either,
+    .stpn_backward = stpn_backward_either,
     .stpn_finish = stpn_finish_gradient,
     .product = product,
     .product_gradient = product_gradient,

@@ -43,6 +43,28 @@ INLINE vec sum_pairs(vec a, vec b)
            __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 #endif
 }
+#elif defined(KERNEL_ISA_AVX2)
+/* Sums of neighbouring lanes in each half of a vector: those of a, then those of b. */
+INLINE vec sum_pairs(vec a, vec b)
+{
+#if KERNEL_DOUBLE
+    return __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+#else
+    return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
+           __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
+#endif
+}
+
+/* Both halves of a added, then those of b. */
+INLINE vec sum_halves(vec a, vec b)
+{
+#if KERNEL_DOUBLE
+    return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+#else
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+#endif
+}
 #endif
 
 /* Sums over the lanes of `count` vectors that lie one after the other; in long vectors a block of them is folded together,
@@ -50,7 +72,7 @@ INLINE vec sum_pairs(vec a, vec b)
 INLINE void sum_each(int count, const real *vectors, real *sums)
 {
     int i = 0;
-#if defined(KERNEL_ISA_AVX512)
+#if defined(KERNEL_ISA_AVX512) || defined(KERNEL_ISA_AVX2)
     for (; i + WIDTH <= count; i += WIDTH) {
         vec part[WIDTH];
 #pragma GCC unroll 16
@@ -58,7 +80,15 @@ INLINE void sum_each(int count, const real *vectors, real *sums)
 #pragma GCC unroll 4
         for (int left = WIDTH / 2; left > 0; left /= 2)
 #pragma GCC unroll 8
-            for (int v = 0; v < left; v++) part[v] = sum_pairs(part[2 * v], part[2 * v + 1]);
+            for (int v = 0; v < left; v++) {
+#if defined(KERNEL_ISA_AVX2)
+                if (left == 1) {
+                    part[0] = sum_halves(part[0], part[1]);
+                    break;
+                }
+#endif
+                part[v] = sum_pairs(part[2 * v], part[2 * v + 1]);
+            }
         store_unaligned(sums + i, part[0]);
     }
 #endif
