@@ -18,8 +18,8 @@ set(test_environment
 
 function(stpn_test_properties name folder)
     set(labels ${folder})
-    if(name STREQUAL "base/threads" OR folder MATCHES "^(net|train)$")
-        list(APPEND labels threads)
+    if(name STREQUAL "base/threads" OR folder STREQUAL "train" OR name STREQUAL "net/same_bits")
+        list(APPEND labels threads) # the rest of net is tested on one thread
     endif()
     if(folder MATCHES "^(kernels|units|net)$")
         list(APPEND labels numerical)
@@ -32,10 +32,16 @@ function(stpn_test_properties name folder)
     endif()
 endfunction()
 
+set(shared_out 0)
+if(sanitizers OR CMAKE_CROSSCOMPILING)
+    set(shared_out 1)
+endif()
+
 # What all test programs share, and what only the *_failures ones link: calls that fail on demand.
 add_library(stpn_test_flags INTERFACE)
 target_include_directories(stpn_test_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/tests)
-target_compile_definitions(stpn_test_flags INTERFACE STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+target_compile_definitions(stpn_test_flags INTERFACE STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+    STPN_TESTS_SHARED_OUT=${shared_out}) # tests/support/effort.h
 target_link_libraries(stpn_test_flags INTERFACE stpn_static stpn_flags PkgConfig::CMOCKA)
 
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.c)

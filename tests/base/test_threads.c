@@ -14,17 +14,9 @@
 #include <unistd.h>
 
 #include "base/threads.h"
+#include "support/effort.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_THREAD_SANITIZER 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(UNDER_THREAD_SANITIZER)
-enum { CAN_FORK = 0 }; /* ThreadSanitizer knows no threads started in a forked child */
-#else
-enum { CAN_FORK = 1 };
-#endif
+enum { CAN_FORK = !LOOKS_FOR_RACES }; /* ThreadSanitizer knows no threads started in a forked child */
 
 enum { MOST_TURNS = 5000 };
 

@@ -180,7 +180,7 @@ class Experiments(CommandTest):
         self.refuse_file(self.changed("units", 0, hidden=0), "units[0].hidden is 0", "from 1 to")
         self.refuse_file(self.changed("train", learning_rate=-1), "train.learning_rate is -1", "a number from")
         self.refuse_file(self.changed("train", batch=10 ** 30), "bad.json")
-        self.refuse_file(self.changed("train", batch=4096), "train.batch is 4096", "2048 sequences")
+        self.refuse_file(self.changed("train", batch=4096), "train.batch is 4096", "%d sequences" % EXPERIMENT["task"]["train"])
         self.refuse_file(self.changed("task", pairs=27), "task.pairs is 27", "from 1 to 26")
         self.refuse_file(self.changed(seed=-1), "seed is not an integer from 0")
         self.refuse_file(self.changed(name="../up"), 'name is "../up"')

@@ -14,13 +14,13 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from support import (COMMAND, EXPERIMENT, SOURCE, CommandTest, default_signals, environment, kernels, read,  # noqa: E402
-                     write)
+from support import (COMMAND, EXPERIMENT, SHARE, SOURCE, CommandTest, default_signals, environment, kernels,  # noqa: E402
+                     read, write)
 
 
 def experiment(called, **changes):
     made = json.loads(json.dumps(dict(EXPERIMENT, name=called)))
-    made["task"].update(train=1024)
+    made["task"].update(train=1024 // SHARE)
     made["train"].update(epochs=6)
     made["units"][0].update(changes)
     return made

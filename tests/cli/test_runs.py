@@ -14,8 +14,8 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from support import (COMMAND, QUICK, CommandTest, default_signals, environment, kernels, read, read_tensors,  # noqa: E402
-                     write, write_tensors)
+from support import (COMMAND, QUICK, SHARE, CommandTest, default_signals, environment, kernels, read,  # noqa: E402
+                     read_tensors, write, write_tensors)
 
 
 def snapshot(folder):
@@ -159,7 +159,7 @@ class Kill(CommandTest):
         seed = int(os.environ.get("STPN_TEST_SEED") or random.SystemRandom().randrange(2 ** 32))
         print("STPN_TEST_SEED=%d" % seed, file=sys.stderr)
         draw = random.Random(seed)
-        words = ["--set", "task.train=1024", "--set", "train.epochs=20"]
+        words = ["--set", "task.train=%d" % (1024 // SHARE), "--set", "train.epochs=20"]
         begin = time.monotonic()
         self.train("whole", *words)
         taken = time.monotonic() - begin

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "support/checks.h"
+#include "support/effort.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,13 +30,24 @@ static int next_form(const char *names, int *index, int hidden, stpn_unit *unit)
     return 0;
 }
 
-/* Where there are many forms they share the settings among them: whether form `index` takes setting `at`. */
-static int takes(const char *names, int index, int at)
+static int form_count(const char *names)
 {
     stpn_unit unit;
     int forms = 0;
     for (int i = 0; next_form(names, &i, 1, &unit); i++) forms++;
-    return forms < 8 || (index + at) % 3 == 0;
+    return forms;
+}
+
+/* Where there are many forms they share the settings among them: whether form `index` takes setting `at` of so many. Each
+ * form takes some, and each setting is taken by some form. */
+static int takes(const char *names, int index, int at, int settings)
+{
+    int forms = form_count(names), share = forms < 8 ? 1 : 3;
+    if (SHARED_OUT) {
+        int most = forms < 8 ? 3 : 9, fewer = forms < settings ? forms : settings;
+        share = fewer < most ? fewer : most;
+    }
+    return (index + at) % share == 0;
 }
 
 static problem_plan one_unit(stpn_unit unit, int I, int T, int B)
@@ -80,7 +92,7 @@ static void every_size(void **state)
     for (int index = 0; next_form(names, &index, 1, &unit); index++) {
         for (int i = 0; i < HIDDEN_COUNT * INPUT_COUNT; i++) {
             int at = index + i;
-            if (!takes(names, index, i)) continue;
+            if (!takes(names, index, i, HIDDEN_COUNT * INPUT_COUNT)) continue;
             unit.hidden = hiddens[i % HIDDEN_COUNT];
             problem_plan plan =
                 one_unit(unit, inputs[i / HIDDEN_COUNT], steps[at % STEP_COUNT], batches[at % BATCH_COUNT]);
@@ -90,7 +102,7 @@ static void every_size(void **state)
         }
         for (int i = 0; i < BATCH_COUNT * STEP_COUNT; i++) {
             int at = index + 7 * i;
-            if (!takes(names, index, i)) continue;
+            if (!takes(names, index, i, BATCH_COUNT * STEP_COUNT)) continue;
             unit.hidden = hiddens[at % HIDDEN_COUNT];
             problem_plan plan =
                 one_unit(unit, inputs[at % INPUT_COUNT], steps[i / BATCH_COUNT], batches[i % BATCH_COUNT]);
@@ -108,6 +120,7 @@ static void every_kind_of_sequence(void **state)
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 9, &unit); index++)
         for (int i = 0; i < 32; i++) {
+            if (SHARED_OUT && !takes(names, index, i, 32)) continue;
             problem_plan plan = one_unit(unit, 7, 15, 5);
             plan.input = (plan_input)(i / 8);
             set_flags(&plan, i);
@@ -255,6 +268,7 @@ static void gradient_is_that_of_differences(void **state)
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
         for (int i = 0; i < 24; i++) {
+            if (SHARED_OUT && !takes(names, index, i, 24)) continue;
             unit.hidden = 1 + i % 5;
             problem_plan plan = one_unit(unit, 1 + (index + i) % 4, 1 + i % 6, 3);
             plan.input = (plan_input)(i % 3);
@@ -271,7 +285,7 @@ static void gradient_of_every_width(void **state)
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
         for (int i = 0; i < 5; i++) {
-            if (!takes(names, index, i)) continue;
+            if (!takes(names, index, i, 5)) continue;
             unit.hidden = widths[i];
             problem_plan plan = one_unit(unit, 1 + i, 2, i == 0 ? 17 : 1);
             plan.started = 1;
@@ -287,7 +301,7 @@ static void gradient_of_long_runs(void **state)
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 2, &unit); index++)
         for (int i = 0; i < 4; i++) {
-            if (!takes(names, index, i)) continue;
+            if (!takes(names, index, i, 4)) continue;
             unit.hidden = 2 + i % 2;
             problem_plan plan = one_unit(unit, 2, i < 2 ? 70 : 130, 2);
             plan.input = i % 2 ? PLAN_TOKENS : PLAN_SPARSE;
@@ -331,7 +345,7 @@ static void samples_of(const problem *p, const tensor *t, size_t at, int *first,
 /* A few values of a gradient against differences. */
 static void check_values(const problem *p, const run *r, tensor *t, const tensor *gradient)
 {
-    enum { VALUES = 3 };
+    enum { VALUES = SHARED_OUT ? 1 : 3 };
     shelf own = {0};
     tensor mine = tensor_new(&own, t->name, 1, VALUES, 0, 0), differences = tensor_like(&own, &mine);
     for (size_t i = 0; i < VALUES; i++) {
@@ -355,7 +369,7 @@ static void gradient_of_short_segments(void **state)
     for (int index = 0; next_form(names, &index, 75, &unit); index++) {
         /* With so many changes some are always near a corner. */
         if (variant_is_of(&unit, "plastic modplast modul") && unit.trace <= STPN_TRACE_SOFT) continue;
-        if (!takes(names, index, 0)) continue;
+        if (form_count(names) >= 8 && index % 3 != 0) continue;
         problem_plan plan = one_unit(unit, 3, 12, 17);
         plan.rough = 1; // in double only
         problem p;
@@ -379,6 +393,7 @@ static void gradient_of_wide_layers(void **state)
     stpn_unit unit;
     for (int index = 0; next_form(names, &index, 1, &unit); index++)
         for (int i = 0; i < 6; i++) {
+            if (SHARED_OUT && !takes(names, index, i, 6)) continue;
             unit.hidden = hiddens[HIDDEN_COUNT - 1 - i % 3];
             problem_plan plan = one_unit(unit, i % 3 ? 31 : 70, i < 3 ? 20 : 9, batches[i % BATCH_COUNT]);
             plan.input = (plan_input)(i % 3);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "learner_case.h"
+#include "support/effort.h"
 
 /* ------------------------------------------------------------------------------------------------------ the gradient */
 
@@ -73,6 +74,7 @@ static void check_gradient(learner_case c)
 static void gradients_are_those_of_the_mean_loss(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int loss = LOSS_CROSS_ENTROPY; loss <= LOSS_SQUARED; loss++)
         for (int bits = 0; bits < 16; bits++)
             check_gradient((learner_case){.loss = (task_loss)loss,
@@ -90,6 +92,7 @@ static void gradients_are_those_of_the_mean_loss(void **state)
 static void gradients_of_long_sequences(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int per_step = 0; per_step < 2; per_step++)
         check_gradient((learner_case){
             .loss = LOSS_BINARY, .per_step = per_step, .lengths = 1, .steps = 150, .count = 5, .batch = 3, .units = 1});
@@ -237,6 +240,7 @@ static void check_updates(learner_case c)
 static void updates_equal_the_public_calls(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int loss = LOSS_CROSS_ENTROPY; loss <= LOSS_SQUARED; loss++)
         for (int bits = 0; bits < 16; bits++) {
             learner_case c = {.loss = (task_loss)loss,
@@ -260,6 +264,7 @@ static void updates_equal_the_public_calls(void **state)
 static void every_unit_learns_alike(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int i = 0; unit_at(i); i++)
         for (int bits = 0; bits < 8; bits++) {
             const learner_case c = {.loss = LOSS_BINARY,
@@ -286,6 +291,7 @@ static void every_unit_learns_alike(void **state)
 static void long_windows_equal_the_public_calls(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int per_step = 0; per_step < 2; per_step++)
         for (int truncate = 0; truncate < 150; truncate += 70)
             check_updates((learner_case){.loss = LOSS_SQUARED,
@@ -389,6 +395,7 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
 static void a_stored_state_goes_on_to_the_same_bits(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int i = 0; unit_at(i / 2); i++) {
         const int tokens = i % 2, is_stpn = strcmp(unit_at(i / 2)->name, "stpn_r") == 0;
         const learner_case c = {.per_step = 1,

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 
 #include "run_job.h"
+#include "support/effort.h"
 
 /* ----------------------------------------------------------------------------------------------------------- refusals */
 
@@ -186,6 +187,7 @@ static void too_many_threads_are_refused(void **state)
 static void a_damaged_checkpoint_is_refused(void **state)
 {
     (void)state;
+    on_one_thread();
     const job stop = {.out = "damaged", .stop_after = UPDATES + 3}, j = {.out = "damaged", .resume = 1};
     size_t size;
     assert_int_equal(run_job(&stop, NULL), STPN_STOPPED);
@@ -265,6 +267,7 @@ static void write_hostile(const char *from, const char *to, const char *name, co
 static void counts_out_of_range_are_refused(void **state)
 {
     (void)state;
+    on_one_thread();
     /* The run stands at epoch 1, update 3 of 8; patience counts evaluations that were waited for. */
     static const struct {
         const char *name;

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "support/effort.h"
 #include "support/library.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@
 /* The library against the reference (tests/support/reference.c): outputs, energy and final states, on every kernel, in
  * both real types. Outputs hold NaN before each run, so that what is not written shows. */
 
-enum { RANDOM_COMBINATIONS = 400, SIZE_COUNT = 12 };
+enum { RANDOM_COMBINATIONS = SHARED_OUT ? 130 : 400, SIZE_COUNT = 12 };
 
 static const int sizes[SIZE_COUNT] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 55};
 static const double tolerance[] = {[STPN_FLOAT] = 1e-5, [STPN_DOUBLE] = 1e-10};

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "support/effort.h"
 #include "support/library.h"
 
 #include <math.h>
@@ -14,7 +15,7 @@
 /* The library's backward pass against central differences of the reference, which shares no code with it: parameters,
  * inputs and starting states, with gradients coming in at every output and at the final state. */
 
-enum { RANDOM_COMBINATIONS = 300 };
+enum { RANDOM_COMBINATIONS = SHARED_OUT ? 100 : 300 };
 
 static const double by_differences = 1e-6, by_float = 1e-4, by_sparse = 1e-10;
 
@@ -110,7 +111,7 @@ static void every_width(void **state)
     (void)state;
     static const int widths[] = {7, 8, 9, 16, 17};
     for (int h = 0; h < 5; h++)
-        for (int i = 0; i < 8; i++) {
+        for (int i = 0; i < 8; i += SHARED_OUT ? 3 : 1) {
             problem_plan plan = one_unit(combination(combination_systematic() + 8 * h + i, widths[h]), 1 + i, 3, 2);
             plan.started = 1;
             check(&plan, (uint64_t)(8 * h + i));
@@ -135,8 +136,8 @@ static void check_long(int index, int steps, int flags)
 static void longer_than_a_segment(void **state)
 {
     (void)state;
-    for (int i = 0; i < 16; i++) check_long(combination_systematic() + i, i % 2 ? 70 : 130, i);
-    for (int i = 0; i < 8; i++) check_long(i, i % 2 ? 70 : 130, i + 7);
+    for (int i = 0; i < 16; i += SHARED_OUT ? 3 : 1) check_long(combination_systematic() + i, i % 2 ? 70 : 130, i);
+    for (int i = 0; i < 8; i += SHARED_OUT ? 3 : 1) check_long(i, i % 2 ? 70 : 130, i + 7);
 }
 
 /* A tape that is filled by several calls, one step at a time among them, gives the same bits. */
@@ -183,7 +184,7 @@ static void samples_that_pause(void **state)
     (void)state;
     int ones[70];
     for (int i = 0; i < 70; i++) ones[i] = 1;
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < 24; i += SHARED_OUT ? 5 : 1) {
         problem_plan plan =
             one_unit(combination(i < 8 ? i : combination_systematic() + 2 * i, 3), 2, i % 2 ? 70 : 9, 3);
         plan.input = i % 3 ? PLAN_SPARSE : PLAN_TOKENS;
@@ -201,7 +202,7 @@ static void samples_that_pause(void **state)
 static void kernels_agree_on_wide_layers(void **state)
 {
     (void)state;
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < 24; i += SHARED_OUT ? 5 : 1) {
         problem_plan plan =
             one_unit(combination(combination_systematic() + i, i % 2 ? 33 : 55), i % 3 ? 31 : 70, 20, 2);
         plan.input = (plan_input)(i % 3);
