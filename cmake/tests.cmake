@@ -18,7 +18,7 @@ set(test_environment
 
 function(stpn_test_properties name folder)
     set(labels ${folder})
-    if(name STREQUAL "base/threads" OR folder MATCHES "^(net|train)$")
+    if(name MATCHES "^(base/threads|tasks/env)$" OR folder MATCHES "^(net|train)$")
         list(APPEND labels threads)
     endif()
     if(folder MATCHES "^(kernels|units|net)$")
