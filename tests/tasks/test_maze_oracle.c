@@ -118,6 +118,34 @@ static void every_goal_is_found(void **state)
     closed(b);
 }
 
+/* From the same start all copies that have not found their goal are at the same place. */
+static void no_goal_is_known_before_it_is_found(void **state)
+{
+    (void)state;
+    bench *b = opened(env_maze.defaults, COPIES, 29);
+    unsigned char *notes = calloc(COPIES, env_maze.oracle->notes(b->e));
+    reset(b);
+    int searching = 0;
+    for (int t = 0; t < 200; t++) {
+        env_maze.oracle->act(b->e, 1, notes, 0, COPIES, b->actions);
+        step_range(b, 0, COPIES);
+        int row = 0, column = 0, alike = 0;
+        for (int i = 0; i < COPIES; i++) {
+            env_goals one = {0};
+            env_maze.goals(b->e, i, i + 1, &one);
+            if (one.reached) continue;
+            picture p = seen(b->e, i);
+            if (alike++ == 0) row = p.row, column = p.column;
+            assert_int_equal(p.row, row);
+            assert_int_equal(p.column, column);
+        }
+        searching += alike;
+    }
+    assert_true(searching > 200);
+    free(notes);
+    closed(b);
+}
+
 /* In any order of the copies. */
 static void ranges_give_the_same_actions(void **state)
 {
@@ -143,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_is_a_shortest_one),
         cmocka_unit_test(every_goal_is_found),
+        cmocka_unit_test(no_goal_is_known_before_it_is_found),
         cmocka_unit_test(ranges_give_the_same_actions),
     };
     return cmocka_run_group_tests_name("tasks/maze_oracle", tests, NULL, NULL);
