@@ -18,7 +18,7 @@ set(test_environment
 
 function(stpn_test_properties name folder)
     set(labels ${folder})
-    if(name STREQUAL "base/threads" OR folder STREQUAL "train" OR name STREQUAL "net/same_bits")
+    if(name MATCHES "^(base/threads|tasks/env|net/same_bits)$" OR folder STREQUAL "train")
         list(APPEND labels threads) # the rest of net is tested on one thread
     endif()
     if(folder MATCHES "^(kernels|units|net)$")

@@ -14,7 +14,8 @@ typedef enum random_purpose {
     RANDOM_SHUFFLE = 5,
     RANDOM_BENCH = 6,
     RANDOM_PROBE = 7,
-    RANDOM_SPLIT = 8
+    RANDOM_SPLIT = 8,
+    RANDOM_POLICY = 10
 } random_purpose;
 
 typedef struct random_stream {

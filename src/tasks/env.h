@@ -1,0 +1,104 @@
+/* Environments: tasks that answer actions. An environment is a batch of B copies behind a row of the registry. All that
+ * a call reads or writes of a copy is that copy's own: different threads may work on different ranges [first, last) of
+ * copies at once, and a copy's course depends on its options, seed, purpose, number and actions alone. Nothing is
+ * allocated after creation. */
+#ifndef STPN_TASKS_ENV_H
+#define STPN_TASKS_ENV_H
+
+#include "base/option.h"
+#include "base/random.h"
+
+enum { ENV_COPIES = 1 << 20 }; // B at most
+enum { ENV_TERMINATED = 1, ENV_TRUNCATED = 2 };
+
+/* Options of every environment; each uses the fields its table names. */
+typedef struct env_options {
+    int steps;                   // T of an episode
+    int size;                    // maze: rows and columns
+    double reward, wall_penalty; // maze: for the goal; taken for a move into a wall
+    int start;                   // maze: START_CENTRE or START_RANDOM
+} env_options;
+
+typedef struct env_shape {
+    int observations; // I, floats of an observation
+    int actions;      // number of discrete actions, or 0
+    int continuous;   // values of a continuous action, or 0
+    int steps;        // T of an episode; 0: it may last for ever
+    int state;        // S, numbers that a copy's state is saved as
+} env_shape;
+
+/* Goals reached in the episodes under way. The first goal of an episode has to be found, each further one is a return
+ * to a known place. */
+typedef struct env_goals {
+    int64_t reached;
+    int64_t returns;      // goals after an episode's first
+    int64_t return_steps; // steps that the returns took: each from the goal before it
+} env_goals;
+
+typedef struct env_type env_type;
+typedef struct env_policy env_policy;
+
+/* What every environment starts with; read only. */
+typedef struct env {
+    const env_type *type;
+    env_options options;
+    env_shape shape;
+    int batch; // B
+    uint64_t seed;
+    random_purpose purpose;
+} env;
+
+struct env_type {
+    const char *name;
+    const option *options; // fields of env_options
+    int option_count;
+    env_options defaults;
+    const env_policy *oracle; // the best that can be done, or NULL
+    /* The shape. Checks what the table of options cannot. */
+    stpn_status (*describe)(const env_options *options, env_shape *shape, stpn_error *error);
+    /* Called by env_create and env_free only; `head` is what the environment starts with. */
+    stpn_status (*open)(env **e, const env *head, stpn_error *error);
+    void (*close)(env *e);
+    /* Starts the next episode of each copy of the range and writes its first observation. */
+    stpn_status (*reset)(env *e, int first, int last, float *observations /* (B, I) */, stpn_error *error);
+    /* One step of the range. `ends` gets 0 while an episode goes on, or ENV_TERMINATED, ENV_TRUNCATED or both; a copy
+     * whose episode has ended stays as it is, at no reward, until it is reset. A wrong action moves no copy. */
+    stpn_status (*step)(env *e, int first, int last, const int32_t *actions /* (B) */, float *observations /* (B, I) */,
+                        float *rewards /* (B) */, uint8_t *ends /* (B) */, stpn_error *error);
+    /* The last observations once more: after restore. */
+    void (*observe)(const env *e, int first, int last, float *observations /* (B, I) */);
+    /* All of the state of all copies; restored, it goes on to the same bits. A state that cannot be is an error and
+     * changes nothing; `place` starts the message. */
+    void (*save)(const env *e, int64_t *state /* (B, S) */);
+    stpn_status (*restore)(env *e, const int64_t *state /* (B, S) */, const char *place, stpn_error *error);
+    /* Adds what the range has reached. NULL where there are no goals. */
+    void (*goals)(const env *e, int first, int last, env_goals *sum);
+    /* The copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf
+     * does. NULL where there is nothing to see. */
+    size_t (*draw)(const env *e, int copy, char *text, size_t size);
+};
+
+/* A reference that networks are held against. It sees the environment from inside. */
+struct env_policy {
+    const char *name;
+    /* Bytes of notes N that it keeps about a copy; the caller's, zeros before the first call. */
+    size_t (*notes)(const env *e);
+    /* The next actions of the range; to be called once before each step. */
+    void (*act)(const env *e, uint64_t seed, void *notes /* (B, N) */, int first, int last, int32_t *actions /* (B) */);
+};
+
+const env_type *env_find(const char *name);
+const env_type *env_at(int index);
+void env_names(char *text, size_t size);
+
+/* Checks the options and makes `batch` copies, each in an episode 0 whose observation `observe` tells. Draws depend on
+ * `seed` and on what the copies are for: RANDOM_TRAIN, RANDOM_VALIDATION or RANDOM_TEST. */
+stpn_status env_create(env **e, const env_type *type, const env_options *options, int batch, random_purpose purpose,
+                       uint64_t seed, stpn_error *error);
+void env_free(env *e);
+
+extern const env_type env_maze;
+/* Every action as likely as the others, whatever the environment. */
+extern const env_policy env_random;
+
+#endif
