@@ -14,7 +14,9 @@ typedef enum random_purpose {
     RANDOM_SHUFFLE = 5,
     RANDOM_BENCH = 6,
     RANDOM_PROBE = 7,
-    RANDOM_SPLIT = 8
+    RANDOM_SPLIT = 8,
+    RANDOM_ACTION = 11,
+    RANDOM_TEST_ACTION = 12
 } random_purpose;
 
 typedef struct random_stream {
