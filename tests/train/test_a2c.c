@@ -255,6 +255,12 @@ static void acting_alone(void **state)
     assert_int_equal(a2c_rollouts(actor), 1);
     assert_int_equal(a2c_update(actor, NULL, &a, &error), STPN_ERROR_INPUT);
     assert_non_null(strstr(error.message, "only acts"));
+    /* Its draws are others than those of training. */
+    a2c_set_rollouts(actor, a2c_rollouts(learner.a));
+    agent_step(&learner, 0, 0, c.batch, A2C_SAMPLE);
+    memcpy(actions, learner.w->actions, sizeof actions);
+    agent_step(&other, 0, 0, c.batch, A2C_SAMPLE);
+    assert_memory_not_equal(actions, other.w->actions, (size_t)c.batch * sizeof *actions);
     for (int t = 0; t < 10 * c.steps; t++) agent_step(&other, t % c.steps, 0, c.batch, A2C_SAMPLE);
     a2c_free(actor);
     agent_end(&learner);
@@ -267,20 +273,29 @@ static void a_valued_end_resets_the_state(void **state)
     agent_case c = agent_case_default();
     c.ends = 2;
     c.ahead = 1;
-    agent told = agent_start(&c), silent = agent_start(&c);
+    c.real = STPN_DOUBLE;
+    agent both[2] = {agent_start(&c), agent_start(&c)}; // told of every end; only of those that are not valued
+    const int rows = c.batch * c.steps;
     for (uint64_t r = 0; r < 3; r++) {
-        a2c_stats a, b;
-        assert_int_equal(agent_update(&told, r, &a), STPN_OK);
-        world_make(silent.w, &c, r);
-        for (int i = 0; i < c.batch * c.steps; i++)
-            if (silent.w->ends[i] == A2C_TRUNCATED) silent.w->reset[i + c.batch] = 0;
-        agent_act_out(&silent, c.steps, A2C_SAMPLE);
-        assert_int_equal(a2c_update(silent.a, agent_ahead(&silent, c.steps), &b, &error), STPN_OK);
-        assert_memory_equal(&a, &b, sizeof a - sizeof a.energy);
-        assert_same_parameters(&told, &silent);
+        a2c_stats stats[2];
+        for (int k = 0; k < 2; k++) {
+            world *w = both[k].w;
+            uint8_t before[64];
+            memcpy(before, w->reset + rows, (size_t)c.batch);
+            world_make(w, &c, r);
+            memcpy(w->reset, before, (size_t)c.batch);
+            for (int i = 0; i < rows; i++)
+                if (k == 1 && w->ends[i] == A2C_TRUNCATED) w->reset[i + c.batch] = 0;
+            agent_act_out(&both[k], c.steps, A2C_SAMPLE);
+            assert_int_equal(a2c_update(both[k].a, agent_ahead(&both[k], c.steps), &stats[k], &error), STPN_OK);
+        }
+        if (r == 0) assert_same_parameters(&both[0], &both[1]);
+        /* A state of zeros that a rollout begins with is added up in another order than one that a reset zeroes. */
+        assert_true(fabs(stats[0].loss - stats[1].loss) < 1e-10);
+        assert_true(fabs(stats[0].gradient_norm - stats[1].gradient_norm) < 1e-10);
     }
-    agent_end(&told);
-    agent_end(&silent);
+    agent_end(&both[0]);
+    agent_end(&both[1]);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- updates */
