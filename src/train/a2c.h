@@ -60,7 +60,8 @@ void a2c_set_profile(a2c *a, profile *p);
 void a2c_set_energy(a2c *a, int wanted);
 
 /* ---- acting. Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones
- * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. */
+ * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. Where a
+ * range is refused, chunks before the one at fault have done the step. */
 
 typedef enum a2c_choice {
     A2C_SAMPLE, // drawn from the policy: a draw depends on the seed, the rollout, its step and the copy alone

@@ -59,7 +59,7 @@ static void keep(const a2c *a, int chunk, const void *logits, const void *values
     int begin = chunk * CHUNK, count = a2c_chunk_end(a, chunk) - begin;
     size_t A = (size_t)a->actions, T = (size_t)a->plan.steps, t = (size_t)a->acted[chunk];
     for (int i = 0; i < count; i++) {
-        size_t b = (size_t)(begin + i), at = b * T + t;
+        size_t b = (size_t)begin + (size_t)i, at = b * T + t;
         memcpy(value_at(k, a->logits, at * A), value_at(k, logits, (size_t)i * A), A * k->size);
         memcpy(value_at(k, a->values, at), value_at(k, values, (size_t)i), k->size);
         a->taken[at] = actions[b];
