@@ -50,6 +50,9 @@ static void any_threads_and_ranges(void **state)
         agent one = agent_start(&c);
         c.threads = 2;
         agent two = agent_start(&c);
+        profile *p;
+        assert_int_equal(profile_create(&p, 2, &error), STPN_OK);
+        a2c_set_profile(two.a, p);
         a2c_set_energy(one.a, 1);
         a2c_set_energy(two.a, 1);
         for (uint64_t r = 0; r < 3; r++) {
@@ -70,8 +73,12 @@ static void any_threads_and_ranges(void **state)
             assert_memory_equal(&a, &b, sizeof a);
             assert_same_parameters(&one, &two);
         }
+        static const profile_part parts[] = {PROFILE_READ_OUT, PROFILE_BACKWARD, PROFILE_SUM};
+        for (int k = 0; k < 3; k++)
+            assert_true(profile_lane_of(p, 0)->spent[parts[k]] + profile_lane_of(p, 1)->spent[parts[k]] > 0);
         agent_end(&one);
         agent_end(&two);
+        profile_free(p);
     }
 }
 
