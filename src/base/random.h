@@ -15,7 +15,9 @@ typedef enum random_purpose {
     RANDOM_BENCH = 6,
     RANDOM_PROBE = 7,
     RANDOM_SPLIT = 8,
-    RANDOM_POLICY = 10
+    RANDOM_POLICY = 10,
+    RANDOM_ACTION = 11,
+    RANDOM_TEST_ACTION = 12
 } random_purpose;
 
 typedef struct random_stream {

@@ -14,6 +14,7 @@ typedef struct golden_kind {
 static const golden_kind kinds[] = {
     {"unit", golden_verify_unit},
     {"training", golden_verify_training},
+    {"a2c", golden_verify_a2c},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };

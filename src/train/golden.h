@@ -1,5 +1,6 @@
 /* Golden files: numbers that were computed elsewhere, and how far this build is from them. A file's `kind` says what it
- * holds: `unit`, one unit forward and backward; `training`, updates of a network that learns. docs/file-formats.md. */
+ * holds: `unit`, one unit forward and backward; `training`, updates of a network that learns; `a2c`, one of an actor-critic.
+ * docs/file-formats.md. */
 #ifndef STPN_TRAIN_GOLDEN_H
 #define STPN_TRAIN_GOLDEN_H
 
@@ -29,7 +30,7 @@ int golden_passes(const golden_report *report);
  * read or is of a kind or unit that this build does not know. */
 stpn_status golden_verify(golden_report *report, const char *path, stpn_error *error);
 
-/* "unit, training", for messages. */
+/* "unit, training, a2c", for messages. */
 void golden_kinds(char *text, size_t size);
 
 #endif

@@ -41,6 +41,18 @@ stpn_status golden_read_size(const golden *g, const char *key, int *size)
     return STPN_OK;
 }
 
+stpn_status golden_read_number(const golden *g, const char *key, int positive, double *number)
+{
+    const char *text = tensor_file_metadata(g->file, key);
+    if (!text) return golden_complain(g, "metadata has no \"%s\"", key);
+    char *end;
+    *number = strtod(text, &end);
+    if (end == text || *end || !isfinite(*number) || *number < 0 || (positive && *number == 0))
+        return golden_complain(g, "metadata \"%s\" is \"%.40s\", expected a number %s 0", key, text,
+                               positive ? "above" : "not below");
+    return STPN_OK;
+}
+
 static stpn_status read_unit(golden *g)
 {
     const char *text = tensor_file_metadata(g->file, "unit");

@@ -22,6 +22,7 @@ typedef struct golden {
 
 stpn_status golden_verify_unit(golden *g);
 stpn_status golden_verify_training(golden *g);
+stpn_status golden_verify_a2c(golden *g);
 
 /* "FILE: ...", as STPN_ERROR_INPUT. */
 stpn_status golden_complain(const golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -30,6 +31,8 @@ stpn_status golden_complain(const golden *g, const char *format, ...) __attribut
 
 /* A size of the metadata, from 1 to UNIT_MAX_WIDTH. */
 stpn_status golden_read_size(const golden *g, const char *key, int *size);
+/* A number of the metadata: above 0 or, where `positive` is 0, from 0 on. */
+stpn_status golden_read_number(const golden *g, const char *key, int positive, double *number);
 /* The metadata that every kind has; opens `plan` (unit_close). */
 stpn_status golden_read_metadata(golden *g);
 

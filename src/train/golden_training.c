@@ -4,20 +4,6 @@
 #include "train/golden_file.h"
 #include "train/supervised.h"
 
-#include <math.h>
-#include <stdlib.h>
-
-static stpn_status read_learning_rate(const golden *g, double *rate)
-{
-    const char *text = tensor_file_metadata(g->file, "learning_rate");
-    if (!text) return golden_complain(g, "metadata has no \"learning_rate\"");
-    char *end;
-    *rate = strtod(text, &end);
-    if (end == text || *end || !isfinite(*rate) || *rate <= 0)
-        return golden_complain(g, "metadata \"learning_rate\" is \"%.40s\", expected a number above 0", text);
-    return STPN_OK;
-}
-
 enum { TRAINED_MOST = UNIT_MAX_TENSORS + 2 };
 
 typedef struct training {
@@ -104,7 +90,7 @@ stpn_status golden_verify_training(golden *g)
     training t = {0};
     stpn_status status = golden_read_size(g, "classes", &t.classes);
     if (!status) status = golden_read_size(g, "updates", &t.updates);
-    if (!status) status = read_learning_rate(g, &t.learning_rate);
+    if (!status) status = golden_read_number(g, "learning_rate", 1, &t.learning_rate);
     if (!status) status = find_tensors(g, &t);
     if (!status) status = golden_read_indices(g, t.tokens, g->inputs, &t.split.tokens);
     if (!status) status = golden_read_indices(g, t.labels, t.classes, &t.split.labels);

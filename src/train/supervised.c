@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "train/learner.h"
+#include "train/parameters.h"
 
-#include <math.h>
 #include <string.h>
 
 /* -------------------------------------------------------------------------------------------------- made and unmade */
@@ -314,16 +314,9 @@ static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *err
         if (status) return error_set(error, status, "the gradient cannot be summed");
     }
     profile_enter(lane, PROFILE_OPTIMISER);
-    if (!isfinite(loss)) return error_set(error, STPN_ERROR_NUMERIC, "the loss is %g", loss);
-    /* Before the limit, which would make an infinite value look like any other. */
-    double norm = sqrt(s->net->kernel->sum_squares(s->net->block_values, s->blocks));
-    int limited = s->options.clip_value > 0 || s->options.clip_norm > 0;
-    if (isfinite(norm) && limited)
-        norm = stpn_clip_gradient(s->net, s->blocks, s->options.clip_value, s->options.clip_norm);
-    if (!isfinite(norm)) return error_set(error, STPN_ERROR_NUMERIC, "the gradient's norm is %g", norm);
-    stpn_adam_update(s->adam, s->net, s->blocks);
+    stpn_status status = parameters_update(s->net, s->adam, &s->options, s->blocks, loss, NULL, error);
     profile_enter(lane, PROFILE_REST);
-    return STPN_OK;
+    return status;
 }
 
 stpn_status supervised_update(supervised *s, const supervised_batch *batch, int window, loss_sums *sums,

@@ -402,9 +402,9 @@ class Verify(CommandTest):
         self.refuse(2, "verify", "none.safetensors", says="none.safetensors")
         self.refuse(2, "verify", pre, "--kernel", "sse9", says='"sse9"')
         header, data = read_tensors(pre)
-        header["__metadata__"]["kind"] = "a2c"
+        header["__metadata__"]["kind"] = "a3c"
         kind = write_tensors(self.path("kind.safetensors"), header, data)
-        self.refuse(2, "verify", kind, says=['"a2c"', "unit, training"])
+        self.refuse(2, "verify", kind, says=['"a3c"', "unit, training, a2c"])
         header["__metadata__"].update(kind="unit", unit='{"unit": "lsm"}')
         unit = write_tensors(self.path("unit.safetensors"), header, data)
         self.refuse(2, "verify", unit, says=['"lsm"', "stpn_r, stpn_f"])

@@ -13,6 +13,9 @@
 #include "train/golden.h"
 
 #define GOLDEN_FOLDER STPN_SOURCE_DIR "/tests/golden"
+#define UNIT_FILE "stpn_r-pre.safetensors"
+#define TRAINING_FILE "train-art-stpn_r.safetensors"
+#define A2C_FILE "a2c-maze-stpn_r.safetensors"
 
 static const char *golden_path(char *path, const char *name)
 {
@@ -22,11 +25,12 @@ static const char *golden_path(char *path, const char *name)
 
 /* ------------------------------------------------------------------------------------------------- files as they are */
 
-/* Units and the files of kind unit or training that each has. */
+/* Units and the files that each has. */
 static const char *const covered[][2] = {
     {"stpn_r", "stpn_r-pre"},
     {"stpn_r", "stpn_r-post-clamp"},
     {"stpn_r", "train-art-stpn_r"},
+    {"stpn_r", "a2c-maze-stpn_r"},
     {"stpn_f", "stpn_f-pre"},
     {"rnn", "rnn"},
     {"lstm", "lstm"},
@@ -104,7 +108,7 @@ static void every_file_passes_on_every_kernel(void **state)
         closedir(folder);
     }
     unsetenv("STPN_KERNEL");
-    assert_true(files >= 32 * kernels);
+    assert_true(files >= 33 * kernels);
 }
 
 static void both_types_are_held_to_their_tolerance(void **state)
@@ -139,8 +143,9 @@ typedef struct change {
     const char *extra;      // a tensor more
 } change;
 
-static const char *const metadata_keys[] = {"kind",  "unit",    "inputs",  "hidden",       "batch",
-                                            "steps", "updates", "classes", "learning_rate"};
+static const char *const metadata_keys[] = {"kind",     "unit",         "inputs",        "hidden",        "batch",
+                                            "steps",    "updates",      "classes",       "learning_rate", "actions",
+                                            "discount", "value_weight", "entropy_weight"};
 
 static void write_copy(const char *from, const char *to, const change *c)
 {
@@ -202,6 +207,21 @@ static void a_changed_value_fails(void **state)
         assert_int_equal(verify_changed("train-art-stpn_r.safetensors", &c, &report, NULL), STPN_OK);
         assert_false(golden_passes(&report));
     }
+    static const char *const acted[] = {"values",
+                                        "logits",
+                                        "loss",
+                                        "grad.param.lambda",
+                                        "grad.policy.weight",
+                                        "grad.policy.bias",
+                                        "grad.value.weight",
+                                        "grad.value.bias"};
+    for (size_t i = 0; i < sizeof acted / sizeof *acted; i++) {
+        golden_report report;
+        const change c = {.tensor = acted[i], .value = 0.321};
+        assert_int_equal(verify_changed(A2C_FILE, &c, &report, NULL), STPN_OK);
+        for (int r = 0; r < report.count; r++)
+            assert_int_equal(golden_row_passes(&report.rows[r]), strcmp(report.rows[r].name, acted[i]) != 0);
+    }
 }
 
 static void an_input_that_changed_fails(void **state)
@@ -212,6 +232,19 @@ static void an_input_that_changed_fails(void **state)
         golden_report report;
         const change c = {.tensor = given[i], .value = 0.321};
         assert_int_equal(verify_changed("stpn_r-pre.safetensors", &c, &report, NULL), STPN_OK);
+        assert_false(golden_passes(&report));
+    }
+    static const change acted[] = {{.tensor = "x", .value = 0.321},
+                                   {.tensor = "actions", .value = 1},
+                                   {.tensor = "rewards", .value = 0.321},
+                                   {.tensor = "policy.bias", .value = 0.321},
+                                   {.tensor = "value.weight", .value = 0.321},
+                                   {.key = "discount", .text = "0.91"},
+                                   {.key = "value_weight", .text = "0.2"},
+                                   {.key = "entropy_weight", .text = "0"}};
+    for (size_t i = 0; i < sizeof acted / sizeof *acted; i++) {
+        golden_report report;
+        assert_int_equal(verify_changed(A2C_FILE, &acted[i], &report, NULL), STPN_OK);
         assert_false(golden_passes(&report));
     }
 }
@@ -238,9 +271,6 @@ typedef struct hostile {
     const char *message;
 } hostile;
 
-#define UNIT_FILE "stpn_r-pre.safetensors"
-#define TRAINING_FILE "train-art-stpn_r.safetensors"
-
 static void hostile_files_give_one_clear_error(void **state)
 {
     (void)state;
@@ -252,7 +282,7 @@ static void hostile_files_give_one_clear_error(void **state)
         {UNIT_FILE, {.tensor = "x", .value = NAN}, "tensor x: value 0 is"},
         {UNIT_FILE, {.extra = "grad.param.unheard_of"}, "tensor \"grad.param.unheard_of\" is none"},
         {UNIT_FILE, {.key = "kind"}, "is no golden file"},
-        {UNIT_FILE, {.key = "kind", .text = "a2c"}, "\"a2c\", expected one of unit, training"},
+        {UNIT_FILE, {.key = "kind", .text = "a3c"}, "\"a3c\", expected one of unit, training, a2c"},
         {UNIT_FILE, {.key = "unit"}, "metadata has no \"unit\""},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"lsm\"}"}, "\"lsm\", expected one of stpn_r, stpn_f"},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"stpn_r\", \"nrom\": \"pre\"}"}, "the nearest is \"norm\""},
@@ -277,6 +307,15 @@ static void hostile_files_give_one_clear_error(void **state)
         {TRAINING_FILE, {.key = "learning_rate", .text = "-1"}, "expected a number above 0"},
         {TRAINING_FILE, {.key = "learning_rate", .text = "1e-3 "}, "expected a number above 0"},
         {TRAINING_FILE, {.key = "kind", .text = "unit"}, "tensor x is missing"},
+        {A2C_FILE, {.tensor = "actions", .value = 4}, "tensor actions: value 0 is 4, expected 0 to 3"},
+        {A2C_FILE, {.tensor = "rewards", .value = NAN}, "tensor rewards: value 0 is"},
+        {A2C_FILE, {.tensor = "grad.value.bias", .drop = 1}, "tensor grad.value.bias is missing"},
+        {A2C_FILE, {.extra = "readout.bias"}, "tensor \"readout.bias\" is none"},
+        {A2C_FILE, {.key = "actions", .text = "5"}, "tensor logits has another shape than (12, 4, 5)"},
+        {A2C_FILE, {.key = "discount"}, "metadata has no \"discount\""},
+        {A2C_FILE, {.key = "discount", .text = "1.5"}, "discount"},
+        {A2C_FILE, {.key = "value_weight", .text = "-1"}, "expected a number not below 0"},
+        {A2C_FILE, {.key = "entropy_weight", .text = "inf"}, "expected a number not below 0"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         golden_report report;

@@ -1,0 +1,60 @@
+#include "train/a2c_loss.h"
+
+#include "units/unit.h"
+
+void a2c_sums_add(a2c_sums *sums, const a2c_sums *term)
+{
+    sums->policy += term->policy;
+    sums->value += term->value;
+    sums->concentration += term->concentration;
+    sums->entropy += term->entropy;
+}
+
+double a2c_loss(const a2c_options *o, double scale, const a2c_sums *sums)
+{
+    return scale * (sums->policy + o->value_weight * sums->value + o->concentration_weight * sums->concentration -
+                    o->entropy_weight * sums->entropy);
+}
+
+void a2c_returns(const kernel_table *k, const a2c_options *o, int steps, const void *values, double bootstrap,
+                 const uint8_t *over, double *rewards)
+{
+    double next_value = bootstrap, next_return = bootstrap;
+    for (int t = steps - 1; t >= 0; t--) {
+        /* Chosen, not multiplied by 0: what does not count may be anything. */
+        if (!over[t]) rewards[t] += o->discount * ((1 - o->lambda) * next_value + o->lambda * next_return);
+        next_return = rewards[t];
+        next_value = value_read(k, values, (size_t)t);
+    }
+}
+
+/* Row t: with p and l = log p, S = sum of p^2 and H the entropy, d/dlogits of
+ *   -A log p(a)   A (p_k - [k = a])
+ *   S             2 p_k (p_k - S)
+ *   H             -p_k (l_k + H) */
+void a2c_policy_rows(const kernel_table *k, const a2c_options *o, double scale, int steps, int actions,
+                     const void *logits, const int32_t *taken, const double *advantages, void *losses, void *dlogits,
+                     a2c_sums *sums)
+{
+    k->cross_entropy(steps, actions, logits, taken, 1, losses, dlogits, NULL);
+    for (int t = 0; t < steps; t++) {
+        size_t row = (size_t)t * (size_t)actions;
+        double loss = value_read(k, losses, (size_t)t), shift = value_read(k, logits, row + (size_t)taken[t]) + loss;
+        double square = 0, entropy = 0;
+        for (int i = 0; i < actions; i++) {
+            double p = value_read(k, dlogits, row + (size_t)i) + (i == taken[t]);
+            square += p * p;
+            entropy -= p * (value_read(k, logits, row + (size_t)i) - shift);
+        }
+        for (int i = 0; i < actions; i++) {
+            double d = value_read(k, dlogits, row + (size_t)i), p = d + (i == taken[t]);
+            double log_p = value_read(k, logits, row + (size_t)i) - shift;
+            double gradient = advantages[t] * d + o->concentration_weight * 2 * p * (p - square) +
+                              o->entropy_weight * p * (log_p + entropy);
+            value_write(k, dlogits, row + (size_t)i, scale * gradient);
+        }
+        sums->policy += advantages[t] * loss;
+        sums->concentration += square;
+        sums->entropy += entropy;
+    }
+}

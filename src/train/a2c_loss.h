@@ -1,0 +1,28 @@
+/* The actor-critic's returns and loss, one sample at a time. */
+#ifndef STPN_TRAIN_A2C_LOSS_H
+#define STPN_TRAIN_A2C_LOSS_H
+
+#include "kernels/kernels.h"
+#include "train/a2c.h"
+
+/* Sums over steps and copies, without weights. */
+typedef struct a2c_sums {
+    double policy, value, concentration, entropy;
+} a2c_sums;
+
+void a2c_sums_add(a2c_sums *sums, const a2c_sums *term);
+/* The loss, times scale. */
+double a2c_loss(const a2c_options *options, double scale, const a2c_sums *sums);
+
+/* Rewards (T) become returns: of values (T) of the net's type, v_T = `bootstrap`, and `over` (T), not 0 where nothing that
+ * comes later counts. */
+void a2c_returns(const kernel_table *kernel, const a2c_options *options, int steps, const void *values,
+                 double bootstrap, const uint8_t *over, double *rewards);
+
+/* The terms of the policy: adds them to the sums and writes dlogits (T, A), the gradient of scale * loss. `losses` (T) is
+ * work space. */
+void a2c_policy_rows(const kernel_table *kernel, const a2c_options *options, double scale, int steps, int actions,
+                     const void *logits, const int32_t *taken, const double *advantages, void *losses, void *dlogits,
+                     a2c_sums *sums);
+
+#endif
