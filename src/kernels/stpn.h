@@ -22,7 +22,7 @@
 enum {
     /* Columns that go through one vector of a panel before the next one's turn: a panel's lines stay in the first-level
      * cache. One vector is the whole panel where a vector is a line. */
-    COLUMN_BLOCK = VECTORS == 1 ? 1 << 30 : 16
+    COLUMN_BLOCK = VECTORS == 1 ? 1 << 30 : 32
 };
 
 /* Loops over columns of their own, for the options of the paper's experiments; the others share one that asks as it goes. */

@@ -216,22 +216,20 @@ INLINE void narrow_recurrent(int N, int in, int last, const stpn_layer *L, const
 }
 
 /* F of all points. That of recurrent columns is 0 before step 1, that of inputs up to where they become active. */
-INLINE void narrow_rebuild(const stpn_layer *L, const narrow_sample *s, int vectors)
+INLINE void narrow_rebuild(const stpn_layer *L, const narrow_sample *s)
 {
     back_sample rebuilt[STPN_BUNDLE];
     int T = s[0].back->steps, k = L->inputs;
     for (int b = 0; b < STPN_BUNDLE; b++) rebuilt[b] = (back_sample){.back = s[b].back, .F = s[b].F};
     rebuild_call call = {L, rebuilt, 1, T, s[0].packed, s[0].v[0]};
     for (; k + REBUILD_COLUMNS <= L->columns; k += REBUILD_COLUMNS)
-        for (int n = 0; n < vectors; n++) rebuild_columns(MODE_PRE, STPN_BUNDLE, REBUILD_COLUMNS, &call, n, 1, k, 1, 0);
-    for (; k < L->columns; k++)
-        for (int n = 0; n < vectors; n++) rebuild_columns(MODE_PRE, STPN_BUNDLE, 1, &call, n, 1, k, 1, 0);
+        rebuild_block(MODE_PRE, STPN_BUNDLE, REBUILD_COLUMNS, &call, 0, 1, k, 1, 0);
+    for (; k < L->columns; k++) rebuild_block(MODE_PRE, STPN_BUNDLE, 1, &call, 0, 1, k, 1, 0);
     for (int b = 0; b < STPN_BUNDLE; b++) {
         rebuild_call one = {L, &rebuilt[b], 0, T, s[b].packed, s[b].v[0]};
         for (int e = 0, start = 0; e < s[b].count[T - 1]; e++) {
             while (s[b].count[start] <= e) start++;
-            for (int n = 0; n < vectors; n++)
-                rebuild_columns(MODE_PRE, 1, 1, &one, n, 0, s[b].active.list[e], start > 0 ? start - 1 : 0, 0);
+            rebuild_block(MODE_PRE, 1, 1, &one, 0, 0, s[b].active.list[e], start > 0 ? start - 1 : 0, 0);
         }
     }
 }
@@ -300,7 +298,7 @@ INLINE int narrow_backward(int N, const stpn_layer *L, const stpn_layer_grad *gr
         memset(s->dz, 0, LANES * WIDTH * sizeof(real));
         if (!narrow_points(N, L, s)) return 0;
     }
-    narrow_rebuild(L, sample, N);
+    narrow_rebuild(L, sample);
     for (int t = T - 1; t > 0; t--) {
         if (t == T - 1) narrow_step(N, 1, L, grad, sample, t);
         else narrow_step(N, 0, L, grad, sample, t);

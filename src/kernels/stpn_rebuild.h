@@ -205,30 +205,40 @@ INLINE void pack_points(mode m, int S, const rebuild_call *call, int panel)
 }
 
 enum {
-/* Columns that go through the steps together: as many as registers hold. */
-#if defined(KERNEL_ISA_AVX512) || defined(KERNEL_ISA_NEON)
-    REBUILD_COLUMNS = 4
+/* Columns and vectors of neurons that go through the steps together: as many as registers hold, and whole lines. */
+#if defined(KERNEL_ISA_AVX512)
+    REBUILD_COLUMNS = 4,
+    REBUILD_VECTORS = 1
+#elif defined(KERNEL_ISA_NEON)
+    REBUILD_COLUMNS = 2,
+    REBUILD_VECTORS = 2
 #else
-    REBUILD_COLUMNS = 2
+    REBUILD_COLUMNS = 1,
+    REBUILD_VECTORS = 2
 #endif
 };
 
-/* F of `columns` columns of vector n from column k on, before points `first` to last - 1, in S samples. */
-INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call, int n, int recurrent, int k,
-                            int first, int known)
+/* F of `columns` columns of `vectors` vectors from vector n and column k on, before points `first` to last - 1, in S
+ * samples. */
+INLINE void rebuild_columns(mode m, int S, int columns, int vectors, const rebuild_call *call, int n, int recurrent,
+                            int k, int first, int known)
 {
     const stpn_layer *L = call->layer;
     const back_sample *s = call->sample;
-    group g = group_at(m, L, n);
-    vec F[REBUILD_COLUMNS][STPN_BUNDLE], lambda[REBUILD_COLUMNS], gamma[REBUILD_COLUMNS];
+    vec F[REBUILD_COLUMNS][REBUILD_VECTORS][STPN_BUNDLE];
+    vec lambda[REBUILD_COLUMNS][REBUILD_VECTORS], gamma[REBUILD_COLUMNS][REBUILD_VECTORS];
     size_t from = column_place(L, 1, n, k), to_at = column_place(L, STPN_BUNDLE, n, k);
 #pragma GCC unroll 4
-    for (int c = 0; c < columns; c++) {
-        size_t at = from + (size_t)c * LANES;
-        lambda[c] = rate_at(m, L->lambda, g.lambda, at);
-        gamma[c] = rate_at(m, L->gamma, g.gamma, at);
+    for (int i = 0; i < vectors; i++) {
+        group g = group_at(m, L, n + i);
 #pragma GCC unroll 4
-        for (int b = 0; b < S; b++) F[c][b] = known && s[b].from ? load(s[b].from + at) : splat(0);
+        for (int c = 0; c < columns; c++) {
+            size_t at = from + (size_t)c * LANES + (size_t)i * WIDTH;
+            lambda[c][i] = rate_at(m, L->lambda, g.lambda, at);
+            gamma[c][i] = rate_at(m, L->gamma, g.gamma, at);
+#pragma GCC unroll 4
+            for (int b = 0; b < S; b++) F[c][i][b] = known && s[b].from ? load(s[b].from + at) : splat(0);
+        }
     }
     size_t lane = (size_t)(n % VECTORS) * WIDTH;
     const real *const *all_v = call->v + (recurrent ? (size_t)s->back->segment * STPN_BUNDLE : 0);
@@ -237,19 +247,27 @@ INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call
 #pragma GCC unroll 4
         for (int c = 0; c < columns; c++)
 #pragma GCC unroll 4
-            for (int b = 0; b < S; b++) store(to + (size_t)(c * STPN_BUNDLE + b) * LANES, F[c][b]);
+            for (int b = 0; b < S; b++)
+#pragma GCC unroll 4
+                for (int i = 0; i < vectors; i++)
+                    store(to + (size_t)(c * STPN_BUNDLE + b) * LANES + (size_t)i * WIDTH, F[c][i][b]);
         if (t + 1 == call->last) break;
 #pragma GCC unroll 4
         for (int b = 0; b < S; b++) {
-            const real *rows = call->packed + ((size_t)t * STPN_BUNDLE + (size_t)b) * PACKED_ROWS * LANES + lane;
             const real *v = all_v[t * STPN_BUNDLE + b] + k;
-            vec now = load(rows), inverse = splat(0), inverse_post = splat(1);
-            if (m.norm == STPN_NORM_PRE) inverse = load(rows + LANES);
-            if (m.norm == STPN_NORM_POST) inverse_post = load(rows + 2 * LANES);
 #pragma GCC unroll 4
-            for (int c = 0; c < columns; c++) {
-                vec product = splat(v[c]) * now;
-                F[c][b] = after_step(m, L, F[c][b], inverse, inverse_post, product, lambda[c], gamma[c]);
+            for (int i = 0; i < vectors; i++) {
+                const real *rows =
+                    call->packed + ((size_t)t * STPN_BUNDLE + (size_t)b) * PACKED_ROWS * LANES + lane + i * WIDTH;
+                vec now = load(rows), inverse = splat(0), inverse_post = splat(1);
+                if (m.norm == STPN_NORM_PRE) inverse = load(rows + LANES);
+                if (m.norm == STPN_NORM_POST) inverse_post = load(rows + 2 * LANES);
+#pragma GCC unroll 4
+                for (int c = 0; c < columns; c++) {
+                    vec product = splat(v[c]) * now;
+                    F[c][i][b] =
+                        after_step(m, L, F[c][i][b], inverse, inverse_post, product, lambda[c][i], gamma[c][i]);
+                }
             }
         }
     }
@@ -259,8 +277,10 @@ INLINE void rebuild_columns(mode m, int S, int columns, const rebuild_call *call
 INLINE void rebuild_block(mode m, int S, int columns, const rebuild_call *call, int panel, int recurrent, int k,
                           int first, int known)
 {
-    for (int n = panel * VECTORS; n < smaller((panel + 1) * VECTORS, group_count(call->layer)); n++)
-        rebuild_columns(m, S, columns, call, n, recurrent, k, first, known);
+    int n = panel * VECTORS, end = smaller((panel + 1) * VECTORS, group_count(call->layer));
+    for (; n + REBUILD_VECTORS <= end; n += REBUILD_VECTORS)
+        rebuild_columns(m, S, columns, REBUILD_VECTORS, call, n, recurrent, k, first, known);
+    for (; n < end; n++) rebuild_columns(m, S, columns, 1, call, n, recurrent, k, first, known);
 }
 
 INLINE void rebuild_range(mode m, int S, const rebuild_call *call, int panel, int recurrent)
