@@ -100,7 +100,7 @@ typedef struct measure {
     const char *key, *heading;
     int width, digits;
     char conversion; // f or g
-    int always;      // a column even where there is none
+    int always;      // a column even where there is none, but for a test in an environment
 } measure;
 
 static const measure measures[] = {
@@ -108,18 +108,27 @@ static const measure measures[] = {
     {"true_positive_rate", "true pos.", 11, 5, 'f', 0},
     {"false_positive_rate", "false pos.", 12, 5, 'f', 0},
     {"loss", "loss", 12, 5, 'g', 1},
+    {"reward", "reward", 11, 4, 'f', 0},
+    {"reward_error", "+-", 9, 4, 'f', 0},
+    {"goals", "goals", 9, 3, 'f', 0},
+    {"return_steps", "return steps", 14, 2, 'f', 0},
     {"energy", "energy/step", 14, 5, 'g', 1},
     {"sequences", "sequences", 12, 0, 'f', 1},
+    {"episodes", "episodes", 11, 0, 'f', 0},
 };
 
 enum { MEASURES = sizeof measures / sizeof *measures };
+
+static int is_shown(const measure *m, const json_t *split)
+{
+    return json_object_get(split, m->key) || (m->always && !json_object_get(split, "reward"));
+}
 
 void print_measures_heading(const json_t *split)
 {
     printf("%-14s", "");
     for (int i = 0; i < MEASURES; i++)
-        if (measures[i].always || json_object_get(split, measures[i].key))
-            printf("%*s", measures[i].width, measures[i].heading);
+        if (is_shown(&measures[i], split)) printf("%*s", measures[i].width, measures[i].heading);
     printf("\n");
 }
 
@@ -130,7 +139,7 @@ void print_measures(const char *name, const json_t *split)
     for (int i = 0; i < MEASURES; i++) {
         const measure *m = &measures[i];
         const json_t *value = json_object_get(split, m->key);
-        if (!value && !m->always) continue;
+        if (!is_shown(m, split)) continue;
         double number = json_is_number(value) ? json_number_value(value) : NAN;
         printf(m->conversion == 'f' ? "%*.*f" : "%*.*g", m->width, m->digits, number);
     }

@@ -53,13 +53,15 @@ void progress_line(char *text, size_t size, const char *label, const stpn_progre
     /* The order in which parts are left out, from the last to the first. */
     static const int importance[PARTS] = {0, 4, 2, 1, 3};
     char parts[PARTS][PART_SIZE] = {"", "loss ?", "accuracy ?", "", ""}, left[32];
-    snprintf(parts[0], PART_SIZE, "epoch %d/%d", r->epoch, r->epochs);
+    const char *unit = r->environment ? "iterations" : "sequences";
+    snprintf(parts[0], PART_SIZE, "%s %d/%d", r->environment ? "iteration" : "epoch", r->epoch, r->epochs);
     if (isfinite(r->loss)) snprintf(parts[1], PART_SIZE, "loss %.4f", r->loss);
-    if (isfinite(r->accuracy)) snprintf(parts[2], PART_SIZE, "accuracy %.4f", r->accuracy);
+    if (r->environment) snprintf(parts[2], PART_SIZE, "reward %.3f", r->reward);
+    else if (isfinite(r->accuracy)) snprintf(parts[2], PART_SIZE, "accuracy %.4f", r->accuracy);
     else if (isfinite(r->validation_loss) && r->validation_loss > 0)
         snprintf(parts[2], PART_SIZE, "validation loss %.4f", r->validation_loss);
-    snprintf(parts[3], PART_SIZE, r->sequences_per_second < 100 ? "%.3g sequences/s" : "%.0f sequences/s",
-             r->sequences_per_second);
+    snprintf(parts[3], PART_SIZE, r->sequences_per_second < 100 ? "%.3g %s/s" : "%.0f %s/s", r->sequences_per_second,
+             unit);
     progress_duration(left, sizeof left, r->seconds_left);
     snprintf(parts[4], PART_SIZE, "%s left", left);
     for (int kept = PARTS; kept > 0; kept--) {

@@ -25,11 +25,24 @@ static const char *text_of(const json_t *object, const char *key)
     return text ? text : "?";
 }
 
-/* The test set's accuracy, or its loss where there is none. */
+/* What the test says: the reward, the accuracy, or the loss where there is neither. */
 typedef struct outcome {
     double value;
-    int is_loss;
+    const char *measure;
 } outcome;
+
+static outcome outcome_of(const json_t *test)
+{
+    static const char *const measures[] = {"reward", "accuracy", "loss"};
+    outcome found = {.measure = "loss"};
+    for (size_t i = 0; i < sizeof measures / sizeof *measures; i++) {
+        const json_t *value = json_object_get(test, measures[i]);
+        if (!value) continue;
+        found = (outcome){json_number_value(value), measures[i]};
+        break;
+    }
+    return found;
+}
 
 static int print_summary(const char *folder, outcome *result)
 {
@@ -40,16 +53,17 @@ static int print_summary(const char *folder, outcome *result)
     if (!status) status = json_read_file(&summary, path, &error);
     if (status) return complain(status, &error);
     const json_t *train = json_object_get(summary, "train"), *test = json_object_get(summary, "test");
-    result->is_loss = !json_object_get(test, "accuracy");
-    result->value = json_number_value(json_object_get(test, result->is_loss ? "loss" : "accuracy"));
-    printf("%s: %s, %lld epochs in %.1f s%s\n", folder, text_of(summary, "name"),
-           (long long)json_integer_value(json_object_get(train, "epochs")),
-           json_number_value(json_object_get(train, "wall_seconds")),
+    const json_t *iterations = json_object_get(train, "iterations");
+    *result = outcome_of(test);
+    printf("%s: %s, %lld %s in %.1f s%s\n", folder, text_of(summary, "name"),
+           (long long)json_integer_value(iterations ? iterations : json_object_get(train, "epochs")),
+           iterations ? "iterations" : "epochs", json_number_value(json_object_get(train, "wall_seconds")),
            json_is_true(json_object_get(train, "stopped_early")) ? ", stopped early" : "");
     print_measures_heading(test);
     print_measures("test", test);
     print_measures("test, best", json_object_get(summary, "test_best"));
-    print_measures("validation", json_object_get(summary, "validation"));
+    const json_t *validation = json_object_get(summary, "validation");
+    if (validation) print_measures("validation", validation);
     print_probes(json_object_get(summary, "probes"));
     /* The next seed may take hours, or be killed. */
     fflush(stdout);
@@ -65,9 +79,10 @@ static void print_seeds(const outcome *outcomes, int count)
         least = fmin(least, outcomes[i].value);
         most = fmax(most, outcomes[i].value);
     }
-    printf(outcomes->is_loss ? "%d seeds: test loss %.5g on average, %.5g to %.5g\n"
-                             : "%d seeds: test accuracy %.5f on average, %.5f to %.5f\n",
-           count, mean, least, most);
+    int fixed = strcmp(outcomes->measure, "loss") != 0;
+    printf(fixed ? "%d seeds: test %s %.5f on average, %.5f to %.5f\n"
+                 : "%d seeds: test %s %.5g on average, %.5g to %.5g\n",
+           count, outcomes->measure, mean, least, most);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- runs */

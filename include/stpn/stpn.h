@@ -306,6 +306,10 @@ typedef struct stpn_progress {
     double seconds_left;
     int epoch_ended;        /* 1 on the report after an epoch's evaluation */
     double validation_loss; /* of the latest evaluation, NaN before the first */
+    /* In an environment an "epoch" is an iteration, an update its only one; loss and reward (mean of an episode) are means
+     * since the latest row of metrics, which epoch_ended tells, and the rate is one of iterations. */
+    int environment; /* 1 there, else 0 */
+    double reward;
 } stpn_progress;
 
 /* Where the time of a run went. Of each thread, the parts' seconds add up to the time the run took (docs/performance.md

@@ -158,7 +158,7 @@ static int append_row(events *e, const char *names, const char *row)
         char *after;
         double number = strtod(c.text, &after);
         if (c.length == 0 || after != c.text + c.length || isnan(number) || c.name_length > NAME_MOST) continue;
-        if (is_named(&c, "epoch")) {
+        if (is_named(&c, "epoch") || is_named(&c, "iteration")) {
             step = strtoll(c.text, NULL, 10);
             continue;
         }

@@ -14,6 +14,8 @@
 
 enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 1024 };
 
+enum { WITH_DATA = 8 }; // what is not METRICS_REWARD
+
 /* The columns from left to right; `measure` 0: in every file. */
 typedef struct column {
     const char *name;
@@ -25,25 +27,36 @@ typedef struct column {
 #define PLACE(name) #name, offsetof(metrics_row, name)
 
 static const column columns[] = {
-    {PLACE(epoch), 0, NULL},
+    {PLACE(epoch), WITH_DATA, NULL},
+    {"iteration", offsetof(metrics_row, epoch), METRICS_REWARD, NULL},
     {PLACE(updates), 0, NULL},
-    {PLACE(train_loss), 0, "%.9g"},
+    {PLACE(train_loss), WITH_DATA, "%.9g"},
     {PLACE(train_accuracy), METRICS_ACCURACY, "%.9g"},
-    {PLACE(validation_loss), 0, "%.9g"},
+    {PLACE(validation_loss), WITH_DATA, "%.9g"},
     {PLACE(validation_accuracy), METRICS_ACCURACY, "%.9g"},
     {PLACE(validation_true_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_false_positive_rate), METRICS_RATES, "%.9g"},
-    {PLACE(validation_energy), 0, "%.9g"},
+    {PLACE(validation_energy), WITH_DATA, "%.9g"},
+    {PLACE(reward), METRICS_REWARD, "%.9g"},
+    {PLACE(loss), METRICS_REWARD, "%.9g"},
+    {PLACE(policy_loss), METRICS_REWARD, "%.9g"},
+    {PLACE(value_loss), METRICS_REWARD, "%.9g"},
+    {PLACE(concentration), METRICS_REWARD, "%.9g"},
+    {PLACE(entropy), METRICS_REWARD, "%.9g"},
+    {PLACE(gradient_norm), METRICS_REWARD, "%.9g"},
+    {PLACE(energy), METRICS_REWARD, "%.9g"},
     {PLACE(learning_rate), 0, "%.9g"},
     {PLACE(seconds), 0, "%.3f"},
-    {PLACE(sequences_per_second), 0, "%.6g"},
+    {PLACE(sequences_per_second), WITH_DATA, "%.6g"},
+    {PLACE(iterations_per_second), METRICS_REWARD, "%.6g"},
 };
 
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
 static int is_used(const metrics *m, const column *c)
 {
-    return !c->measure || m->measures & c->measure;
+    int measures = m->measures & METRICS_REWARD ? METRICS_REWARD : m->measures | WITH_DATA;
+    return !c->measure || measures & c->measure;
 }
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
@@ -57,7 +70,7 @@ stpn_status metrics_start(metrics *m, int measures, stpn_error *error)
     *m = (metrics){.measures = measures};
     for (int i = 0; i < COLUMNS && !status; i++) {
         if (!is_used(m, &columns[i])) continue;
-        if (i) status = append(m, ",", 1, error);
+        if (m->text.size) status = append(m, ",", 1, error);
         if (!status) status = append(m, columns[i].name, strlen(columns[i].name), error);
     }
     return status ? status : append(m, "\n", 1, error);
@@ -69,7 +82,7 @@ static int read_row(const metrics *m, const char *line, const char *end, double 
     const char *at = line;
     for (int i = 0; i < COLUMNS; i++) {
         if (!is_used(m, &columns[i])) continue;
-        if (i) {
+        if (at > line) {
             if (*at != ',') return 0;
             at++;
         }
@@ -138,7 +151,7 @@ stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
     if (!before) return error_memory(error, "the metrics");
     for (int i = 0; i < COLUMNS; i++) {
         if (!is_used(m, &columns[i])) continue;
-        if (i) line[used++] = ',';
+        if (used) line[used++] = ',';
         used += write_field(line + used, sizeof line - used, &columns[i], r);
     }
     line[used++] = '\n';

@@ -6,8 +6,9 @@
 
 #include <stpn/stpn.h>
 
-/* What the task measures beside the loss; the columns of what it does not are left out. */
-enum { METRICS_ACCURACY = 1, METRICS_RATES = 2 };
+/* What the task measures beside the loss; the columns of what it does not are left out. METRICS_REWARD alone: an
+ * environment, whose columns are others. */
+enum { METRICS_ACCURACY = 1, METRICS_RATES = 2, METRICS_REWARD = 4 };
 
 typedef struct metrics {
     int measures;
@@ -16,15 +17,18 @@ typedef struct metrics {
 } metrics;
 
 typedef struct metrics_row {
-    int64_t epoch, updates;
+    int64_t epoch, updates; // of an environment: iteration
     double train_loss, train_accuracy, validation_loss, validation_accuracy;
     double validation_true_positive_rate, validation_false_positive_rate;
     double validation_energy, learning_rate;
     double seconds, sequences_per_second;
+    /* Of an environment. */
+    double reward, loss, policy_loss, value_loss, concentration, entropy, gradient_norm, energy;
+    double iterations_per_second;
 } metrics_row;
 
 stpn_status metrics_start(metrics *m, int measures, stpn_error *error);
-/* Takes over the rows of epochs up to `epoch`; a file that is missing gives none. */
+/* Takes over the rows up to `epoch`; a file that is missing gives none. */
 stpn_status metrics_resume(metrics *m, int measures, const char *path, int64_t epoch, stpn_error *error);
 stpn_status metrics_add(metrics *m, const metrics_row *row, stpn_error *error);
 stpn_status metrics_save(const metrics *m, const char *path, stpn_error *error);

@@ -6,40 +6,6 @@
 
 #include <string.h>
 
-/* ---------------------------------------------------------------------------------------------------------- options */
-
-#define FIELD(name) offsetof(a2c_options, name)
-
-static const option table[] = {
-    {"discount", OPTION_NUMBER, FIELD(discount), NULL, 0, 1, "what a reward counts for a step earlier"},
-    {"lambda", OPTION_NUMBER, FIELD(lambda), NULL, 0, 1,
-     "generalised advantage estimation: 1: returns of all rewards, 0: of one reward and the next value"},
-    {"value_weight", OPTION_NUMBER, FIELD(value_weight), NULL, 0, 1e6, "weight of the squared advantage in the loss"},
-    {"concentration_weight", OPTION_NUMBER, FIELD(concentration_weight), NULL, 0, 1e6,
-     "weight of the sum of the squared probabilities in the loss"},
-    {"entropy_weight", OPTION_NUMBER, FIELD(entropy_weight), NULL, 0, 1e6, "weight of the policy's entropy, a bonus"},
-    {"reduction", OPTION_CHOICE, FIELD(reduction), "mean|steps|sum", 0, 0,
-     "the loss: mean over steps and copies; steps: sum over steps, mean over copies; sum: over both"},
-    {"baseline", OPTION_CHOICE, FIELD(baseline), "own|shared", 0, 0,
-     "value an advantage is taken against: own; shared: that of copy 0 for all, a slip of published code"},
-    {"burn_in", OPTION_INTEGER, FIELD(burn_in), NULL, 0, 1e9,
-     "first updates that change neither the parameters nor the optimiser"},
-};
-
-enum { OPTIONS = sizeof table / sizeof *table };
-
-const option *a2c_option_table(int *count)
-{
-    *count = OPTIONS;
-    return table;
-}
-
-a2c_options a2c_option_defaults(void)
-{
-    return (a2c_options){
-        .discount = 0.9, .lambda = 1, .value_weight = 0.1, .concentration_weight = 0.03, .burn_in = 101};
-}
-
 /* -------------------------------------------------------------------------------------------------- made and unmade */
 
 static stpn_status find_heads(a2c *a, stpn_error *error)
@@ -60,7 +26,9 @@ static stpn_status find_heads(a2c *a, stpn_error *error)
 static stpn_status check(const a2c *a, stpn_error *error)
 {
     const a2c_plan *p = &a->plan;
-    stpn_status status = options_check(table, OPTIONS, &a->options, "a2c", error);
+    int count;
+    const option *table = a2c_option_table(&count);
+    stpn_status status = options_check(table, count, &a->options, "a2c", error);
     if (status) return status;
     if (p->batch < 1 || p->batch > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", p->batch, 1 << 24);

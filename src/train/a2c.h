@@ -17,28 +17,6 @@
 #include "train/experiment.h"
 #include "train/profile.h"
 
-typedef enum a2c_reduction {
-    A2C_MEAN,  // over steps and copies
-    A2C_STEPS, // sum over steps, mean over copies
-    A2C_SUM    // over both
-} a2c_reduction;
-
-typedef enum a2c_baseline {
-    A2C_OWN,   // v of the copy itself
-    A2C_SHARED // v of copy 0 for every copy, but for v_T: a slip of published code, to reproduce it
-} a2c_baseline;
-
-typedef struct a2c_options {
-    double discount, lambda;
-    double value_weight, concentration_weight, entropy_weight;
-    int reduction, baseline; // a2c_reduction, a2c_baseline
-    int burn_in;             // first updates that change neither the parameters nor the optimiser
-} a2c_options;
-
-/* Their table, and their defaults: those of the maze. */
-const option *a2c_option_table(int *count);
-a2c_options a2c_option_defaults(void);
-
 /* What a learner is made for. */
 typedef struct a2c_plan {
     int batch;       // B, copies of the environment

@@ -14,19 +14,40 @@ typedef struct count_row {
     tensor_type type;
 } count_row;
 
-static const count_row count_table[] = {
-    {"progress.epoch", offsetof(progress_counts, epoch), TENSOR_I64},
-    {"progress.update", offsetof(progress_counts, update), TENSOR_I64},
-    {"progress.loss_sum", offsetof(progress_counts, loss_sum), TENSOR_F64},
-    {"progress.answers", offsetof(progress_counts, answers), TENSOR_I64},
-    {"progress.correct", offsetof(progress_counts, correct), TENSOR_I64},
-    {"progress.best_epoch", offsetof(progress_counts, best_epoch), TENSOR_I64},
-    {"progress.best_loss", offsetof(progress_counts, best_loss), TENSOR_F64},
-    {"progress.best_accuracy", offsetof(progress_counts, best_accuracy), TENSOR_F64},
-    {"progress.waited", offsetof(progress_counts, waited), TENSOR_I64},
+#define PLACE(name) "progress." #name, offsetof(progress_counts, name)
+#define SUM(name) "progress." #name "_sum", offsetof(progress_counts, sums.name)
+
+static const count_row data_counts[] = {
+    {PLACE(epoch), TENSOR_I64},     {PLACE(update), TENSOR_I64},        {PLACE(loss_sum), TENSOR_F64},
+    {PLACE(answers), TENSOR_I64},   {PLACE(correct), TENSOR_I64},       {PLACE(best_epoch), TENSOR_I64},
+    {PLACE(best_loss), TENSOR_F64}, {PLACE(best_accuracy), TENSOR_F64}, {PLACE(waited), TENSOR_I64},
 };
 
-enum { COUNTS = sizeof count_table / sizeof *count_table, NAME_SIZE = 160 };
+static const count_row env_counts[] = {
+    {"progress.iteration", offsetof(progress_counts, epoch), TENSOR_I64},
+    {"progress.best_iteration", offsetof(progress_counts, best_epoch), TENSOR_I64},
+    {PLACE(best_reward), TENSOR_F64},
+    {PLACE(waited), TENSOR_I64},
+    {PLACE(since), TENSOR_I64},
+    {SUM(loss), TENSOR_F64},
+    {SUM(policy_loss), TENSOR_F64},
+    {SUM(value_loss), TENSOR_F64},
+    {SUM(concentration), TENSOR_F64},
+    {SUM(entropy), TENSOR_F64},
+    {SUM(gradient_norm), TENSOR_F64},
+    {SUM(reward), TENSOR_F64},
+    {SUM(energy), TENSOR_F64},
+};
+
+enum { NAME_SIZE = 160 };
+
+static const char env_state[] = "state.environment";
+
+static const count_row *counts_of(const run *r, int *count)
+{
+    *count = (int)(r->rollout ? sizeof env_counts / sizeof *env_counts : sizeof data_counts / sizeof *data_counts);
+    return r->rollout ? env_counts : data_counts;
+}
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *text, stpn_error *error)
 {
@@ -66,12 +87,26 @@ static stpn_status add_state(tensor_file *file, const supervised *learner, stpn_
     return status;
 }
 
-stpn_status checkpoint_save(const char *path, supervised *learner, const progress_counts *counts, const char *text,
+/* Copies of the environment, all at their episodes' end. */
+static stpn_status add_env(tensor_file *file, const env *e, stpn_error *error)
+{
+    int64_t shape[2] = {e->batch, e->shape.state};
+    int64_t *state = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *state);
+    if (!state) return error_memory(error, "a checkpoint");
+    e->type->save(e, state);
+    stpn_status status = tensor_file_add(file, env_state, TENSOR_I64, 2, shape, state, error);
+    memory_free(state);
+    return status;
+}
+
+stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
                             stpn_error *error)
 {
-    const stpn_net *net = supervised_net(learner);
-    const stpn_adam *adam = supervised_adam(learner);
+    const stpn_net *net = r->net;
+    const stpn_adam *adam = run_adam(r);
     tensor_file *file;
+    int count;
+    const count_row *table = counts_of(r, &count);
     stpn_status status = tensor_file_create(&file, error);
     if (status) return status;
     status = set_metadata(file, net, text, error);
@@ -79,10 +114,11 @@ stpn_status checkpoint_save(const char *path, supervised *learner, const progres
     if (!status) status = net_block_to_file(net, adam->first, "adam.first.", file, error);
     if (!status) status = net_block_to_file(net, adam->second, "adam.second.", file, error);
     if (!status) status = tensor_file_add(file, "adam.updates", TENSOR_I64, 0, NULL, &adam->updates, error);
-    for (int i = 0; i < COUNTS && !status; i++)
-        status = tensor_file_add(file, count_table[i].name, count_table[i].type, 0, NULL,
-                                 (const char *)counts + count_table[i].offset, error);
-    if (!status && is_within(learner, counts)) status = add_state(file, learner, error);
+    for (int i = 0; i < count && !status; i++)
+        status =
+            tensor_file_add(file, table[i].name, table[i].type, 0, NULL, (const char *)counts + table[i].offset, error);
+    if (!status && r->rollout) status = add_env(file, rollout_env(r->rollout), error);
+    if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
@@ -125,11 +161,27 @@ static stpn_status check_writer(const tensor_file *file, const char *kernel, stp
                      tensor_file_name(file), writer, kernel, writer);
 }
 
-static stpn_status check_counts(const tensor_file *file, const progress_counts *c, int64_t updates, stpn_error *error)
+static int is_finite(const count_row *row, const progress_counts *c)
 {
-    int valid = c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct && c->best_epoch >= 0 &&
-                c->best_epoch <= c->epoch && c->waited >= 0 && isfinite(c->loss_sum) && isfinite(c->best_loss) &&
-                c->best_accuracy >= 0 && c->best_accuracy <= 1 && updates >= 0;
+    double value;
+    memcpy(&value, (const char *)c + row->offset, sizeof value);
+    return row->type != TENSOR_F64 || isfinite(value);
+}
+
+static stpn_status read_counts(const tensor_file *file, const run *r, progress_counts *c, int64_t *updates,
+                               stpn_error *error)
+{
+    int count, finite = 1;
+    const count_row *table = counts_of(r, &count);
+    stpn_status status = read_scalar(file, "adam.updates", TENSOR_I64, updates, error);
+    for (int i = 0; i < count && !status; i++) {
+        status = read_scalar(file, table[i].name, table[i].type, (char *)c + table[i].offset, error);
+        finite = finite && is_finite(&table[i], c);
+    }
+    if (status) return status;
+    int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
+                c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
+                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));
@@ -157,10 +209,32 @@ static stpn_status read_state(const tensor_file *file, supervised *learner, stpn
     return status;
 }
 
-stpn_status checkpoint_load(const char *path, stpn_net *net, supervised *learner, progress_counts *counts,
-                            const char *kernel, stpn_error *error)
+static stpn_status read_env(const tensor_file *file, env *e, stpn_error *error)
 {
-    stpn_adam *adam = supervised_adam(learner);
+    const tensor_entry *entry = tensor_file_find(file, env_state);
+    if (!entry || entry->type != TENSOR_I64 || entry->rank != 2 || entry->shape[0] != e->batch ||
+        entry->shape[1] != e->shape.state)
+        return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s is %s, expected the state of %d copies of %s",
+                         tensor_file_name(file), env_state, entry ? "of another type or shape" : "missing", e->batch,
+                         e->type->name);
+    int64_t *state = memory_zeroed(entry->count, sizeof *state);
+    if (!state) return error_memory(error, "a checkpoint");
+    memcpy(state, entry->data, entry->count * sizeof *state);
+    stpn_status status = e->type->restore(e, state, tensor_file_name(file), error);
+    memory_free(state);
+    return status;
+}
+
+static stpn_status read_course(const tensor_file *file, run *r, const progress_counts *c, stpn_error *error)
+{
+    if (r->rollout) return read_env(file, rollout_env(r->rollout), error);
+    return is_within(r->learner, c) ? read_state(file, r->learner, error) : STPN_OK;
+}
+
+stpn_status checkpoint_load(const char *path, run *r, progress_counts *counts, const char *kernel, stpn_error *error)
+{
+    stpn_net *net = r->net;
+    stpn_adam *adam = run_adam(r);
     tensor_file *file;
     stpn_status status = tensor_file_read(&file, path, error);
     if (status) return status;
@@ -173,18 +247,15 @@ stpn_status checkpoint_load(const char *path, stpn_net *net, supervised *learner
     if (!status) status = check_writer(file, kernel, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
     for (int i = 0; i < 3 && !status; i++) status = net_block_from_file(net, blocks[i], prefixes[i], file, error);
-    if (!status) status = read_scalar(file, "adam.updates", TENSOR_I64, &updates, error);
-    for (int i = 0; i < COUNTS && !status; i++)
-        status =
-            read_scalar(file, count_table[i].name, count_table[i].type, (char *)&read + count_table[i].offset, error);
-    if (!status) status = check_counts(file, &read, updates, error);
-    if (!status && is_within(learner, &read)) status = read_state(file, learner, error);
+    if (!status) status = read_counts(file, r, &read, &updates, error);
+    if (!status) status = read_course(file, r, &read, error);
     if (!status) {
         size_t bytes = net->block_values * net->kernel->size;
         memcpy(net->parameters, blocks[0], bytes);
         memcpy(adam->first, blocks[1], bytes);
         memcpy(adam->second, blocks[2], bytes);
         adam->updates = updates;
+        if (r->rollout) a2c_set_rollouts(rollout_agent(r->rollout), read.epoch);
         *counts = read;
     }
     for (int i = 0; i < 3; i++) stpn_block_free(blocks[i]);

@@ -8,64 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_UNITS = 64, NAME_MOST = 100 };
-
-#define FIELD(name) offsetof(train_options, name)
-
-static const option train_table[] = {
-    {"method", OPTION_CHOICE, FIELD(method), "supervised", 0, 0, "how the network learns"},
-    {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "passes over the training sequences"},
-    {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
-     "sequences of an update; a last partial batch is dropped"},
-    {"truncate", OPTION_INTEGER, FIELD(truncate), NULL, 0, 1 << 24,
-     "steps of a window, each an update of its own, the state carried on; 0: whole sequences"},
-    {"learning_rate", OPTION_NUMBER, FIELD(learning_rate), NULL, 1e-12, 1e3, "of Adam"},
-    {"beta1", OPTION_NUMBER, FIELD(beta1), NULL, 0, 0.999999, "Adam's decay of the mean"},
-    {"beta2", OPTION_NUMBER, FIELD(beta2), NULL, 0, 0.99999999, "Adam's decay of the square"},
-    {"epsilon", OPTION_NUMBER, FIELD(epsilon), NULL, 1e-30, 1, "Adam's, outside the root"},
-    {"weight_decay", OPTION_NUMBER, FIELD(weight_decay), NULL, 0, 1e3,
-     "AdamW: fraction of every parameter, times the learning rate, that an update takes away"},
-    {"schedule", OPTION_CHOICE, FIELD(schedule), "constant|linear|cosine|step", 0, 0, "course of the learning rate"},
-    {"warmup", OPTION_INTEGER, FIELD(warmup), NULL, 0, 1e9, "first updates, over which the learning rate grows"},
-    {"final_rate", OPTION_NUMBER, FIELD(final_rate), NULL, 0, 1,
-     "linear, cosine: learning rate of the last update, as a fraction of learning_rate"},
-    {"step_every", OPTION_INTEGER, FIELD(step_every), NULL, 1, 1e9, "step: updates between two steps"},
-    {"step_factor", OPTION_NUMBER, FIELD(step_factor), NULL, 0, 1, "step: what a step multiplies the learning rate by"},
-    {"clip_value", OPTION_NUMBER, FIELD(clip_value), NULL, 0, 1e30, "bound of every value of the gradient; 0: none"},
-    {"clip_norm", OPTION_NUMBER, FIELD(clip_norm), NULL, 0, 1e30, "bound of the gradient's norm; 0: none"},
-    {"shuffle", OPTION_BOOLEAN, FIELD(shuffle), NULL, 0, 0, "a new order in every epoch"},
-    {"patience", OPTION_INTEGER, FIELD(patience), NULL, 0, 1e9,
-     "evaluations without a better one before the run ends; 0: never"},
-    {"evaluate_every", OPTION_INTEGER, FIELD(evaluate_every), NULL, 1, 1e9, "epochs between evaluations"},
-};
-
-enum { TRAIN_OPTIONS = sizeof train_table / sizeof *train_table };
-
-const option *train_option_table(int *count)
-{
-    *count = TRAIN_OPTIONS;
-    return train_table;
-}
-
-train_options train_option_defaults(void)
-{
-    return (train_options){.epochs = 200,
-                           .batch = 128,
-                           .learning_rate = 1e-3,
-                           .beta1 = 0.9,
-                           .beta2 = 0.999,
-                           .epsilon = 1e-8,
-                           .step_every = 1000,
-                           .step_factor = 0.1,
-                           .evaluate_every = 1};
-}
-
-int train_option_applies(const train_options *o, const char *name)
-{
-    if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
-    if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
-    return 1;
-}
+enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 64 };
 
 void experiment_free(experiment *e)
 {
@@ -154,17 +97,34 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
     return status;
 }
 
+static stpn_status read_environment(experiment *e, const json_t *object, stpn_error *error)
+{
+    const char *const others[] = {"name", NULL};
+    e->env_options = e->env->defaults;
+    stpn_status status =
+        options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
+    if (!status) status = e->env->describe(&e->env_options, &e->env_shape, error);
+    e->shape = (task_shape){
+        .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .per_step = 1};
+    return status;
+}
+
 static stpn_status read_task(experiment *e, const json_t *root, const char *folder, stpn_error *error)
 {
     const json_t *object;
     const char *name;
-    char known[256];
+    char known[256], environments[128];
     stpn_status status = member(root, "task", 0, &object, error);
     if (!status) status = json_text(object, "task", "name", &name, error);
     if (status) return status;
     e->task = task_find(name);
+    e->env = env_find(name);
+    if (e->env) return read_environment(e, object, error);
     task_names(known, sizeof known);
-    if (!e->task) return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s", name, known);
+    env_names(environments, sizeof environments);
+    if (!e->task)
+        return error_set(error, STPN_ERROR_INPUT, "task.name is \"%.100s\", expected one of %s, %s", name, known,
+                         environments);
     const char *const others[] = {"name", NULL};
     e->task_options = e->task->defaults;
     snprintf(e->task_options.folder, sizeof e->task_options.folder, "%s", folder);
@@ -173,22 +133,55 @@ static stpn_status read_task(experiment *e, const json_t *root, const char *fold
     return status ? status : e->task->describe(&e->task_options, &e->shape, error);
 }
 
+/* The names of a table, as options_from_json takes them. */
+static void names_of(const option *table, int count, const char *names[OPTIONS_MOST])
+{
+    for (int i = 0; i < count; i++) names[i] = table[i].name;
+    names[count] = NULL;
+}
+
+static stpn_status check_train(const experiment *e, const json_t *object, stpn_error *error)
+{
+    int count;
+    const option *table = train_option_table(&count);
+    for (int i = 0; i < count; i++) {
+        const char *key = table[i].name;
+        if (!json_object_get(object, key) || train_option_applies(&e->train, key)) continue;
+        train_options other = e->train;
+        other.method = e->env ? METHOD_SUPERVISED : METHOD_A2C;
+        return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.%s", key,
+                         train_option_applies(&other, key) ? "method" : "schedule");
+    }
+    table = a2c_option_table(&count);
+    for (int i = 0; i < count && e->train.method != METHOD_A2C; i++)
+        if (json_object_get(object, table[i].name))
+            return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.method", table[i].name);
+    if (e->task_options.train > 0 && e->train.batch > e->task_options.train)
+        return error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
+                         e->train.batch, e->task_options.train);
+    return STPN_OK;
+}
+
 static stpn_status read_train(experiment *e, const json_t *root, stpn_error *error)
 {
-    e->train = train_option_defaults();
+    static const char *const methods[] = {[METHOD_SUPERVISED] = "supervised", [METHOD_A2C] = "a2c"};
+    const char *names[OPTIONS_MOST];
+    int count, a2c_count, method = e->env ? METHOD_A2C : METHOD_SUPERVISED;
+    const option *table = train_option_table(&count), *a2c_table = a2c_option_table(&a2c_count);
     const json_t *object = json_object_get(root, "train");
+    e->train = train_option_defaults();
+    e->a2c = a2c_option_defaults();
+    e->train.method = method;
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
-    if (object && !status)
-        status = options_from_json(object, "train", train_table, TRAIN_OPTIONS, NULL, &e->train, error);
-    for (int i = 0; i < TRAIN_OPTIONS && !status; i++)
-        if (json_object_get(object, train_table[i].name) && !train_option_applies(&e->train, train_table[i].name))
-            status = error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.schedule",
-                               train_table[i].name);
-    if (!status && e->task_options.train > 0 && e->train.batch > e->task_options.train)
-        status =
-            error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
-                      e->train.batch, e->task_options.train);
-    return status;
+    if (status || !object) return status;
+    names_of(a2c_table, a2c_count, names);
+    status = options_from_json(object, "train", table, count, names, &e->train, error);
+    names_of(table, count, names);
+    if (!status) status = options_from_json(object, "train", a2c_table, a2c_count, names, &e->a2c, error);
+    if (!status && e->train.method != method)
+        status = error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected \"%s\" with task %s",
+                           methods[e->train.method], methods[method], e->env ? e->env->name : e->task->name);
+    return status ? status : check_train(e, object, error);
 }
 
 static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)
@@ -217,6 +210,25 @@ static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *s
     return STPN_OK;
 }
 
+static int resolve_task(const experiment *e, json_t *task)
+{
+    int failed = json_object_set_new(task, "name", json_string(e->env ? e->env->name : e->task->name));
+    if (e->env) return failed | !options_to_json(e->env->options, e->env->option_count, &e->env_options, task);
+    return failed | !options_to_json(e->task->options, e->task->option_count, &e->task_options, task);
+}
+
+static int resolve_train(const experiment *e, json_t *train)
+{
+    int count;
+    const option *table = train_option_table(&count);
+    int failed = !options_to_json(table, count, &e->train, train);
+    for (int i = 0; i < count; i++)
+        if (!train_option_applies(&e->train, table[i].name)) json_object_del(train, table[i].name);
+    if (e->train.method != METHOD_A2C) return failed;
+    table = a2c_option_table(&count);
+    return failed | !options_to_json(table, count, &e->a2c, train);
+}
+
 /* Every value that has an effect, in the order of the tables. */
 static json_t *resolve(const experiment *e)
 {
@@ -225,11 +237,8 @@ static json_t *resolve(const experiment *e)
     if (e->note) failed |= json_object_set_new(root, "note", json_string(e->note));
     failed |= json_object_set_new(root, "seed", json_integer((json_int_t)e->seed));
     failed |= json_object_set_new(root, "version", json_string(STPN_VERSION));
-    failed |= json_object_set_new(task, "name", json_string(e->task->name));
-    failed |= !options_to_json(e->task->options, e->task->option_count, &e->task_options, task);
-    failed |= !options_to_json(train_table, TRAIN_OPTIONS, &e->train, train);
-    for (int i = 0; i < TRAIN_OPTIONS; i++)
-        if (!train_option_applies(&e->train, train_table[i].name)) json_object_del(train, train_table[i].name);
+    failed |= resolve_task(e, task);
+    failed |= resolve_train(e, train);
     for (int i = 0; i < e->unit_count && !failed; i++) {
         const unit_type *type = unit_find(e->units[i].name);
         json_t *entry = json_object();
@@ -301,12 +310,13 @@ stpn_status experiment_read(experiment *e, const char *path, const char *const *
 
 stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error)
 {
-    stpn_head head = {"readout", e->shape.outputs};
+    const stpn_head heads[2] = {{e->env ? "policy" : "readout", e->env ? e->env_shape.actions : e->shape.outputs},
+                                {"value", 1}};
     stpn_net_desc desc = {.real = real,
                           .inputs = e->shape.inputs,
                           .units = e->units,
                           .unit_count = e->unit_count,
-                          .heads = &head,
-                          .head_count = 1};
+                          .heads = heads,
+                          .head_count = e->env ? 2 : 1};
     return stpn_net_create(net, &desc, error);
 }

@@ -3,36 +3,25 @@
 #define STPN_TRAIN_EXPERIMENT_H
 
 #include "io/json.h"
+#include "tasks/env.h"
 #include "tasks/task.h"
+#include "train/options.h"
 #include "units/unit.h"
-
-typedef enum train_method { METHOD_SUPERVISED } train_method;
-typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } train_schedule;
-
-typedef struct train_options {
-    int method;
-    int epochs, batch;
-    int truncate; // steps of a window; 0: whole sequences
-    double learning_rate, beta1, beta2, epsilon, weight_decay;
-    int schedule, warmup;         // of the learning rate; updates that it grows over
-    double final_rate;            // linear, cosine: fraction of learning_rate at the end
-    int step_every;               // step: updates,
-    double step_factor;           // and what it is multiplied by after so many
-    double clip_value, clip_norm; // 0: none
-    int shuffle;
-    int patience;       // evaluations without a better one before the run ends; 0: never
-    int evaluate_every; // epochs
-} train_options;
 
 typedef struct experiment {
     char *name, *note; // note may be NULL
     uint64_t seed;
-    const task_type *task;
+    /* One of the two is not NULL. */
+    const task_type *task; // with a data set,
     task_options task_options;
-    task_shape shape; // of the task
+    const env_type *env; // or an environment
+    env_options env_options;
+    env_shape env_shape;
+    task_shape shape; // of the task; of an environment, its inputs and steps
     stpn_unit *units; // (unit_count)
     int unit_count;
     train_options train;
+    a2c_options a2c;  // where train.method is a2c
     json_t *resolved; // every value, as it is written to experiment.json
 } experiment;
 
@@ -48,13 +37,7 @@ void experiment_free(experiment *e);
 stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char *name_key, const char *place,
                            stpn_error *error);
 
-/* The network that the experiment trains: its units and one read-out. */
+/* The network that the experiment trains: its units and one read-out, or for an environment a policy and a value. */
 stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error);
-
-/* The table of `train`, and its defaults, for help and documentation. */
-const option *train_option_table(int *count);
-train_options train_option_defaults(void);
-/* Whether option `name` has an effect with the others as they are. */
-int train_option_applies(const train_options *options, const char *name);
 
 #endif

@@ -1,209 +1,71 @@
-/* stpn_run_train: the loop over epochs. */
+/* stpn_run_train, and what the loops over epochs and over iterations share. */
 #include "base/error.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "train/origin.h"
-#include "train/schedule.h"
 #include "train/summary.h"
 #include "train/trainer.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Two readings of the clock may be the same. */
-static const double CLOCK_LEAST = 1e-9;
-
-static double seconds_so_far(const trainer *t)
+double trainer_seconds(const trainer *t)
 {
     return t->metrics.seconds + machine_seconds() - t->lap;
 }
 
-/* The order of an epoch depends on the seed and the epoch alone. */
-static void shuffle(trainer *t)
-{
-    int count = t->run.data.train.count;
-    random_stream stream = random_open(t->run.experiment.seed, RANDOM_SHUFFLE, (uint64_t)t->counts.epoch);
-    for (int i = 0; i < count; i++) t->order[i] = i;
-    for (int i = count - 1; i > 0; i--) {
-        int other = (int)random_below(&stream, (uint32_t)(i + 1));
-        int32_t swap = t->order[i];
-        t->order[i] = t->order[other];
-        t->order[other] = swap;
-    }
-}
-
-static double lap_sequences(const trainer *t)
-{
-    return (double)t->lap_updates * t->run.experiment.train.batch / t->windows;
-}
-
-static void report(trainer *t, int epoch_ended)
+int trainer_reports(trainer *t, int ended)
 {
     enum { REPORTS_PER_SECOND = 20 };
-    if (!t->options->progress) return;
+    if (!t->options->progress) return 0;
     double now = machine_seconds();
-    if (!epoch_ended && now - t->reported < 1.0 / REPORTS_PER_SECOND) return;
+    if (!ended && now - t->reported < 1.0 / REPORTS_PER_SECOND) return 0;
     t->reported = now;
-    const train_options *train = &t->run.experiment.train;
-    double rate = t->lap_updates ? lap_sequences(t) / fmax(now - t->lap, CLOCK_LEAST) : t->rate;
-    int64_t done = t->counts.epoch * t->updates + t->counts.update, all = t->updates * train->epochs;
-    int64_t seen = epoch_ended ? t->updates : t->counts.update;
-    stpn_progress p = {.epoch = (int)(t->counts.epoch + (epoch_ended ? 0 : 1)),
-                       .epochs = train->epochs,
-                       .updates_done = seen,
-                       .updates = t->updates,
-                       .loss = t->counts.answers ? t->counts.loss_sum / (double)t->counts.answers : NAN,
-                       .accuracy = t->validation.accuracy,
-                       .sequences_per_second = rate,
-                       .seconds_left = rate > 0 ? (double)(all - done) * train->batch / t->windows / rate : NAN,
-                       .epoch_ended = epoch_ended,
-                       .validation_loss = t->validation.loss};
-    t->options->progress(t->options->context, &p);
+    return 1;
 }
 
-static int stop_asked(const trainer *t)
+int trainer_stop_asked(const trainer *t)
 {
     /* A signal may come to another thread. */
     return t->options->stop && __atomic_load_n(t->options->stop, __ATOMIC_RELAXED);
 }
 
-static stpn_status stopped(trainer *t, stpn_error *error)
-{
-    stpn_status status = trainer_save(t, error);
-    if (status) return status;
-    return error_set(error, STPN_STOPPED, "%s: stopped after update %" PRId64 " of epoch %" PRId64 ", saved", t->folder,
-                     t->counts.update, t->counts.epoch + 1);
-}
-
-static int is_better(const trainer *t)
-{
-    const progress_counts *c = &t->counts;
-    if (c->best_epoch == 0) return 1;
-    return t->run.experiment.shape.loss == LOSS_SQUARED ? t->validation.loss < c->best_loss
-                                                        : t->validation.accuracy > c->best_accuracy;
-}
-
-static void keep_best(trainer *t)
+void trainer_keep_best(trainer *t, int is_better)
 {
     progress_counts *c = &t->counts;
     const stpn_net *net = t->run.net;
     c->waited++;
-    if (!is_better(t)) return;
+    if (!is_better) return;
     c->best_epoch = c->epoch;
-    c->best_loss = t->validation.loss;
-    c->best_accuracy = isnan(t->validation.accuracy) ? 0 : t->validation.accuracy;
     c->waited = 0;
     memcpy(t->best, net->parameters, net->block_values * net->kernel->size);
     t->best_waits = 1;
 }
 
-/* A row of metrics; the epoch's counts still stand. */
-static stpn_status add_row(trainer *t, stpn_error *error)
+stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_error *error)
 {
-    const progress_counts *c = &t->counts;
-    const stpn_adam *adam = supervised_adam(t->run.learner);
+    const stpn_adam *adam = run_adam(&t->run);
     double now = machine_seconds();
-    t->rate = lap_sequences(t) / fmax(now - t->lap, CLOCK_LEAST);
-    metrics_row row = {.epoch = c->epoch,
-                       .updates = adam->updates,
-                       .train_loss = c->loss_sum / (double)c->answers,
-                       .train_accuracy = (double)c->correct / (double)c->answers,
-                       .validation_loss = t->validation.loss,
-                       .validation_accuracy = t->validation.accuracy,
-                       .validation_true_positive_rate = t->validation.true_positive_rate,
-                       .validation_false_positive_rate = t->validation.false_positive_rate,
-                       .validation_energy = t->validation.energy,
-                       .learning_rate = adam->learning_rate,
-                       .seconds = seconds_so_far(t),
-                       .sequences_per_second = t->rate};
+    t->rate = done / fmax(now - t->lap, CLOCK_LEAST);
+    row->epoch = t->counts.epoch;
+    row->updates = adam->updates;
+    row->learning_rate = adam->learning_rate;
+    row->seconds = trainer_seconds(t);
+    row->sequences_per_second = row->iterations_per_second = t->rate;
     t->lap = now;
     t->lap_updates = 0;
     t->rows_wait = 1;
-    return metrics_add(&t->metrics, &row, error);
+    return metrics_add(&t->metrics, row, error);
 }
 
-static stpn_status end_epoch(trainer *t, stpn_error *error)
-{
-    const train_options *train = &t->run.experiment.train;
-    progress_counts *c = &t->counts;
-    c->epoch++;
-    c->update = 0;
-    if (c->epoch % train->evaluate_every == 0 || c->epoch == train->epochs) {
-        stpn_error inner = {{0}};
-        stpn_status status =
-            supervised_evaluate(t->run.learner, &t->run.data.validation, &t->validation, NULL, NULL, &inner);
-        if (status)
-            return error_set(error, status, "%s: %s after epoch %" PRId64 "; %s is from before", t->folder,
-                             inner.message, c->epoch, RUN_LAST);
-        status = add_row(t, error);
-        if (status) return status;
-        keep_best(t);
-    }
-    report(t, 1);
-    c->loss_sum = 0;
-    c->answers = 0;
-    c->correct = 0;
-    return trainer_end_epoch(t, error);
-}
-
-static int is_finished(const trainer *t)
-{
-    const train_options *train = &t->run.experiment.train;
-    return t->counts.epoch >= train->epochs || (train->patience > 0 && t->counts.waited >= train->patience);
-}
-
-static stpn_status start_epoch(trainer *t, stpn_error *error)
+int trainer_is_finished(const trainer *t)
 {
     const experiment *e = &t->run.experiment;
-    int renewed = 0;
-    stpn_status status = STPN_OK;
-    profile_part before = profile_enter(t->lane, PROFILE_DATA);
-    if (t->order) shuffle(t);
-    if (e->task->renew)
-        status = e->task->renew(&e->task_options, e->seed, t->counts.epoch, &t->run.data.train, &renewed, error);
-    profile_enter(t->lane, before);
-    return status;
-}
-
-static stpn_status update(trainer *t, stpn_error *error)
-{
-    const train_options *train = &t->run.experiment.train;
-    progress_counts *c = &t->counts;
-    int first = (int)(c->update / t->windows) * train->batch, window = (int)(c->update % t->windows);
-    const supervised_batch batch = {.split = &t->run.data.train,
-                                    .order = t->order ? t->order + first : NULL,
-                                    .first = first,
-                                    .count = train->batch};
-    double rate = schedule_rate(train, c->epoch * t->updates + c->update, train->epochs * t->updates);
-    loss_sums sums;
-    stpn_error inner = {{0}};
-    stpn_status status = stpn_adam_set_learning_rate(supervised_adam(t->run.learner), rate, &inner);
-    if (!status) status = supervised_update(t->run.learner, &batch, window, &sums, &inner);
-    if (status)
-        return error_set(error, status, "%s: %s in update %" PRId64 " of epoch %" PRId64 "; %s is from before",
-                         t->folder, inner.message, c->update + 1, c->epoch + 1, RUN_LAST);
-    c->update++;
-    c->loss_sum += sums.loss;
-    c->answers += sums.asked;
-    c->correct += sums.correct;
-    t->lap_updates++;
-    return STPN_OK;
-}
-
-static stpn_status train_epoch(trainer *t, stpn_error *error)
-{
-    stpn_status status = start_epoch(t, error);
-    while (!status && t->counts.update < t->updates) {
-        if (stop_asked(t)) return stopped(t, error);
-        status = update(t, error);
-        if (!status) report(t, 0);
-        if (!status && t->counts.update < t->updates) status = trainer_save_after(t, MIDDLE_SECONDS, error);
-    }
-    return status ? status : end_epoch(t, error);
+    const train_options *train = &e->train;
+    return t->counts.epoch >= (e->env ? train->iterations : train->epochs) ||
+           (train->patience > 0 && t->counts.waited >= train->patience);
 }
 
 static stpn_status finish(trainer *t, stpn_error *error)
@@ -212,9 +74,9 @@ static stpn_status finish(trainer *t, stpn_error *error)
     stpn_status status = run_path(best, t->folder, RUN_BEST, error);
     char *text = NULL;
     const progress_counts *c = &t->counts;
-    summary_times times = {.seconds = seconds_so_far(t),
-                           .sequences = c->epoch * (t->updates / t->windows) * t->run.experiment.train.batch,
-                           .updates = supervised_adam(t->run.learner)->updates};
+    const experiment *e = &t->run.experiment;
+    summary_times times = {.seconds = trainer_seconds(t), .updates = run_adam(&t->run)->updates};
+    if (e->task) times.sequences = c->epoch * (t->updates / t->windows) * e->train.batch;
     if (!status) status = trainer_save(t, error);
     if (!status) status = summary_make(&t->run, c, best, &times, &text, error);
     if (!status) status = trainer_save_text(t, RUN_SUMMARY, text, error);
@@ -224,33 +86,15 @@ static stpn_status finish(trainer *t, stpn_error *error)
 
 static stpn_status train(trainer *t, stpn_error *error)
 {
-    stpn_status status = STPN_OK;
     profile_enter(t->lane, PROFILE_REST);
     t->lap = machine_seconds();
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->best = stpn_block_create(t->run.net);
     if (!t->best) return error_memory(error, "the best parameters");
-    if (t->run.experiment.train.shuffle) {
-        t->order = memory_zeroed((size_t)t->run.data.train.count, sizeof *t->order);
-        if (!t->order) return error_memory(error, "the order of training");
-    }
-    t->validation.accuracy = t->validation.loss = NAN;
-    while (!status && !is_finished(t)) status = train_epoch(t, error);
+    stpn_status status = t->run.experiment.env ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
     if (!status) return finish(t, error);
     if (status == STPN_ERROR_NUMERIC) trainer_rescue(t);
     return status;
-}
-
-/* How the data fit the experiment, which the file alone does not tell. */
-static stpn_status plan_epochs(trainer *t, stpn_error *error)
-{
-    const experiment *e = &t->run.experiment;
-    int64_t batches = t->run.data.train.count / e->train.batch;
-    t->windows = supervised_windows(t->run.learner);
-    t->updates = batches * t->windows;
-    if (t->updates <= INT64_MAX / e->train.epochs) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "train.epochs is %d, too many of %" PRId64 " updates", e->train.epochs,
-                     t->updates);
 }
 
 stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size, stpn_error *error)
@@ -276,7 +120,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         if (!t.text) status = error_memory(error, "the experiment");
         if (!status) status = run_open(&t.run, &e, options->threads, t.profile, error);
         if (!status) {
-            status = plan_epochs(&t, error);
+            if (t.run.experiment.task) status = trainer_plan_epochs(&t, error);
             if (!status && !exists) status = origin_save(&t.run.experiment.task_options, t.folder, error);
             if (!status && !exists) status = trainer_save_text(&t, RUN_EXPERIMENT, t.text, error);
         }

@@ -3,6 +3,7 @@
 #define STPN_TRAIN_RUN_H
 
 #include "train/experiment.h"
+#include "train/rollout.h"
 #include "train/supervised.h"
 
 enum { RUN_PATH = 4096 };
@@ -17,16 +18,19 @@ enum { RUN_PATH = 4096 };
 /* FOLDER/NAME; an error where that is too long. */
 stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, stpn_error *error);
 
-/* What a run works with. */
+/* What a run works with; of the task's kind: data and a learner, or episodes and their agent. */
 typedef struct run {
     experiment experiment;
     stpn_net *net;
     task_data data;
     stpn_pool *pool;
     supervised *learner;
+    rollout *rollout;
 } run;
 
-/* Net, data and learner of e, which the run takes over even on failure; run_close frees everything.
+stpn_adam *run_adam(const run *r);
+
+/* Net, pool, data and learner, or the episodes, of e, which the run takes over even on failure; run_close frees everything.
  * The profile may be NULL; it outlives the run. */
 stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error);
 void run_close(run *r);

@@ -38,30 +38,43 @@ static stpn_status check_data(const experiment *e, const task_data *data, stpn_e
     return status;
 }
 
+static stpn_status open_data(run *r, profile_lane *lane, stpn_error *error)
+{
+    const experiment *e = &r->experiment;
+    profile_part before = profile_enter(lane, PROFILE_DATA);
+    stpn_status status = e->task->draw(&e->task_options, e->seed, &r->data, error);
+    if (!status) status = check_data(e, &r->data, error);
+    profile_enter(lane, before);
+    return status ? status : supervised_create(&r->learner, r->net, &e->train, &e->shape, r->pool, NULL, error);
+}
+
 stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error)
 {
     *r = (run){.experiment = *e};
     *e = (experiment){0};
     const experiment *own = &r->experiment;
-    profile_lane *lane = profile_lane_of(told, 0);
     stpn_status status = experiment_net(&r->net, own, STPN_FLOAT, error);
     if (!status) {
         stpn_net_init(r->net, own->seed);
         status = stpn_pool_create(&r->pool, threads, error);
     }
-    profile_part before = profile_enter(lane, PROFILE_DATA);
-    if (!status) status = own->task->draw(&own->task_options, own->seed, &r->data, error);
-    if (!status) status = check_data(own, &r->data, error);
-    profile_enter(lane, before);
-    if (!status) status = supervised_create(&r->learner, r->net, &own->train, &own->shape, r->pool, NULL, error);
+    if (!status && own->env) status = rollout_create(&r->rollout, own, r->net, 1, r->pool, error);
+    if (!status && own->task) status = open_data(r, profile_lane_of(told, 0), error);
     if (status) run_close(r);
-    else supervised_set_profile(r->learner, told);
+    if (r->rollout) rollout_set_profile(r->rollout, told);
+    if (r->learner) supervised_set_profile(r->learner, told);
     return status;
+}
+
+stpn_adam *run_adam(const run *r)
+{
+    return r->rollout ? a2c_adam(rollout_agent(r->rollout)) : supervised_adam(r->learner);
 }
 
 void run_close(run *r)
 {
     supervised_free(r->learner);
+    rollout_free(r->rollout);
     task_data_free(&r->data);
     stpn_pool_free(r->pool);
     stpn_net_free(r->net);

@@ -101,59 +101,129 @@ json_t *summary_machine(const run *r)
     return NULL;
 }
 
-static json_t *training(const run *r, const progress_counts *c, const summary_times *times)
+/* ------------------------------------------------------------------------------------------------------- episodes */
+
+static json_t *rewards(const run *r, const rollout_result *result)
 {
-    const train_options *train = &r->experiment.train;
+    int neurons = 0, failed = 0;
+    for (int i = 0; i < r->experiment.unit_count; i++) neurons += r->experiment.units[i].hidden;
     json_t *object = json_object();
+    failed |= set_measure(object, "reward", result->reward);
+    failed |= set_measure(object, "reward_error", result->reward_error);
+    failed |= set_measure(object, "goals", result->goals);
+    failed |= set_measure(object, "return_steps", result->return_steps);
+    failed |= set_measure(object, "energy", result->energy);
+    failed |= set_measure(object, "energy_per_neuron", result->energy / neurons);
+    failed |= json_object_set_new(object, "episodes", json_integer(result->episodes));
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error)
+{
+    const experiment *e = &r->experiment;
+    rollout *tested;
+    rollout_result result;
+    *object = NULL;
+    stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
+                                     : rollout_create(&tested, e, r->net, 0, r->pool, error);
+    if (status) return status;
+    status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
+                          how->greedy ? A2C_GREEDY : A2C_SAMPLE, &result, error);
+    rollout_free(tested);
+    if (status) return status;
+    *object = rewards(r, &result);
+    return *object ? STPN_OK : error_memory(error, "a test");
+}
+
+/* -------------------------------------------------------------------------------------------------------- summary */
+
+static double rate_of(int64_t count, const summary_times *times)
+{
+    return (double)count / (times->seconds + 1e-9);
+}
+
+static int add_iterations(const run *r, const progress_counts *c, const summary_times *times, json_t *object)
+{
+    const experiment *e = &r->experiment;
+    int64_t steps = c->epoch * e->train.batch * e->env_shape.steps;
+    int failed = json_object_set_new(object, "iterations", json_integer(c->epoch));
+    failed |= json_object_set_new(object, "updates", json_integer(times->updates));
+    failed |= json_object_set_new(object, "best_iteration", json_integer(c->best_epoch));
+    failed |= json_object_set_new(object, "best_reward", json_real(c->best_reward));
+    failed |= json_object_set_new(object, "stopped_early", json_boolean(c->epoch < e->train.iterations));
+    failed |= json_object_set_new(object, "wall_seconds", json_real(times->seconds));
+    failed |= json_object_set_new(object, "iterations_per_second", json_real(rate_of(c->epoch, times)));
+    return failed | json_object_set_new(object, "steps_per_second", json_real(rate_of(steps, times)));
+}
+
+static int add_epochs(const run *r, const progress_counts *c, const summary_times *times, json_t *object)
+{
     int failed = json_object_set_new(object, "epochs", json_integer(c->epoch));
     failed |= json_object_set_new(object, "updates", json_integer(times->updates));
     failed |= json_object_set_new(object, "best_epoch", json_integer(c->best_epoch));
     if (r->experiment.shape.loss != LOSS_SQUARED)
         failed |= json_object_set_new(object, "best_accuracy", json_real(c->best_accuracy));
     failed |= json_object_set_new(object, "best_loss", json_real(c->best_loss));
-    failed |= json_object_set_new(object, "stopped_early", json_boolean(c->epoch < train->epochs));
+    failed |= json_object_set_new(object, "stopped_early", json_boolean(c->epoch < r->experiment.train.epochs));
     failed |= json_object_set_new(object, "wall_seconds", json_real(times->seconds));
-    failed |= json_object_set_new(object, "sequences_per_second",
-                                  json_real((double)times->sequences / (times->seconds + 1e-9)));
+    return failed | json_object_set_new(object, "sequences_per_second", json_real(rate_of(times->sequences, times)));
+}
+
+static json_t *training(const run *r, const progress_counts *c, const summary_times *times)
+{
+    json_t *object = json_object();
+    int failed = r->rollout ? add_iterations(r, c, times, object) : add_epochs(r, c, times, object);
     failed |= json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)machine_peak_memory()));
     if (!failed) return object;
     json_decref(object);
     return NULL;
 }
 
-stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
-                         char **text, stpn_error *error)
+/* What the net achieves; NULL what the task does not have. */
+typedef struct achievement {
+    json_t *test, *test_best, *validation, *probes;
+} achievement;
+
+static stpn_status measure_test(run *r, json_t **object, stpn_error *error)
 {
-    *text = NULL;
-    json_t *test = NULL, *test_best = NULL, *validation = NULL, *probes = NULL;
+    const summary_test sampled = {0};
+    return r->rollout ? summary_of_episodes(r, &sampled, object, error)
+                      : summary_of_split(r, &r->data.test, object, error);
+}
+
+static stpn_status measure_all(run *r, const char *best, achievement *a, stpn_error *error)
+{
     size_t bytes = r->net->block_values * r->net->kernel->size;
     void *kept = stpn_block_create(r->net);
     if (!kept) return error_memory(error, "the summary");
     memcpy(kept, r->net->parameters, bytes);
-    stpn_status status = summary_of_split(r, &r->data.validation, &validation, error);
-    if (!status) status = summary_of_split(r, &r->data.test, &test, error);
-    if (!status) status = summary_of_probes(r, &probes, error);
+    stpn_status status = r->learner ? summary_of_split(r, &r->data.validation, &a->validation, error) : STPN_OK;
+    if (!status) status = measure_test(r, &a->test, error);
+    if (!status && r->learner) status = summary_of_probes(r, &a->probes, error);
     if (!status) status = stpn_net_load(r->net, best, error);
-    if (!status) status = summary_of_split(r, &r->data.test, &test_best, error);
+    if (!status) status = measure_test(r, &a->test_best, error);
     memcpy(r->net->parameters, kept, bytes);
     stpn_block_free(kept);
-    if (status) {
-        json_decref(test);
-        json_decref(test_best);
-        json_decref(validation);
-        json_decref(probes);
-        return status;
-    }
-    json_t *root = json_object();
+    return status;
+}
+
+stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
+                         char **text, stpn_error *error)
+{
+    *text = NULL;
+    achievement a = {0};
+    stpn_status status = measure_all(r, best, &a, error);
+    json_t *root = status ? NULL : json_object();
     int failed = json_object_set_new(root, "name", json_string(r->experiment.name));
     failed |= json_object_set_new(root, "seed", json_integer((json_int_t)r->experiment.seed));
     failed |= json_object_set_new(root, "version", json_string(STPN_VERSION));
     failed |= json_object_set_new(root, "parameters", json_integer((json_int_t)stpn_net_parameter_count(r->net)));
-    failed |= json_object_set_new(root, "test", test);
-    failed |= json_object_set_new(root, "test_best", test_best);
-    failed |= json_object_set_new(root, "validation", validation);
-    if (json_array_size(probes) > 0) failed |= json_object_set(root, "probes", probes);
-    json_decref(probes);
+    failed |= json_object_set(root, "test", a.test);
+    failed |= json_object_set(root, "test_best", a.test_best);
+    if (a.validation) failed |= json_object_set(root, "validation", a.validation);
+    if (json_array_size(a.probes) > 0) failed |= json_object_set(root, "probes", a.probes);
     failed |= json_object_set_new(root, "train", training(r, counts, times));
     unit_operations count = hardware_operations(r->net);
     hardware_table table = hardware_default();
@@ -161,5 +231,10 @@ stpn_status summary_make(run *r, const progress_counts *counts, const char *best
     failed |= json_object_set_new(root, "machine", summary_machine(r));
     *text = failed ? NULL : json_to_text(root, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     json_decref(root);
+    json_decref(a.test);
+    json_decref(a.test_best);
+    json_decref(a.validation);
+    json_decref(a.probes);
+    if (status) return status;
     return *text ? STPN_OK : error_memory(error, "the summary");
 }

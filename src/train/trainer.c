@@ -91,7 +91,7 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
     profile_part before = profile_enter(t->lane, PROFILE_FILES);
     stpn_status status = save_evaluations(t, error);
     if (!status) status = run_path(path, t->folder, RUN_LAST, error);
-    if (!status) status = checkpoint_save(path, t->run.learner, &t->counts, t->text, error);
+    if (!status) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
     t->saved = machine_seconds();
     t->end.waits = 0;
     profile_enter(t->lane, before);
@@ -109,13 +109,19 @@ stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
     epoch_end *end = &t->end;
     if (machine_seconds() - t->saved >= EPOCH_SECONDS) return trainer_save(t, error);
     const stpn_net *net = t->run.net;
-    const stpn_adam *adam = supervised_adam(t->run.learner);
+    const stpn_adam *adam = run_adam(&t->run);
     const void *blocks[3] = {net->parameters, adam->first, adam->second};
     void **copies[3] = {&end->parameters, &end->first, &end->second};
     for (int i = 0; i < 3; i++) {
         if (!*copies[i]) *copies[i] = stpn_block_create(net);
         if (!*copies[i]) return error_memory(error, "the end of an epoch");
         memcpy(*copies[i], blocks[i], net->block_values * net->kernel->size);
+    }
+    if (t->run.rollout) {
+        const env *e = rollout_env(t->run.rollout);
+        if (!end->copies) end->copies = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *end->copies);
+        if (!end->copies) return error_memory(error, "the end of an iteration");
+        e->type->save(e, end->copies);
     }
     end->waits = 1;
     end->counts = t->counts;
@@ -127,7 +133,7 @@ void trainer_rescue(trainer *t)
 {
     const epoch_end *end = &t->end;
     stpn_net *net = t->run.net;
-    stpn_adam *adam = supervised_adam(t->run.learner);
+    stpn_adam *adam = run_adam(&t->run);
     size_t bytes = net->block_values * net->kernel->size;
     save_evaluations(t, NULL);
     if (!end->waits) return;
@@ -136,7 +142,28 @@ void trainer_rescue(trainer *t)
     memcpy(adam->second, end->second, bytes);
     adam->updates = end->updates;
     t->counts = end->counts;
+    if (t->run.rollout) {
+        env *e = rollout_env(t->run.rollout);
+        if (e->type->restore(e, end->copies, t->folder, NULL) != STPN_OK) return;
+    }
     trainer_save(t, NULL);
+}
+
+/* Whether they fit the experiment. */
+static stpn_status check_counts(const trainer *t, const char *path, stpn_error *error)
+{
+    const experiment *e = &t->run.experiment;
+    const progress_counts *c = &t->counts;
+    int64_t all = e->env ? e->train.iterations : e->train.epochs, each = e->env ? 1 : t->updates;
+    int within = c->epoch <= all && c->update < each && c->since < e->train.evaluate_every;
+    int64_t done = within ? c->epoch * each + c->update : -1;
+    if (within && c->waited <= c->epoch && run_adam(&t->run)->updates <= done) return STPN_OK;
+    if (e->env)
+        return error_set(error, STPN_ERROR_INPUT, "%s: its counts do not fit an experiment of %d iterations", path,
+                         e->train.iterations);
+    return error_set(error, STPN_ERROR_INPUT,
+                     "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
+                     e->train.epochs, t->updates);
 }
 
 stpn_status trainer_load(trainer *t, stpn_error *error)
@@ -145,21 +172,16 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
     const experiment *e = &t->run.experiment;
     stpn_status status = run_path(path, t->folder, RUN_LAST, error);
     if (!status && file_exists(path)) {
-        status = checkpoint_load(path, t->run.net, t->run.learner, &t->counts,
-                                 t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net), error);
-        const progress_counts *c = &t->counts;
-        int within = c->epoch <= e->train.epochs && c->update < t->updates;
-        int64_t done = within ? c->epoch * t->updates + c->update : -1;
-        if (!status && (!within || c->waited > c->epoch || supervised_adam(t->run.learner)->updates > done))
-            status = error_set(error, STPN_ERROR_INPUT,
-                               "%s: its counts do not fit an experiment of %d epochs of %" PRId64 " updates", path,
-                               e->train.epochs, t->updates);
+        status = checkpoint_load(path, &t->run, &t->counts, t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net),
+                                 error);
+        if (!status) status = check_counts(t, path, error);
     } else if (!status) {
         status = trainer_save(t, error);
     }
-    int measures = e->shape.loss == LOSS_SQUARED  ? 0
-                   : e->shape.loss == LOSS_BINARY ? METRICS_ACCURACY | METRICS_RATES
-                                                  : METRICS_ACCURACY;
+    int measures = e->env                          ? METRICS_REWARD
+                   : e->shape.loss == LOSS_SQUARED ? 0
+                   : e->shape.loss == LOSS_BINARY  ? METRICS_ACCURACY | METRICS_RATES
+                                                   : METRICS_ACCURACY;
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
     if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
     return status;
@@ -171,6 +193,7 @@ void trainer_free(trainer *t)
     stpn_block_free(t->end.parameters);
     stpn_block_free(t->end.first);
     stpn_block_free(t->end.second);
+    memory_free(t->end.copies);
     run_close(&t->run);
     profile_free(t->profile);
     metrics_free(&t->metrics);

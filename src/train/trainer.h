@@ -6,16 +6,20 @@
 #include "train/checkpoint.h"
 #include "train/run.h"
 
-/* Least time between two checkpoints at the ends of epochs, which may take milliseconds while their files take tens to
+/* Least time between two checkpoints at the ends of epochs or iterations, which may take milliseconds while their files take tens to
  * sync, and between two in the middle of one, which may take hours. */
 enum { EPOCH_SECONDS = 5, MIDDLE_SECONDS = 60 };
 
-/* Where the run stood at the end of an epoch that no file holds yet. */
+/* Two readings of the clock may be the same. */
+static const double CLOCK_LEAST = 1e-9;
+
+/* Where the run stood at the end of an epoch or iteration that no file holds yet. */
 typedef struct epoch_end {
     int waits;
     progress_counts counts;
     int64_t updates;                   // Adam's
     void *parameters, *first, *second; // blocks, or NULL before the first
+    int64_t *copies;                   // (B, S) state of an environment's copies
 } epoch_end;
 
 typedef struct trainer {
@@ -28,21 +32,40 @@ typedef struct trainer {
     char *text; // resolved experiment
     progress_counts counts;
     metrics metrics;
-    events events;         // the same for TensorBoard
-    int32_t *order;        // (train.count) of the epoch, or NULL
-    evaluation validation; // the latest
-    void *best;            // block: parameters of the best evaluation of this process
-    int best_waits;        // they are not written yet
-    int rows_wait;         // nor are rows of metrics
+    events events;  // the same for TensorBoard
+    void *best;     // block: parameters of the best evaluation of this process
+    int best_waits; // they are not written yet
+    int rows_wait;  // nor are rows of metrics
     epoch_end end;
     double saved;        // clock of the latest checkpoint
     double reported;     // clock of the latest report
     double lap;          // clock when the latest row of metrics was added, or training began
-    double rate;         // training sequences per second up to the latest row
-    int64_t lap_updates; // made since
-    int windows;         // of a batch
-    int64_t updates;     // of an epoch: batches * windows
+    double rate;         // training sequences, or iterations, per second up to the latest row
+    int64_t lap_updates; // updates, or iterations, made since
+    /* With a data set. */
+    int32_t *order;        // (train.count) of the epoch, or NULL
+    evaluation validation; // the latest
+    int windows;           // of a batch
+    int64_t updates;       // of an epoch: batches * windows
 } trainer;
+
+/* The two kinds of training, from where the checkpoint stands to the last epoch or iteration (run_epochs.c,
+ * run_iterations.c). */
+stpn_status trainer_plan_epochs(trainer *t, stpn_error *error);
+stpn_status trainer_run_epochs(trainer *t, stpn_error *error);
+stpn_status trainer_run_iterations(trainer *t, stpn_error *error);
+
+/* What both are made of (run.c). */
+double trainer_seconds(const trainer *t);
+/* Whether it is time to tell the progress: always where something has `ended`. */
+int trainer_reports(trainer *t, int ended);
+int trainer_stop_asked(const trainer *t);
+/* The latest evaluation, at the end of epoch or iteration counts.epoch, is the best so far, or it is not. */
+void trainer_keep_best(trainer *t, int is_better);
+/* Adds the row of an evaluation, which gets its epoch, updates, rates and times here; `done`: sequences or iterations
+ * since the one before. */
+stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_error *error);
+int trainer_is_finished(const trainer *t);
 
 /* Names the run's folder, makes it and takes its lock. */
 stpn_status trainer_open_folder(trainer *t, const experiment *e, stpn_error *error);
@@ -57,9 +80,9 @@ stpn_status trainer_load(trainer *t, stpn_error *error);
 stpn_status trainer_save(trainer *t, stpn_error *error);
 /* The same where the last time is so long ago. */
 stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error);
-/* At the end of an epoch: the same, and where it is not yet time, keeps what an error later on would lose. */
+/* At the end of an epoch or an iteration: the same, and where it is not yet time, keeps what an error later on would lose. */
 stpn_status trainer_end_epoch(trainer *t, stpn_error *error);
-/* After a loss that is not finite: saves the evaluations and the latest end of an epoch, and hides no error. */
+/* After a loss that is not finite: saves the evaluations and the latest end of an epoch or iteration, and hides no error. */
 void trainer_rescue(trainer *t);
 void trainer_free(trainer *t);
 

@@ -336,7 +336,7 @@ static stpn_status load_checkpoint(stpn_error *error)
     float *first = memory_zeroed(1, block_bytes());
     if (!first) return error_memory(error, "a copy");
     memcpy(first, adam->first, block_bytes());
-    stpn_status status = checkpoint_load(run_file(halfway, RUN_LAST), r->net, r->learner, &counts, NULL, error);
+    stpn_status status = checkpoint_load(run_file(halfway, RUN_LAST), r, &counts, NULL, error);
     stop_failing();
     if (status) {
         assert_memory_equal(r->net->parameters, fixture.parameters, block_bytes());

@@ -1,0 +1,44 @@
+/* Whole episodes of all copies of an environment, played by an agent or by a reference policy. A chunk of copies plays
+ * its episode from start to end on one thread, so that what belongs to it stays in that thread's cache; nothing that is
+ * computed depends on which thread that is. */
+#ifndef STPN_TRAIN_ROLLOUT_H
+#define STPN_TRAIN_ROLLOUT_H
+
+#include "tasks/env.h"
+#include "train/a2c.h"
+#include "train/experiment.h"
+
+typedef struct rollout rollout;
+
+/* The copies that e->train.batch says; net and pool are the caller's and outlive it. An agent that learns plays the
+ * episodes of training, one that does not those of the test. */
+stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, int learns, stpn_pool *pool,
+                           stpn_error *error);
+/* The same for a policy, on the episodes of the test. */
+stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_policy *policy, stpn_pool *pool,
+                                  stpn_error *error);
+void rollout_free(rollout *r);
+void rollout_set_profile(rollout *r, profile *p);
+
+/* The agent, NULL where a policy plays; and what it plays in. */
+a2c *rollout_agent(const rollout *r);
+env *rollout_env(const rollout *r);
+
+/* The next episode of every copy, the agent's states zeroed before; an update or a drop is to follow. A policy chooses
+ * by itself. */
+stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error);
+
+/* Means over episodes of a test. */
+typedef struct rollout_result {
+    int64_t episodes;
+    double reward;       // of an episode
+    double reward_error; // standard error of it, by the spread of episodes' rewards; NaN of one
+    double energy;       // of a step; NaN of a policy
+    double goals;        // of an episode; NaN where there are none
+    double return_steps; // from a known goal to the next hit; NaN where none was hit again
+} rollout_result;
+
+/* `iterations` episodes of every copy. Of a rollout that was just created, as the draws count from there. */
+stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, rollout_result *result, stpn_error *error);
+
+#endif

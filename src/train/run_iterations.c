@@ -1,0 +1,110 @@
+/* Training in an environment: the loop over iterations, each an episode of every copy and an update from it. */
+#include "base/error.h"
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static void add_stats(a2c_stats *sums, const a2c_stats *s)
+{
+    sums->loss += s->loss;
+    sums->policy_loss += s->policy_loss;
+    sums->value_loss += s->value_loss;
+    sums->concentration += s->concentration;
+    sums->entropy += s->entropy;
+    sums->gradient_norm += s->gradient_norm;
+    sums->reward += s->reward;
+    sums->energy += s->energy;
+}
+
+static double mean_of(const trainer *t, double sum)
+{
+    return t->counts.since ? sum / (double)t->counts.since : NAN;
+}
+
+static void report(trainer *t, int row_ended)
+{
+    if (!trainer_reports(t, row_ended)) return;
+    const progress_counts *c = &t->counts;
+    int iterations = t->run.experiment.train.iterations;
+    double rate = t->lap_updates ? (double)t->lap_updates / fmax(t->reported - t->lap, CLOCK_LEAST) : t->rate;
+    stpn_progress p = {.epoch = (int)c->epoch,
+                       .epochs = iterations,
+                       .updates_done = 1,
+                       .updates = 1,
+                       .loss = mean_of(t, c->sums.loss),
+                       .accuracy = NAN,
+                       .sequences_per_second = rate,
+                       .seconds_left = rate > 0 ? (double)(iterations - c->epoch) / rate : NAN,
+                       .epoch_ended = row_ended,
+                       .validation_loss = NAN,
+                       .environment = 1,
+                       .reward = mean_of(t, c->sums.reward)};
+    t->options->progress(t->options->context, &p);
+}
+
+static stpn_status add_row(trainer *t, stpn_error *error)
+{
+    const a2c_stats *sums = &t->counts.sums;
+    metrics_row row = {.reward = mean_of(t, sums->reward),
+                       .loss = mean_of(t, sums->loss),
+                       .policy_loss = mean_of(t, sums->policy_loss),
+                       .value_loss = mean_of(t, sums->value_loss),
+                       .concentration = mean_of(t, sums->concentration),
+                       .entropy = mean_of(t, sums->entropy),
+                       .gradient_norm = mean_of(t, sums->gradient_norm),
+                       .energy = mean_of(t, sums->energy)};
+    return trainer_add_row(t, &row, (double)t->lap_updates, error);
+}
+
+static stpn_status end_row(trainer *t, stpn_error *error)
+{
+    progress_counts *c = &t->counts;
+    double reward = mean_of(t, c->sums.reward);
+    int better = c->best_epoch == 0 || reward > c->best_reward;
+    stpn_status status = add_row(t, error);
+    if (status) return status;
+    if (better) c->best_reward = reward;
+    trainer_keep_best(t, better);
+    report(t, 1);
+    c->since = 0;
+    c->sums = (a2c_stats){0};
+    return STPN_OK;
+}
+
+static stpn_status iterate(trainer *t, stpn_error *error)
+{
+    const train_options *train = &t->run.experiment.train;
+    progress_counts *c = &t->counts;
+    a2c_stats stats;
+    stpn_error inner = {{0}};
+    stpn_status status = rollout_play(t->run.rollout, A2C_SAMPLE, &inner);
+    if (!status) status = a2c_update(rollout_agent(t->run.rollout), NULL, &stats, &inner);
+    if (status)
+        return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,
+                         c->epoch + 1, RUN_LAST);
+    c->epoch++;
+    c->since++;
+    add_stats(&c->sums, &stats);
+    t->lap_updates++;
+    if (c->epoch % train->evaluate_every == 0 || c->epoch == train->iterations) status = end_row(t, error);
+    else report(t, 0);
+    return status ? status : trainer_end_epoch(t, error);
+}
+
+static stpn_status stopped(trainer *t, stpn_error *error)
+{
+    stpn_status status = trainer_save(t, error);
+    if (status) return status;
+    return error_set(error, STPN_STOPPED, "%s: stopped after iteration %" PRId64 ", saved", t->folder, t->counts.epoch);
+}
+
+stpn_status trainer_run_iterations(trainer *t, stpn_error *error)
+{
+    stpn_status status = STPN_OK;
+    while (!status && !trainer_is_finished(t)) {
+        if (trainer_stop_asked(t)) return stopped(t, error);
+        status = iterate(t, error);
+    }
+    return status;
+}
