@@ -209,28 +209,29 @@ static void forward_any(const forward_call *call)
     forward_each(call->m, call->task, call->plastic, call->listed, call);
 }
 
+/* The loops of one task: a whole bundle, or each sample, where they have lists by those. */
+INLINE void forward_task_loops(mode m, forward_task task, const forward_call *c)
+{
+    if (c->listed) forward_each(m, task, 1, 1, c);
+    else if (c->count == STPN_BUNDLE) forward_panel(m, task, STPN_BUNDLE, 1, 0, c);
+    else forward_each(m, task, 1, 0, c);
+}
+
 /* The loops of one mode. */
 INLINE void forward_loops(mode m, const forward_call *c)
 {
     static const forward_task both = {.update = 1, .dot = 1}, update = {.update = 1}, dot = {.dot = 1};
     static const forward_task update_sum = {.update = 1, .sum = 1}, divide_dot = {.divide = 1, .dot = 1};
+    static const forward_task divide = {.divide = 1};
     forward_task t = c->task;
-    int whole = c->count == STPN_BUNDLE && !c->listed, post = m.norm == STPN_NORM_POST && (t.update || t.divide);
+    int post = m.norm == STPN_NORM_POST && (t.update || t.divide);
     if (!c->plastic) forward_any(c);
-    else if (post && whole && t.sum) forward_panel(m, update_sum, STPN_BUNDLE, 1, 0, c);
-    else if (post && whole && t.dot) forward_panel(m, divide_dot, STPN_BUNDLE, 1, 0, c);
-    else if (post && !c->listed && t.sum) forward_each(m, update_sum, 1, 0, c);
-    else if (post && !c->listed && t.dot) forward_each(m, divide_dot, 1, 0, c);
-    else if (post) forward_any(c);
-    else if (t.update && t.dot && whole) forward_panel(m, both, STPN_BUNDLE, 1, 0, c);
-    else if (t.update && t.dot && c->listed) forward_each(m, both, 1, 1, c);
-    else if (t.update && t.dot) forward_each(m, both, 1, 0, c);
-    else if (t.update && whole) forward_panel(m, update, STPN_BUNDLE, 1, 0, c);
-    else if (t.update && c->listed) forward_each(m, update, 1, 1, c);
-    else if (t.update) forward_each(m, update, 1, 0, c);
-    else if (whole) forward_panel(m, dot, STPN_BUNDLE, 1, 0, c);
-    else if (c->listed) forward_each(m, dot, 1, 1, c);
-    else forward_each(m, dot, 1, 0, c);
+    else if (post && t.sum) forward_task_loops(m, update_sum, c);
+    else if (post && t.dot) forward_task_loops(m, divide_dot, c);
+    else if (post) forward_task_loops(m, divide, c);
+    else if (t.update && t.dot) forward_task_loops(m, both, c);
+    else if (t.update) forward_task_loops(m, update, c);
+    else forward_task_loops(m, dot, c);
 }
 
 static void forward_pre(const forward_call *c)
