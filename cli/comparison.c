@@ -13,6 +13,10 @@
 double run_measure(const run_record *r, measure m)
 {
     static const char *const paths[MEASURES] = {
+        [MEASURE_REWARD] = "test.reward",
+        [MEASURE_REWARD_BEST] = "test_best.reward",
+        [MEASURE_GOALS] = "test.goals",
+        [MEASURE_RETURN_STEPS] = "test.return_steps",
         [MEASURE_ACCURACY] = "test.accuracy",
         [MEASURE_ACCURACY_BEST] = "test_best.accuracy",
         [MEASURE_LOSS] = "test.loss",
@@ -313,6 +317,7 @@ static int by_result(const void *left, const void *right)
 {
     const group *a = left, *b = right;
     int order = (a->finished == 0) - (b->finished == 0);
+    if (!order) order = order_of(a->measures[MEASURE_REWARD].mean, b->measures[MEASURE_REWARD].mean, 0);
     if (!order) order = order_of(a->measures[MEASURE_ACCURACY].mean, b->measures[MEASURE_ACCURACY].mean, 0);
     if (!order) order = order_of(a->measures[MEASURE_LOSS].mean, b->measures[MEASURE_LOSS].mean, 1);
     if (!order) order = strcmp(a->name, b->name);

@@ -6,6 +6,10 @@
 #include "cli/runs.h"
 
 typedef enum measure {
+    MEASURE_REWARD,
+    MEASURE_REWARD_BEST,
+    MEASURE_GOALS,
+    MEASURE_RETURN_STEPS,
     MEASURE_ACCURACY,
     MEASURE_ACCURACY_BEST,
     MEASURE_LOSS,
@@ -36,7 +40,7 @@ typedef struct group {
 
 typedef struct comparison {
     const run_list *runs;
-    group *groups; // (count) sorted by accuracy, then loss; without a finished run last
+    group *groups; // (count) sorted by reward, then accuracy, then loss; without a finished run last
     int count;
     char **probes; // (probe_count) names of further test sets, in the order in which they were met
     int probe_count;

@@ -17,6 +17,10 @@ typedef struct column {
 } column;
 
 static const column columns[MEASURES] = {
+    [MEASURE_REWARD] = {"reward", "test reward", "%.3f", "%.3f"},
+    [MEASURE_REWARD_BEST] = {"reward_best", "with the best", "%.3f", "%.3f"},
+    [MEASURE_GOALS] = {"goals", "goals", "%.3f", NULL},
+    [MEASURE_RETURN_STEPS] = {"return_steps", "return steps", "%.2f", NULL},
     [MEASURE_ACCURACY] = {"accuracy", "test accuracy", "%.5f", "%.5f"},
     [MEASURE_ACCURACY_BEST] = {"accuracy_best", "with the best", "%.5f", "%.5f"},
     [MEASURE_LOSS] = {"loss", "test loss", "%.5g", "%.2g"},
@@ -58,12 +62,12 @@ static void choose_columns(const comparison *c, int shown[MEASURES])
     memset(shown, 0, MEASURES * sizeof *shown);
     for (int i = 0; i < c->count; i++) {
         const group *g = &c->groups[i];
-        without_accuracy |= g->finished && !g->measures[MEASURE_ACCURACY].count;
+        without_accuracy |= g->finished && !g->measures[MEASURE_ACCURACY].count && !g->measures[MEASURE_REWARD].count;
         for (int m = 0; m < MEASURES; m++) shown[m] |= g->measures[m].count > 0;
     }
     shown[MEASURE_LOSS] &= without_accuracy;
     shown[MEASURE_LOSS_BEST] &= without_accuracy;
-    if (!shown[MEASURE_LOSS]) shown[MEASURE_ACCURACY] = 1;
+    if (!shown[MEASURE_LOSS] && !shown[MEASURE_REWARD]) shown[MEASURE_ACCURACY] = 1;
 }
 
 static void add_name(table *t, const group *g)

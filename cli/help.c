@@ -1,5 +1,6 @@
 /* stpn help: the commands, and the keys of experiment files, from the tables that their parsers use. */
 #include "cli/cli.h"
+#include "tasks/env.h"
 #include "tasks/task.h"
 #include "train/experiment.h"
 #include "units/unit.h"
@@ -152,6 +153,14 @@ static void print_keys(void)
         print_row("name", title, "required", "the task");
         print_table(t->options, t->option_count, &t->defaults);
     }
+    for (int i = 0; env_at(i); i++) {
+        const env_type *e = env_at(i);
+        snprintf(title, sizeof title, "`task`: `%s`, an environment", e->name);
+        print_heading(title);
+        snprintf(title, sizeof title, "`\"%s\"`", e->name);
+        print_row("name", title, "required", "the task");
+        print_table(e->options, e->option_count, &e->defaults);
+    }
     for (int i = 0; unit_at(i); i++) {
         const unit_type *u = unit_at(i);
         snprintf(title, sizeof title, "`units`: `%s`", u->name);
@@ -164,6 +173,10 @@ static void print_keys(void)
     const option *table = train_option_table(&count);
     train_options defaults = train_option_defaults();
     print_table(table, count, &defaults);
+    print_heading("`train` where `method` is `a2c`");
+    table = a2c_option_table(&count);
+    const a2c_options a2c = a2c_option_defaults();
+    print_table(table, count, &a2c);
 }
 
 static int run_help(const arguments *a)

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "io/json.h"
 #include "kernels/kernels.h"
+#include "tasks/env.h"
 #include "tasks/task.h"
 #include "units/unit.h"
 
@@ -44,7 +45,8 @@ static json_t *describe(const char *kernel)
     char processor[128], system[128];
     machine_processor(processor, sizeof processor);
     machine_system(system, sizeof system);
-    json_t *root = json_object(), *kernels = json_array(), *units = json_array(), *tasks = json_array();
+    json_t *root = json_object(), *kernels = json_array(), *units = json_array(), *tasks = json_array(),
+           *environments = json_array();
     int failed = json_object_set_new(root, "version", json_string(stpn_version()));
     failed |= json_object_set_new(root, "kernel", json_string(kernel));
     for (int i = 0; stpn_kernel_name(i); i++)
@@ -57,9 +59,15 @@ static json_t *describe(const char *kernel)
         const task_type *t = task_at(i);
         failed |= json_array_append_new(tasks, named_options(t->name, t->options, t->option_count, &t->defaults));
     }
+    for (int i = 0; env_at(i); i++) {
+        const env_type *e = env_at(i);
+        failed |=
+            json_array_append_new(environments, named_options(e->name, e->options, e->option_count, &e->defaults));
+    }
     failed |= json_object_set_new(root, "kernels", kernels);
     failed |= json_object_set_new(root, "units", units);
     failed |= json_object_set_new(root, "tasks", tasks);
+    failed |= json_object_set_new(root, "environments", environments);
     failed |= json_object_set_new(root, "processor", json_string(processor));
     failed |= json_object_set_new(root, "system", json_string(system));
     failed |= json_object_set_new(root, "threads", json_integer(machine_processors()));
@@ -90,6 +98,7 @@ static void print_text(const json_t *root)
     printf(")\n");
     print_named("unit", json_object_get(root, "units"));
     print_named("task", json_object_get(root, "tasks"));
+    print_named("task", json_object_get(root, "environments"));
     printf("%-11s%s\n", "processor", json_string_value(json_object_get(root, "processor")));
     printf("%-11s%s\n", "system", json_string_value(json_object_get(root, "system")));
     printf("%-11s%lld\n", "threads", (long long)json_integer_value(json_object_get(root, "threads")));

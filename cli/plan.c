@@ -160,8 +160,9 @@ static stpn_status describe_entry(plan_entry *entry, const char *suffix, const p
     if (!status) status = experiment_net(&net, &e, STPN_FLOAT, error);
     if (!status) {
         /* Sequences that stand in a file are not counted here. */
-        int sequences = e.task_options.train > 0 ? e.task_options.train : 1;
-        entry->cost = (double)stpn_net_parameter_count(net) * e.train.epochs * sequences * e.shape.steps;
+        int sequences = e.env ? e.train.batch : e.task_options.train > 0 ? e.task_options.train : 1;
+        int passes = e.env ? e.train.iterations : e.train.epochs;
+        entry->cost = (double)stpn_net_parameter_count(net) * passes * sequences * e.shape.steps;
         stpn_net_free(net);
     }
     experiment_free(&e);

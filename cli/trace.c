@@ -236,6 +236,12 @@ static int run_trace(const arguments *a)
     stpn_error error;
     stpn_status status = run_open_folder(&r, folder, best, 1, &error);
     if (status) return complain(status, &error);
+    if (r.experiment.env) {
+        code = complain_of_use("trace", "%.500s: %s is an environment and has no sequences; stpn play shows an episode",
+                               folder, r.experiment.env->name);
+        run_close(&r);
+        return code;
+    }
     if (!path) status = run_path(own, folder, TRACE_FILE, &error);
     if (!path) path = own;
     if (!status)

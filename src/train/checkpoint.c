@@ -36,7 +36,6 @@ static const count_row env_counts[] = {
     {SUM(entropy), TENSOR_F64},
     {SUM(gradient_norm), TENSOR_F64},
     {SUM(reward), TENSOR_F64},
-    {SUM(energy), TENSOR_F64},
 };
 
 enum { NAME_SIZE = 160 };

@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "base/threads.h"
 
-#include <inttypes.h>
 #include <math.h>
 
 /* What came of a chunk's turn. */
@@ -69,13 +68,13 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
                            .type = STPN_INPUT_FLOAT,
                            .updates = e->train.iterations};
     status = a2c_create(&(*out)->agent, net, &e->train, &e->a2c, &plan, pool, e->seed, error);
-    if (!status) {
-        a2c_set_energy((*out)->agent, 1);
-        return STPN_OK;
+    if (status) {
+        rollout_free(*out);
+        *out = NULL;
+        return status;
     }
-    rollout_free(*out);
-    *out = NULL;
-    return status;
+    a2c_set_energy((*out)->agent, !learns);
+    return STPN_OK;
 }
 
 stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_policy *policy, stpn_pool *pool,
@@ -197,11 +196,14 @@ static void add_episodes(const rollout *r, test_sums *sums)
     sums->energy += stats.energy;
 }
 
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, rollout_result *result, stpn_error *error)
+stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+                         rollout_result *result, stpn_error *error)
 {
     test_sums sums = {0};
     stpn_status status = STPN_OK;
     for (int i = 0; i < iterations && !status; i++) {
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
+            return error_set(error, STPN_STOPPED, "stopped in the test");
         status = rollout_play(r, choice, error);
         if (!status) add_episodes(r, &sums);
     }

@@ -11,7 +11,7 @@
 typedef struct rollout rollout;
 
 /* The copies that e->train.batch says; net and pool are the caller's and outlive it. An agent that learns plays the
- * episodes of training, one that does not those of the test. */
+ * episodes of training, one that does not those of the test, and its energy is taken. */
 stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, int learns, stpn_pool *pool,
                            stpn_error *error);
 /* The same for a policy, on the episodes of the test. */
@@ -38,7 +38,9 @@ typedef struct rollout_result {
     double return_steps; // from a known goal to the next hit; NaN where none was hit again
 } rollout_result;
 
-/* `iterations` episodes of every copy. Of a rollout that was just created, as the draws count from there. */
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, rollout_result *result, stpn_error *error);
+/* `iterations` episodes of every copy, of a rollout that was just created, as the draws count from there. `stop`, may be
+ * NULL: not 0: STPN_STOPPED after the iteration under way. */
+stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+                         rollout_result *result, stpn_error *error);
 
 #endif

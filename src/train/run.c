@@ -78,7 +78,9 @@ static stpn_status finish(trainer *t, stpn_error *error)
     summary_times times = {.seconds = trainer_seconds(t), .updates = run_adam(&t->run)->updates};
     if (e->task) times.sequences = c->epoch * (t->updates / t->windows) * e->train.batch;
     if (!status) status = trainer_save(t, error);
-    if (!status) status = summary_make(&t->run, c, best, &times, &text, error);
+    const summary_test how = {.told = t->profile, .stop = t->options->stop};
+    if (!status) status = summary_make(&t->run, c, best, &times, &how, &text, error);
+    if (status == STPN_STOPPED) error_set(error, status, "%s: stopped in the test, saved", t->folder);
     if (!status) status = trainer_save_text(t, RUN_SUMMARY, text, error);
     memory_free(text);
     return status;
@@ -119,6 +121,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         t.text = json_to_text(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
         if (!t.text) status = error_memory(error, "the experiment");
         if (!status) status = run_open(&t.run, &e, options->threads, t.profile, error);
+        if (!status && t.run.experiment.env) status = run_open_rollout(&t.run, t.profile, error);
         if (!status) {
             if (t.run.experiment.task) status = trainer_plan_epochs(&t, error);
             if (!status && !exists) status = origin_save(&t.run.experiment.task_options, t.folder, error);

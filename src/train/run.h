@@ -18,7 +18,7 @@ enum { RUN_PATH = 4096 };
 /* FOLDER/NAME; an error where that is too long. */
 stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, stpn_error *error);
 
-/* What a run works with; of the task's kind: data and a learner, or episodes and their agent. */
+/* What a run works with: in an environment, episodes and their agent, where it trains; else data and a learner. */
 typedef struct run {
     experiment experiment;
     stpn_net *net;
@@ -30,9 +30,11 @@ typedef struct run {
 
 stpn_adam *run_adam(const run *r);
 
-/* Net, pool, data and learner, or the episodes, of e, which the run takes over even on failure; run_close frees everything.
+/* Net and pool, and data and learner where the task has data, of e, which the run takes over even on failure; run_close frees everything.
  * The profile may be NULL; it outlives the run. */
 stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error);
+/* What an environment is trained with. */
+stpn_status run_open_rollout(run *r, profile *told, stpn_error *error);
 void run_close(run *r);
 
 /* Opens the folder of a run with its last parameters, or its best. */

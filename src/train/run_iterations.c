@@ -14,7 +14,6 @@ static void add_stats(a2c_stats *sums, const a2c_stats *s)
     sums->entropy += s->entropy;
     sums->gradient_norm += s->gradient_norm;
     sums->reward += s->reward;
-    sums->energy += s->energy;
 }
 
 static double mean_of(const trainer *t, double sum)
@@ -43,7 +42,7 @@ static void report(trainer *t, int row_ended)
     t->options->progress(t->options->context, &p);
 }
 
-static stpn_status add_row(trainer *t, stpn_error *error)
+static stpn_status add_row(trainer *t, double energy, stpn_error *error)
 {
     const a2c_stats *sums = &t->counts.sums;
     metrics_row row = {.reward = mean_of(t, sums->reward),
@@ -53,16 +52,16 @@ static stpn_status add_row(trainer *t, stpn_error *error)
                        .concentration = mean_of(t, sums->concentration),
                        .entropy = mean_of(t, sums->entropy),
                        .gradient_norm = mean_of(t, sums->gradient_norm),
-                       .energy = mean_of(t, sums->energy)};
+                       .energy = energy};
     return trainer_add_row(t, &row, (double)t->lap_updates, error);
 }
 
-static stpn_status end_row(trainer *t, stpn_error *error)
+static stpn_status end_row(trainer *t, double energy, stpn_error *error)
 {
     progress_counts *c = &t->counts;
     double reward = mean_of(t, c->sums.reward);
     int better = c->best_epoch == 0 || reward > c->best_reward;
-    stpn_status status = add_row(t, error);
+    stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = reward;
     trainer_keep_best(t, better);
@@ -76,10 +75,14 @@ static stpn_status iterate(trainer *t, stpn_error *error)
 {
     const train_options *train = &t->run.experiment.train;
     progress_counts *c = &t->counts;
+    a2c *agent = rollout_agent(t->run.rollout);
     a2c_stats stats;
     stpn_error inner = {{0}};
+    int ends_row = (c->epoch + 1) % train->evaluate_every == 0 || c->epoch + 1 == train->iterations;
+    /* It costs time, and that of one iteration is as good as that of all. */
+    a2c_set_energy(agent, ends_row);
     stpn_status status = rollout_play(t->run.rollout, A2C_SAMPLE, &inner);
-    if (!status) status = a2c_update(rollout_agent(t->run.rollout), NULL, &stats, &inner);
+    if (!status) status = a2c_update(agent, NULL, &stats, &inner);
     if (status)
         return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,
                          c->epoch + 1, RUN_LAST);
@@ -87,7 +90,7 @@ static stpn_status iterate(trainer *t, stpn_error *error)
     c->since++;
     add_stats(&c->sums, &stats);
     t->lap_updates++;
-    if (c->epoch % train->evaluate_every == 0 || c->epoch == train->iterations) status = end_row(t, error);
+    if (ends_row) status = end_row(t, stats.energy, error);
     else report(t, 0);
     return status ? status : trainer_end_epoch(t, error);
 }

@@ -58,11 +58,16 @@ stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_err
         stpn_net_init(r->net, own->seed);
         status = stpn_pool_create(&r->pool, threads, error);
     }
-    if (!status && own->env) status = rollout_create(&r->rollout, own, r->net, 1, r->pool, error);
     if (!status && own->task) status = open_data(r, profile_lane_of(told, 0), error);
     if (status) run_close(r);
-    if (r->rollout) rollout_set_profile(r->rollout, told);
     if (r->learner) supervised_set_profile(r->learner, told);
+    return status;
+}
+
+stpn_status run_open_rollout(run *r, profile *told, stpn_error *error)
+{
+    stpn_status status = rollout_create(&r->rollout, &r->experiment, r->net, 1, r->pool, error);
+    if (!status) rollout_set_profile(r->rollout, told);
     return status;
 }
 

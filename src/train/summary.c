@@ -129,8 +129,11 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
                                      : rollout_create(&tested, e, r->net, 0, r->pool, error);
     if (status) return status;
+    profile_lane *lane = profile_lane_of(how->told, 0);
+    profile_part before = profile_enter(lane, PROFILE_EVALUATION);
     status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
-                          how->greedy ? A2C_GREEDY : A2C_SAMPLE, &result, error);
+                          how->greedy ? A2C_GREEDY : A2C_SAMPLE, how->stop, &result, error);
+    profile_enter(lane, before);
     rollout_free(tested);
     if (status) return status;
     *object = rewards(r, &result);
@@ -174,7 +177,7 @@ static int add_epochs(const run *r, const progress_counts *c, const summary_time
 static json_t *training(const run *r, const progress_counts *c, const summary_times *times)
 {
     json_t *object = json_object();
-    int failed = r->rollout ? add_iterations(r, c, times, object) : add_epochs(r, c, times, object);
+    int failed = r->experiment.env ? add_iterations(r, c, times, object) : add_epochs(r, c, times, object);
     failed |= json_object_set_new(object, "peak_memory_bytes", json_integer((json_int_t)machine_peak_memory()));
     if (!failed) return object;
     json_decref(object);
@@ -186,35 +189,33 @@ typedef struct achievement {
     json_t *test, *test_best, *validation, *probes;
 } achievement;
 
-static stpn_status measure_test(run *r, json_t **object, stpn_error *error)
+static stpn_status measure_test(run *r, const summary_test *how, json_t **object, stpn_error *error)
 {
-    const summary_test sampled = {0};
-    return r->rollout ? summary_of_episodes(r, &sampled, object, error)
-                      : summary_of_split(r, &r->data.test, object, error);
+    return r->learner ? summary_of_split(r, &r->data.test, object, error) : summary_of_episodes(r, how, object, error);
 }
 
-static stpn_status measure_all(run *r, const char *best, achievement *a, stpn_error *error)
+static stpn_status measure_all(run *r, const char *best, const summary_test *how, achievement *a, stpn_error *error)
 {
     size_t bytes = r->net->block_values * r->net->kernel->size;
     void *kept = stpn_block_create(r->net);
     if (!kept) return error_memory(error, "the summary");
     memcpy(kept, r->net->parameters, bytes);
     stpn_status status = r->learner ? summary_of_split(r, &r->data.validation, &a->validation, error) : STPN_OK;
-    if (!status) status = measure_test(r, &a->test, error);
+    if (!status) status = measure_test(r, how, &a->test, error);
     if (!status && r->learner) status = summary_of_probes(r, &a->probes, error);
     if (!status) status = stpn_net_load(r->net, best, error);
-    if (!status) status = measure_test(r, &a->test_best, error);
+    if (!status) status = measure_test(r, how, &a->test_best, error);
     memcpy(r->net->parameters, kept, bytes);
     stpn_block_free(kept);
     return status;
 }
 
 stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
-                         char **text, stpn_error *error)
+                         const summary_test *how, char **text, stpn_error *error)
 {
     *text = NULL;
     achievement a = {0};
-    stpn_status status = measure_all(r, best, &a, error);
+    stpn_status status = measure_all(r, best, how, &a, error);
     json_t *root = status ? NULL : json_object();
     int failed = json_object_set_new(root, "name", json_string(r->experiment.name));
     failed |= json_object_set_new(root, "seed", json_integer((json_int_t)r->experiment.seed));

@@ -11,11 +11,6 @@ typedef struct summary_times {
     int64_t updates;
 } summary_times;
 
-/* Measures the test with the net's parameters and with those of the file `best`, and the validation set where there is
- * one; the net keeps its parameters. The text is the caller's (memory_free). */
-stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
-                         char **text, stpn_error *error);
-
 /* {"accuracy", "loss", "energy", "energy_per_neuron", "energy_steps", ...} of a split; what the loss does not have is
  * left out. */
 stpn_status summary_of_split(run *r, const task_split *split, json_t **object, stpn_error *error);
@@ -28,11 +23,18 @@ typedef struct summary_test {
     const env_policy *policy; // or NULL
     int greedy;               // the most probable actions in place of sampled ones
     int iterations;           // 0: those of the experiment
+    profile *told;            // or NULL
+    const volatile int *stop; // or NULL: not 0: STPN_STOPPED soon
 } summary_test;
 
 /* {"reward", "reward_error", "goals", "return_steps", "energy", "energy_per_neuron", "episodes"} of the test of an
  * environment; what there is not is left out. */
 stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error);
+
+/* Measures the test with the net's parameters and with those of the file `best`, and the validation set where there is
+ * one; the net keeps its parameters. `how`: of an environment. The text is the caller's (memory_free). */
+stpn_status summary_make(run *r, const progress_counts *counts, const char *best, const summary_times *times,
+                         const summary_test *how, char **text, stpn_error *error);
 
 /* {"processor", "system", "kernel", "threads"}. */
 json_t *summary_machine(const run *r);

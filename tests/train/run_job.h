@@ -46,7 +46,7 @@ static inline void watch_progress(void *context, const stpn_progress *p)
 {
     watch *w = context;
     w->last = *p;
-    if (p->epoch_ended) return;
+    if (p->epoch_ended && !p->environment) return;
     w->updates++;
     if (w->updates != w->job->stop_after) return;
     if (w->job->kill) _exit(0);

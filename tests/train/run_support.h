@@ -51,15 +51,17 @@ static inline json_t *read_document(const char *folder, const char *name)
 /* Rows of metrics.csv up to the columns that tell the time. */
 static inline void assert_same_metrics(const char *a, const char *b)
 {
-    enum { TIMELESS = 8 };
     char *data[2], *at[2];
     size_t size;
     for (int i = 0; i < 2; i++) at[i] = data[i] = scratch_read(run_file(i ? b : a, RUN_METRICS), &size);
+    int timeless = 0;
+    for (const char *c = data[0]; c < strstr(data[0], ",seconds,"); c++) timeless += *c == ',';
+    timeless++;
     for (int row = 0; *at[0] || *at[1]; row++) {
         size_t length[2];
         for (int i = 0; i < 2; i++) {
             char *end = at[i];
-            for (int commas = 0; *end && *end != '\n' && commas < TIMELESS; end++) commas += *end == ',';
+            for (int commas = 0; *end && *end != '\n' && commas < timeless; end++) commas += *end == ',';
             length[i] = (size_t)(end - at[i]);
         }
         if (length[0] != length[1] || memcmp(at[0], at[1], length[0]) != 0)
@@ -74,14 +76,16 @@ static inline void assert_same_metrics(const char *a, const char *b)
 /* summary.json but for what depends on time and machine. */
 static inline void assert_same_summary(const char *a, const char *b)
 {
-    static const char *const times[] = {"wall_seconds", "sequences_per_second", "peak_memory_bytes"};
+    static const char *const times[] = {"wall_seconds", "sequences_per_second", "iterations_per_second",
+                                        "steps_per_second", "peak_memory_bytes"};
     json_t *documents[2] = {read_document(a, RUN_SUMMARY), read_document(b, RUN_SUMMARY)};
     for (int i = 0; i < 2; i++) {
         json_t *train = json_object_get(documents[i], "train");
         assert_true(json_is_object(json_object_get(documents[i], "machine")));
         json_object_del(documents[i], "machine");
         for (size_t k = 0; k < sizeof times / sizeof *times; k++) {
-            assert_true(json_number_value(json_object_get(train, times[k])) > 0);
+            const json_t *value = json_object_get(train, times[k]);
+            assert_true(value ? json_number_value(value) > 0 : strstr(times[k], "per_second") != NULL);
             json_object_del(train, times[k]);
         }
     }

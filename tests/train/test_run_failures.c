@@ -226,7 +226,7 @@ static json_t *summary_without_times(stpn_error *error, stpn_status *status)
     const summary_times times = {.seconds = 1.5, .sequences = 64, .updates = 4};
     char *text;
     /* The best network is another one, so that it would be seen if it stayed. */
-    *status = summary_make(&fixture.run, &counts, run_file(halfway, RUN_LAST), &times, &text, error);
+    *status = summary_make(&fixture.run, &counts, run_file(halfway, RUN_LAST), &times, NULL, &text, error);
     assert_int_equal(*status != STPN_OK, text == NULL);
     if (*status) return NULL;
     json_t *summary;
