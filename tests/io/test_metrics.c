@@ -160,6 +160,34 @@ static void columns_are_those_of_the_task(void **state)
     }
 }
 
+static void an_environment_has_columns_of_its_own(void **state)
+{
+    (void)state;
+    static const char expected[] = "iteration,updates,reward,loss,policy_loss,value_loss,concentration,entropy,"
+                                   "gradient_norm,energy,learning_rate,seconds,iterations_per_second\n"
+                                   "20,19,5.25,-1,2,3,0.25,1.5,7,60,0.01,1.500,2.5\n";
+    metrics m, again;
+    const metrics_row row = {.epoch = 20,
+                             .updates = 19,
+                             .learning_rate = 0.01,
+                             .seconds = 1.5,
+                             .env = {5.25, -1, 2, 3, 0.25, 1.5, 7, 60, 2.5}};
+    assert_int_equal(metrics_start(&m, METRICS_REWARD, &error), STPN_OK);
+    assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+    assert_string_equal(m.text.data, expected);
+    assert_int_equal(metrics_save(&m, scratch_path(path, "env.csv"), &error), STPN_OK);
+    metrics_free(&m);
+    /* Rows past the iteration, or of another kind, are left. */
+    for (int measures = METRICS_ACCURACY; measures <= METRICS_REWARD; measures += 3)
+        for (int iteration = 19; iteration <= 20; iteration++) {
+            int kept = measures == METRICS_REWARD && iteration == 20;
+            assert_int_equal(metrics_resume(&again, measures, path, iteration, &error), STPN_OK);
+            assert_int_equal(strstr(again.text.data, "\n20,") != NULL, kept);
+            assert_true(again.seconds == (kept ? 1.5 : 0));
+            metrics_free(&again);
+        }
+}
+
 static void a_missing_file_gives_no_rows(void **state)
 {
     (void)state;
@@ -298,6 +326,7 @@ int main(void)
         cmocka_unit_test(rows_up_to_an_epoch_are_kept),
         cmocka_unit_test(a_resumed_file_goes_on),
         cmocka_unit_test(columns_are_those_of_the_task),
+        cmocka_unit_test(an_environment_has_columns_of_its_own),
         cmocka_unit_test(a_missing_file_gives_no_rows),
         cmocka_unit_test(what_is_no_row_is_left_out),
         cmocka_unit_test(a_row_without_its_end_is_left_out),
