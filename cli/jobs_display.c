@@ -81,10 +81,13 @@ static void tell_end(const jobs *s, const job *j)
     const char *how = j->state == JOB_DONE ? "done" : j->state == JOB_STOPPED ? "stopped" : "failed";
     progress_duration(took, sizeof took, j->seconds);
     progress_duration(left, sizeof left, jobs_seconds_left(s, machine_seconds()));
-    size_t used = (size_t)snprintf(line, sizeof line, "%d of %d: %s %s after %d epochs, %s", ended,
-                                   s->before + s->count, j->run->name, how, j->report.epoch, took);
+    size_t used =
+        (size_t)snprintf(line, sizeof line, "%d of %d: %s %s after %d %s, %s", ended, s->before + s->count,
+                         j->run->name, how, j->report.epoch, j->report.environment ? "iterations" : "epochs", took);
     if (isfinite(j->report.accuracy))
         used += (size_t)snprintf(line + used, sizeof line - used, ", accuracy %.4f", j->report.accuracy);
+    if (j->report.environment)
+        used += (size_t)snprintf(line + used, sizeof line - used, ", reward %.3f", j->report.reward);
     if (ended < s->before + s->count) snprintf(line + used, sizeof line - used, "; %s left", left);
     fprintf(stderr, "%s\n", line);
 }

@@ -1,4 +1,4 @@
-"""Figures of runs: learning curves, accuracy against energy, energy over the steps, generalisation.
+"""Figures of runs: learning curves, accuracy or reward against energy, energy over the steps, generalisation.
 
 Each function takes groups (run_files.group_runs) and returns a figure, or None where the runs have nothing to show in it.
 The numbers it draws come from the function beside it that ends in _data.
@@ -61,18 +61,18 @@ def learning_data(group, column):
 
     Nothing is drawn beyond: a mean over the seeds that happened to go on would not be that of the experiment.
     """
-    runs = [run for run in group.runs if len(run.metrics.get("epoch", ()))]
+    runs = [run for run in group.runs if len(run.epochs)]
     if not runs or any(column not in run.metrics for run in runs):
         return np.zeros(0), np.zeros((len(runs), 0))
-    epochs = runs[0].metrics["epoch"]
+    epochs = runs[0].epochs
     for run in runs[1:]:
-        epochs = np.intersect1d(epochs, run.metrics["epoch"])
-    return epochs, np.array([run.metrics[column][np.isin(run.metrics["epoch"], epochs)] for run in runs])
+        epochs = np.intersect1d(epochs, run.epochs)
+    return epochs, np.array([run.metrics[column][np.isin(run.epochs, epochs)] for run in runs])
 
 
 def learning_curves(groups):
     panels = []
-    for column in ("validation_accuracy", "validation_loss"):
+    for column in ("reward", "validation_accuracy", "validation_loss"):
         data = [learning_data(group, column) for group in groups]
         if any(np.isfinite(curves).any() for _, curves in data):
             panels.append((column, data))
@@ -85,14 +85,17 @@ def learning_curves(groups):
         for index, (group, (epochs, curves)) in enumerate(zip(groups, data)):
             if np.isfinite(curves).any():
                 lines[group.label] = _draw_band(axes, index, group.label, epochs, curves, len(groups))
-        if column == "validation_accuracy":
+        if column == "reward":
+            axes.set_ylabel("reward of an episode")
+        elif column == "validation_accuracy":
             axes.set_ylabel("validation accuracy (fraction)")
         else:
             axes.set_ylabel(_loss_label(groups))
             values = np.concatenate([curves[np.isfinite(curves)] for _, curves in data])
             if values.min() > 0 and values.max() > 10 * values.min():
                 axes.set_yscale("log")
-    all_axes[-1].set_xlabel("epoch")
+    clocks = {"iteration" if "iteration" in run.metrics else "epoch" for group in groups for run in group.runs if len(run.epochs)}
+    all_axes[-1].set_xlabel(" or ".join(sorted(clocks)))
     all_axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure, list(lines.values()), list(lines), band_title(groups))
     return figure
@@ -102,13 +105,14 @@ def learning_curves(groups):
 
 
 def energy_data(group, measure="accuracy"):
-    """(runs, 2): energy per step and accuracy on the test set, with the final parameters."""
+    """(runs, 2): energy per step and `measure` of the test, with the final parameters."""
     points = np.array([[run.measure("test", "energy"), run.measure("test", measure)] for run in group.runs])
     return points[np.isfinite(points).all(1)]
 
 
 def accuracy_energy(groups):
-    measure = "accuracy" if any(len(energy_data(group)) for group in groups) else "loss"
+    measures = {"reward": "test reward of an episode", "accuracy": "test accuracy (fraction)", "loss": "test loss"}
+    measure = next((name for name in measures if any(len(energy_data(group, name)) for group in groups)), "loss")
     shown = [(index, group, energy_data(group, measure)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if len(entry[2])]
     if not shown:
@@ -133,7 +137,7 @@ def accuracy_energy(groups):
         axes.set_xticks([tick for tick in ticks if energies.min() * 0.85 <= tick <= energies.max() * 1.18])
     axes.margins(0.08)
     axes.set_xlabel(ENERGY)
-    axes.set_ylabel("test accuracy (fraction)" if measure == "accuracy" else "test loss")
+    axes.set_ylabel(measures[measure])
     several = max(len(points) for _, _, points in shown) > 1
     legend_below(figure, handles, [group.label for _, group, _ in shown], "large: mean, small: one seed" if several else None)
     return figure

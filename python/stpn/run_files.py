@@ -29,6 +29,11 @@ class Run:
     metrics: dict
     summary: dict | None
 
+    @property
+    def epochs(self):
+        """Of each row of metrics, in an environment iterations; empty where there is none."""
+        return self.metrics.get("epoch", self.metrics.get("iteration", np.zeros(0)))
+
     def measure(self, *keys):
         """The number at summary[keys[0]][keys[1]]..., or NaN where there is none."""
         value = self.summary
@@ -67,8 +72,8 @@ def read_metrics(path):
         raise RunError(f"{path}: {problem.strerror}") from None
     except (ValueError, csv.Error) as problem:
         raise RunError(f"{path}: {problem}") from None
-    if not rows or "epoch" not in rows[0]:
-        raise RunError(f"{path}: line 1 is no heading with a column epoch")
+    if not rows or not {"epoch", "iteration"} & set(rows[0]):
+        raise RunError(f"{path}: line 1 is no heading with a column epoch or iteration")
     heading, values = rows[0], []
     for line, row in enumerate(rows[1:], 2):
         try:

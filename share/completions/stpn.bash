@@ -20,14 +20,18 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps) return ;;
-        reproduce,--seeds | reproduce,--epochs | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps) return ;;
+        reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
             return
             ;;
         bench,--unit)
             mapfile -t COMPREPLY < <(compgen -W "$(stpn info 2>/dev/null | sed -n 's/^unit *\([^:]*\):.*/\1/p')" -- "$current")
+            return
+            ;;
+        eval,--policy)
+            mapfile -t COMPREPLY < <(compgen -W "random oracle" -- "$current")
             return
             ;;
         verify,--kernel)
@@ -44,9 +48,9 @@ _stpn() {
     local options=""
     case $command in
         train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet --profile" ;;
-        eval) options="--json --best --examples --threads --energy-table" ;;
+        eval) options="--json --best --examples --greedy --iterations --policy --threads --energy-table" ;;
         compare) options="--json --csv --markdown" ;;
-        reproduce) options="--seeds --epochs --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
+        reproduce) options="--seeds --epochs --iterations --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --tokens --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
@@ -63,7 +67,7 @@ _stpn() {
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
-        reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity" -- "$current") ;;
+        reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity maze" -- "$current") ;;
         eval | compare | inspect | trace)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")

@@ -27,13 +27,17 @@ complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -
 complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace' -a '(__fish_complete_directories)'
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
+complete -c stpn -n '__fish_seen_subcommand_from eval' -l greedy -d 'Take the most probable actions'
+complete -c stpn -n '__fish_seen_subcommand_from eval' -l iterations -x -d 'Episodes of every copy'
+complete -c stpn -n '__fish_seen_subcommand_from eval' -l policy -x -a 'random oracle' -d 'Take a policy in place of the network'
 
 complete -c stpn -n '__fish_seen_subcommand_from compare' -l csv -d 'Print comma-separated values'
 complete -c stpn -n '__fish_seen_subcommand_from compare' -l markdown -d 'Print Markdown'
 
-complete -c stpn -n '__fish_seen_subcommand_from reproduce' -a 'retrieval familiarity'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -a 'retrieval familiarity maze'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l seeds -x -d 'Seeds of every experiment: 0-4 or 0,2,5'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l epochs -x -d 'Epochs of every run'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l iterations -x -d 'Iterations of every run'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l set -x -d 'Change one value of every experiment: KEY=VALUE'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l out -x -a '(__fish_complete_directories)' -d 'Folder of the runs and the tables'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l jobs -x -d 'Runs at a time'

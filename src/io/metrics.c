@@ -25,6 +25,7 @@ typedef struct column {
 } column;
 
 #define PLACE(name) #name, offsetof(metrics_row, name)
+#define ENV_PLACE(name) #name, offsetof(metrics_row, env.name)
 
 static const column columns[] = {
     {PLACE(epoch), WITH_DATA, NULL},
@@ -37,18 +38,18 @@ static const column columns[] = {
     {PLACE(validation_true_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_false_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_energy), WITH_DATA, "%.9g"},
-    {PLACE(reward), METRICS_REWARD, "%.9g"},
-    {PLACE(loss), METRICS_REWARD, "%.9g"},
-    {PLACE(policy_loss), METRICS_REWARD, "%.9g"},
-    {PLACE(value_loss), METRICS_REWARD, "%.9g"},
-    {PLACE(concentration), METRICS_REWARD, "%.9g"},
-    {PLACE(entropy), METRICS_REWARD, "%.9g"},
-    {PLACE(gradient_norm), METRICS_REWARD, "%.9g"},
-    {PLACE(energy), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(reward), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(loss), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(policy_loss), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(value_loss), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(concentration), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(entropy), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(gradient_norm), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(energy), METRICS_REWARD, "%.9g"},
     {PLACE(learning_rate), 0, "%.9g"},
     {PLACE(seconds), 0, "%.3f"},
     {PLACE(sequences_per_second), WITH_DATA, "%.6g"},
-    {PLACE(iterations_per_second), METRICS_REWARD, "%.6g"},
+    {ENV_PLACE(iterations_per_second), METRICS_REWARD, "%.6g"},
 };
 
 enum { COLUMNS = sizeof columns / sizeof *columns };

@@ -22,9 +22,10 @@ typedef struct metrics_row {
     double validation_true_positive_rate, validation_false_positive_rate;
     double validation_energy, learning_rate;
     double seconds, sequences_per_second;
-    /* Of an environment. */
-    double reward, loss, policy_loss, value_loss, concentration, entropy, gradient_norm, energy;
-    double iterations_per_second;
+    struct metrics_env {
+        double reward, loss, policy_loss, value_loss, concentration, entropy, gradient_norm, energy;
+        double iterations_per_second;
+    } env; // of an environment
 } metrics_row;
 
 stpn_status metrics_start(metrics *m, int measures, stpn_error *error);

@@ -187,5 +187,11 @@ stpn_state *a2c_state(a2c *a)
 
 void a2c_restart(a2c *a)
 {
-    stpn_state_zero(a->state);
+    a2c_restart_range(a, 0, a->plan.batch);
+}
+
+void a2c_restart_range(a2c *a, int first, int last)
+{
+    size_t values = a->net->state_values, size = a->net->kernel->size;
+    memset((char *)a->state->values + (size_t)first * values * size, 0, (size_t)(last - first) * values * size);
 }

@@ -77,8 +77,10 @@ typedef struct a2c_stats {
 stpn_status a2c_update(a2c *a, const void *next_observations, a2c_stats *stats, stpn_error *error);
 /* Forgets the rollout; `stats`: its reward and energy, the others NaN. */
 void a2c_drop(a2c *a, a2c_stats *stats);
-/* Between rollouts: every copy starts from a state of zeros. */
+/* Between rollouts: every copy, or those of a range, starts from a state of zeros. Different ranges may be at work on
+ * different threads. */
 void a2c_restart(a2c *a);
+void a2c_restart_range(a2c *a, int first, int last);
 
 /* ---- what a checkpoint between rollouts holds, beside the parameters */
 

@@ -26,7 +26,6 @@ struct rollout {
     double *sums;        // (B) rewards of the episode
     int32_t *actions;    // (B)
     uint8_t *ends;       // (B)
-    uint8_t *reset;      // (B) all 1
     chunk_end *results;  // (chunks)
 };
 
@@ -47,10 +46,8 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     r->sums = memory_zeroed(B, sizeof *r->sums);
     r->actions = memory_zeroed(B, sizeof *r->actions);
     r->ends = memory_zeroed(B, sizeof *r->ends);
-    r->reset = memory_zeroed(B, sizeof *r->reset);
     r->results = memory_zeroed((size_t)r->chunks, sizeof *r->results);
-    int done = r->observations && r->rewards && r->sums && r->actions && r->ends && r->reset && r->results;
-    for (size_t b = 0; b < B && done; b++) r->reset[b] = 1;
+    int done = r->observations && r->rewards && r->sums && r->actions && r->ends && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
@@ -102,7 +99,6 @@ void rollout_free(rollout *r)
     memory_free(r->sums);
     memory_free(r->actions);
     memory_free(r->ends);
-    memory_free(r->reset);
     memory_free(r->results);
     memory_free(r);
 }
@@ -130,14 +126,12 @@ typedef struct play_job {
     a2c_choice choice;
 } play_job;
 
-static stpn_status play_step(const play_job *job, int first, int last, int t, profile_lane *lane, stpn_error *error)
+static stpn_status play_step(const play_job *job, int first, int last, profile_lane *lane, stpn_error *error)
 {
     rollout *r = job->r;
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
-    if (r->agent)
-        status =
-            a2c_act(r->agent, first, last, r->observations, t == 0 ? r->reset : NULL, job->choice, r->actions, error);
+    if (r->agent) status = a2c_act(r->agent, first, last, r->observations, NULL, job->choice, r->actions, error);
     else r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
     profile_enter(lane, PROFILE_DATA);
     if (!status)
@@ -156,9 +150,11 @@ static void play_turn(void *context, int chunk, int thread)
     int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
     profile_enter(lane, PROFILE_DATA);
     end->status = r->env->type->reset(r->env, first, last, r->observations, &end->error);
+    /* A reset in the first step would leave the bits to what was in the state before. */
+    if (r->agent) a2c_restart_range(r->agent, first, last);
     for (int b = first; b < last; b++) r->sums[b] = 0;
     for (int t = 0; t < r->env->shape.steps && !end->status; t++)
-        end->status = play_step(job, first, last, t, lane, &end->error);
+        end->status = play_step(job, first, last, lane, &end->error);
     profile_enter(lane, PROFILE_WAITING);
 }
 

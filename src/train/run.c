@@ -53,7 +53,7 @@ stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_erro
     row->updates = adam->updates;
     row->learning_rate = adam->learning_rate;
     row->seconds = trainer_seconds(t);
-    row->sequences_per_second = row->iterations_per_second = t->rate;
+    row->sequences_per_second = row->env.iterations_per_second = t->rate;
     t->lap = now;
     t->lap_updates = 0;
     t->rows_wait = 1;

@@ -45,14 +45,14 @@ static void report(trainer *t, int row_ended)
 static stpn_status add_row(trainer *t, double energy, stpn_error *error)
 {
     const a2c_stats *sums = &t->counts.sums;
-    metrics_row row = {.reward = mean_of(t, sums->reward),
-                       .loss = mean_of(t, sums->loss),
-                       .policy_loss = mean_of(t, sums->policy_loss),
-                       .value_loss = mean_of(t, sums->value_loss),
-                       .concentration = mean_of(t, sums->concentration),
-                       .entropy = mean_of(t, sums->entropy),
-                       .gradient_norm = mean_of(t, sums->gradient_norm),
-                       .energy = energy};
+    metrics_row row = {.env = {.reward = mean_of(t, sums->reward),
+                               .loss = mean_of(t, sums->loss),
+                               .policy_loss = mean_of(t, sums->policy_loss),
+                               .value_loss = mean_of(t, sums->value_loss),
+                               .concentration = mean_of(t, sums->concentration),
+                               .entropy = mean_of(t, sums->entropy),
+                               .gradient_norm = mean_of(t, sums->gradient_norm),
+                               .energy = energy}};
     return trainer_add_row(t, &row, (double)t->lap_updates, error);
 }
 

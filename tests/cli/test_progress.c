@@ -56,11 +56,27 @@ static void what_is_not_known_is_not_a_number_on_the_screen(void **state)
     assert_non_null(strstr(line, "2 d 7 h left"));
 }
 
+static void in_an_environment_it_tells_iterations_and_rewards(void **state)
+{
+    (void)state;
+    char line[256];
+    stpn_progress r = report;
+    r.environment = 1;
+    r.reward = 12.3456;
+    r.accuracy = NAN;
+    r.sequences_per_second = 3.21234;
+    progress_line(line, sizeof line, "", &r, 100);
+    assert_string_equal(line, "iteration 12/200  loss 0.1235  reward 12.346  3.21 iterations/s  1:02:03 left");
+    progress_line(line, sizeof line, "", &r, 50);
+    assert_string_equal(line, "iteration 12/200  reward 12.346  1:02:03 left");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wide_line_holds_everything),
         cmocka_unit_test(every_width_fits),
+        cmocka_unit_test(in_an_environment_it_tells_iterations_and_rewards),
         cmocka_unit_test(what_is_not_known_is_not_a_number_on_the_screen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@ PAGES = ["README.md"] + sorted(os.path.relpath(path, SOURCE) for path in glob.gl
 QUICK = ["--set", "train.epochs=1", "--set", "task.train=256", "--set", "task.validation=64", "--set", "task.test=64"]
 # Other tasks are quick in other ways.
 QUICK_TASKS = {"familiarity": ["--set", "train.epochs=1", "--set", "task.steps=60", "--set", "task.test=1"],
-               "sequences": ["--set", "train.epochs=1"]}
+               "sequences": ["--set", "train.epochs=1"],
+               "maze": ["--set", "train.iterations=2", "--set", "train.batch=16", "--set", "train.test_iterations=1"]}
 # What it shows stands on what it leaves: tests/cli/test_own_data.py walks through it.
 WALKED = "docs/your-own-data.md"
 FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", "python", ".ci")
@@ -124,7 +125,8 @@ class Commands(CommandTest):
                 count += 1
                 with self.subTest(page=page, name=experiment.get("name")):
                     file = self.write_experiment("shown%d.json" % count, experiment)
-                    self.succeed("train", file, "--out", "shown%d" % count, *QUICK)
+                    self.succeed("train", file, "--out", "shown%d" % count,
+                                 *QUICK_TASKS.get(experiment["task"]["name"], QUICK))
         self.assertGreaterEqual(count, 2)
 
     def test_keys_are_those_of_the_command(self):

@@ -24,9 +24,16 @@ static void check_fields(const experiment *e)
     int count;
     const option *table = train_option_table(&count);
     require(e->name && *e->name && !strchr(e->name, '/') && e->name[0] != '.');
-    require(e->task && e->units && e->unit_count >= 1 && e->unit_count <= 64);
+    require(!e->task != !e->env && e->units && e->unit_count >= 1 && e->unit_count <= 64);
+    require(e->train.method == (e->env ? METHOD_A2C : METHOD_SUPERVISED));
     require(options_check(table, count, &e->train, "train", NULL) == STPN_OK);
-    require(options_check(e->task->options, e->task->option_count, &e->task_options, "task", NULL) == STPN_OK);
+    if (e->task)
+        require(options_check(e->task->options, e->task->option_count, &e->task_options, "task", NULL) == STPN_OK);
+    if (e->env) {
+        require(options_check(e->env->options, e->env->option_count, &e->env_options, "task", NULL) == STPN_OK);
+        table = a2c_option_table(&count);
+        require(options_check(table, count, &e->a2c, "train", NULL) == STPN_OK);
+    }
     /* Where it is known before the data are read. */
     require(e->task_options.train <= 0 || e->train.batch <= e->task_options.train);
     int inputs = e->shape.inputs;

@@ -36,12 +36,13 @@ class Events(CommandTest):
         """Every number of metrics.csv is there, and nothing else."""
         rows = list(csv.DictReader(read(self.path(folder, "metrics.csv")).decode().splitlines()))
         events = self.events_of(folder)
-        columns = [column for column in rows[0] if column != "epoch"]
+        clock = "epoch" if "epoch" in rows[0] else "iteration"
+        columns = [column for column in rows[0] if column != clock]
         self.assertEqual(sorted(events.Tags()["scalars"]), sorted(tag_of(column) for column in columns))
         start = None
         for column in columns:
             scalars = events.Scalars(tag_of(column))
-            self.assertEqual([s.step for s in scalars], [int(row["epoch"]) for row in rows])
+            self.assertEqual([s.step for s in scalars], [int(row[clock]) for row in rows])
             for scalar, row in zip(scalars, rows):
                 self.assertAlmostEqual(scalar.value, float(row[column]), delta=1e-6 * abs(float(row[column])))
                 start = start or scalar.wall_time - float(row["seconds"])
@@ -52,6 +53,13 @@ class Events(CommandTest):
     def test_all_metrics_are_there(self):
         self.train("run", *QUICK)
         self.assertEqual(len(self.assert_metrics("run")), 3)
+
+    def test_in_an_environment(self):
+        self.file = self.write_experiment("maze.json", {
+            "name": "maze", "task": {"name": "maze", "steps": 9}, "units": [{"name": "stpn_r", "hidden": 3}],
+            "train": {"iterations": 5, "batch": 4, "evaluate_every": 2, "test_iterations": 1}})
+        self.train("run")
+        self.assertEqual([row["iteration"] for row in self.assert_metrics("run")], ["2", "4", "5"])
 
     def test_a_stopped_and_resumed_run_has_each_row_once(self):
         self.interrupted_run("run", *LONG)

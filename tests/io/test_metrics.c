@@ -43,8 +43,9 @@ static void rows_are_added_and_written(void **state)
     assert_int_equal(metrics_start(&m, METRICS_ACCURACY, &error), STPN_OK);
     assert_rows(&m, "");
     assert_true(m.seconds == 0);
-    const metrics_row first = {1, 781, 2.5, 0.125, 2.25, 0.3125, NAN, NAN, 0.0078125, 0.001, 1.2344, 81234.6};
-    const metrics_row second = {2, 1562, 1.0 / 3, 1, 1e-20, 0, 1, 1, 12345678, 0, 3600.0005, 1e6};
+    const metrics_row first = {
+        1, 781, 2.5, 0.125, 2.25, 0.3125, NAN, NAN, 0.0078125, 0.001, 1.2344, 81234.6, .env = {.reward = 0}};
+    const metrics_row second = {2, 1562, 1.0 / 3, 1, 1e-20, 0, 1, 1, 12345678, 0, 3600.0005, 1e6, .env = {.reward = 0}};
     assert_int_equal(metrics_add(&m, &first, &error), STPN_OK);
     assert_true(m.seconds == 1.2344);
     assert_int_equal(metrics_add(&m, &second, &error), STPN_OK);
@@ -63,7 +64,8 @@ static void the_longest_row_fits(void **state)
     metrics m;
     assert_int_equal(metrics_start(&m, METRICS_ACCURACY | METRICS_RATES, &error), STPN_OK);
     const double most = -1.23456789e-300;
-    const metrics_row row = {INT64_MIN, INT64_MIN, most, most, most, most, most, most, most, most, -1e300, most};
+    const metrics_row row = {INT64_MIN, INT64_MIN,           most, most, most, most, most, most, most, most, -1e300,
+                             most,      .env = {.reward = 0}};
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
     assert_int_equal(m.text.data[m.text.size - 1], '\n');
     assert_null(memchr(m.text.data, 0, m.text.size));
@@ -117,7 +119,7 @@ static void a_resumed_file_goes_on(void **state)
 {
     (void)state;
     metrics m = resumed(file, sizeof file - 1, 1);
-    const metrics_row row = {2, 21, 2, 0.5, 2, 0.5, NAN, NAN, 0.1, 0.01, 2.25, 100};
+    const metrics_row row = {2, 21, 2, 0.5, 2, 0.5, NAN, NAN, 0.1, 0.01, 2.25, 100, .env = {.reward = 0}};
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
     assert_rows(&m, "1,10,2,0.5,2,0.5,0.1,0.01,1.500,100\n2,21,2,0.5,2,0.5,0.1,0.01,2.250,100\n");
     metrics_free(&m);
@@ -139,10 +141,10 @@ static void columns_are_those_of_the_task(void **state)
     for (int kind = 0; kind < 2; kind++) {
         int measures = kind ? METRICS_ACCURACY | METRICS_RATES : 0;
         metrics m, again;
-        metrics_row row = {1, 10, 2, 0.5, 2, 0.75, 0.25, NAN, 0.1, 0.01, 1.5, 2.5};
+        metrics_row row = {1, 10, 2, 0.5, 2, 0.75, 0.25, NAN, 0.1, 0.01, 1.5, 2.5, .env = {.reward = 0}};
         assert_int_equal(metrics_start(&m, measures, &error), STPN_OK);
         assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
-        row = (metrics_row){2, 10, 2, 0.5, 2, 0.75, NAN, 0.125, 0.1, 0.01, 2.5, 2.5};
+        row = (metrics_row){2, 10, 2, 0.5, 2, 0.75, NAN, 0.125, 0.1, 0.01, 2.5, 2.5, .env = {.reward = 0}};
         assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
         assert_string_equal(m.text.data, kind ? rates : none);
         assert_int_equal(metrics_save(&m, scratch_path(path, "kinds.csv"), &error), STPN_OK);
@@ -156,6 +158,34 @@ static void columns_are_those_of_the_task(void **state)
         metrics_free(&again);
         metrics_free(&m);
     }
+}
+
+static void an_environment_has_columns_of_its_own(void **state)
+{
+    (void)state;
+    static const char expected[] = "iteration,updates,reward,loss,policy_loss,value_loss,concentration,entropy,"
+                                   "gradient_norm,energy,learning_rate,seconds,iterations_per_second\n"
+                                   "20,19,5.25,-1,2,3,0.25,1.5,7,60,0.01,1.500,2.5\n";
+    metrics m, again;
+    const metrics_row row = {.epoch = 20,
+                             .updates = 19,
+                             .learning_rate = 0.01,
+                             .seconds = 1.5,
+                             .env = {5.25, -1, 2, 3, 0.25, 1.5, 7, 60, 2.5}};
+    assert_int_equal(metrics_start(&m, METRICS_REWARD, &error), STPN_OK);
+    assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+    assert_string_equal(m.text.data, expected);
+    assert_int_equal(metrics_save(&m, scratch_path(path, "env.csv"), &error), STPN_OK);
+    metrics_free(&m);
+    /* Rows past the iteration, or of another kind, are left. */
+    for (int measures = METRICS_ACCURACY; measures <= METRICS_REWARD; measures += 3)
+        for (int iteration = 19; iteration <= 20; iteration++) {
+            int kept = measures == METRICS_REWARD && iteration == 20;
+            assert_int_equal(metrics_resume(&again, measures, path, iteration, &error), STPN_OK);
+            assert_int_equal(strstr(again.text.data, "\n20,") != NULL, kept);
+            assert_true(again.seconds == (kept ? 1.5 : 0));
+            metrics_free(&again);
+        }
 }
 
 static void a_missing_file_gives_no_rows(void **state)
@@ -296,6 +326,7 @@ int main(void)
         cmocka_unit_test(rows_up_to_an_epoch_are_kept),
         cmocka_unit_test(a_resumed_file_goes_on),
         cmocka_unit_test(columns_are_those_of_the_task),
+        cmocka_unit_test(an_environment_has_columns_of_its_own),
         cmocka_unit_test(a_missing_file_gives_no_rows),
         cmocka_unit_test(what_is_no_row_is_left_out),
         cmocka_unit_test(a_row_without_its_end_is_left_out),

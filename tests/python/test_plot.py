@@ -156,6 +156,22 @@ class Files(PlotTest):
         self.assertEqual(list(epochs), [1, 2, 3])
         self.assertEqual(list(curves[1]), [float(row[5]) for row in rows])
 
+    def test_a_run_in_an_environment(self):
+        self.file = self.write_experiment("maze.json", {
+            "name": "maze", "task": {"name": "maze", "steps": 9, "size": 5}, "units": [{"name": "stpn_r", "hidden": 3}],
+            "train": {"iterations": 6, "batch": 16, "evaluate_every": 2, "test_iterations": 1}})
+        for seed in ("0", "1"):
+            self.train("maze-s" + seed, "--seed", seed)
+        self.plot("maze-s0", "maze-s1", "--format", "svg")
+        self.assertEqual(sorted(os.listdir(self.path("figures"))), ["accuracy_energy.svg", "learning_curves.svg"])
+        group, = self.groups("maze-s0", "maze-s1")
+        iterations, curves = plot_runs.learning_data(group, "reward")
+        rows = [line.split(",") for line in read(self.path("maze-s1", "metrics.csv")).decode().split()[1:]]
+        self.assertEqual(list(iterations), [2, 4, 6])
+        self.assertEqual(list(curves[1]), [float(row[2]) for row in rows])
+        rewards = [run.measure("test", "reward") for run in group.runs]
+        self.assertEqual(list(plot_runs.energy_data(group, "reward")[:, 1]), rewards)
+
     def test_it_needs_nothing_compiled(self):
         """A copy of the folder somewhere else is enough."""
         shutil.copytree(os.path.join(SOURCE, "python", "stpn"), self.path("copy", "stpn"))

@@ -349,7 +349,7 @@ static const struct {
     /* the task */
     {WITH_TASK("{}"), "task.name is missing, expected a string"},
     {WITH_TASK("{'name': 3}"), "task.name is an integer, expected a string"},
-    {WITH_TASK("{'name': 'maze'}"), "task.name is \"maze\", expected one of retrieval"},
+    {WITH_TASK("{'name': 'mase'}"), "task.name is \"mase\", expected one of retrieval, familiarity, sequences, maze"},
     {WITH_TASK("{'name': 'retrieval', 'pair': 3}"), "task.pair is not a known key; the nearest is \"pairs\""},
     {WITH_TASK("{'name': 'retrieval', 'pairs': 0}"), "task.pairs is 0, expected an integer from 1 to 26"},
     {WITH_TASK("{'name': 'retrieval', 'pairs': 27}"), "task.pairs is 27, expected an integer from 1 to 26"},

@@ -14,7 +14,7 @@
 
 static const job kinds[] = {
     {.set = {"train.test_iterations=2"}},
-    {.set = {"units.0.hidden=5", "train.batch=33"}, .threads = 3},
+    {.set = {"units.0={\"name\": \"stpn_r\", \"hidden\": 5}", "train.batch=33"}, .threads = 3},
     {.set = {"train.evaluate_every=1", "train.patience=1", "train.iterations=40", "train.learning_rate=1e-9"}},
     {.set = {"units.0={\"name\": \"lstm\", \"hidden\": 5}", "train.schedule=cosine", "train.weight_decay=0.1"},
      .threads = 2},
