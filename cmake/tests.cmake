@@ -11,6 +11,7 @@ set(test_environment
     STPN_SOURCE_DIR=${PROJECT_SOURCE_DIR}
     STPN_BUILD=${CMAKE_BINARY_DIR}
     STPN_COMMAND=${CMAKE_BINARY_DIR}/stpn
+    STPN_GIF=$<BOOL:${GIF_FOUND}>
     "STPN_TEST_FLAGS=${sanitizer_flags}"
     ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=print_stacktrace=1
@@ -87,6 +88,9 @@ foreach(source IN LISTS test_sources)
     target_link_libraries(${target} PRIVATE stpn_test_flags)
     if(folder STREQUAL "cli")
         target_sources(${target} PRIVATE ${command_objects})
+        if(GIF_FOUND)
+            target_link_libraries(${target} PRIVATE GIF::GIF)
+        endif()
     endif()
     if(name MATCHES "_failures$")
         target_sources(${target} PRIVATE ${failing_source})

@@ -5,7 +5,9 @@ set -u
 here=$(dirname "$0")
 
 build="gcc libc6-dev make cmake pkg-config libjansson-dev zlib1g-dev librandom123-dev"
-test="g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
+# What the build uses where it is there, installed only along with something that it needs.
+optional="libgif-dev"
+test="libgif-dev g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
 [ "$(uname -m)" = aarch64 ] || test="$test gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 case ${1:-} in
@@ -43,6 +45,7 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
         zlib1g-dev) pkg-config --exists zlib 2>/dev/null ;;
         libcmocka-dev) pkg-config --exists cmocka 2>/dev/null ;;
         libopenblas-dev) pkg-config --exists openblas 2>/dev/null ;;
+        libgif-dev) has_header gif_lib.h ;;
         librandom123-dev) has_header Random123/philox.h ;;
         binutils) command -v nm >/dev/null 2>&1 ;;
         gcc-aarch64-linux-gnu) command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 ;;
@@ -78,19 +81,24 @@ else
     refuse "Something is missing, and installing it takes root."
 fi
 
-install_missing() {
+# The packages given.
+install() {
     # A source that does not answer matters only where a package is then not to be had.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 update </dev/null >&2
     # shellcheck disable=SC2086
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y \
-        --no-install-recommends $missing </dev/null >&2
+        --no-install-recommends $1 </dev/null >&2
 }
 
-echo "installing:$missing" >&2
-install_missing || {
+wanted=$missing
+for package in $optional; do
+    have "$package" || wanted="$wanted $package"
+done
+echo "installing:$wanted" >&2
+install "$wanted" || {
     echo "the installation failed; once more" >&2
     sleep 5
-    install_missing || refuse "apt-get could not install what is missing."
+    install "$missing" || refuse "apt-get could not install what is missing."
 }
 missing_packages
 [ -z "$missing" ] || refuse "apt-get left something out."

@@ -2,7 +2,7 @@
 
 _stpn() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    local commands="train eval compare reproduce verify bench info inspect trace help"
+    local commands="train eval compare reproduce verify bench info inspect trace play help"
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -15,12 +15,12 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        trace,--out)
+        trace,--out | play,--gif)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps) return ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps) return ;;
         reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
@@ -56,6 +56,7 @@ _stpn() {
         info) options="--json" ;;
         inspect) options="--json --best --energy-table" ;;
         trace) options="--sequence --index --steps --best --out --json" ;;
+        play) options="--seed --steps --fps --greedy --best --gif --quiet" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then
@@ -68,7 +69,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
         reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity maze" -- "$current") ;;
-        eval | compare | inspect | trace)
+        eval | compare | inspect | trace | play)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             ;;

@@ -11,6 +11,7 @@ complete -c stpn -n __fish_use_subcommand -a bench -d 'Measure the speed'
 complete -c stpn -n __fish_use_subcommand -a info -d 'Tell the version and the kernels'
 complete -c stpn -n __fish_use_subcommand -a inspect -d 'Describe a run'
 complete -c stpn -n __fish_use_subcommand -a trace -d 'Follow one sequence step by step'
+complete -c stpn -n __fish_use_subcommand -a play -d 'Show the agent of a run at work'
 complete -c stpn -n __fish_use_subcommand -a help -d 'Explain the commands'
 
 complete -c stpn -n '__fish_seen_subcommand_from train' -F
@@ -24,8 +25,8 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no pr
 complete -c stpn -n '__fish_seen_subcommand_from train' -l profile -d 'Print at the end where the time went'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
-complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace' -a '(__fish_complete_directories)'
-complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace' -l best -d 'Take the parameters of the best evaluation'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace play' -a '(__fish_complete_directories)'
+complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace play' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l greedy -d 'Take the most probable actions'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l iterations -x -d 'Episodes of every copy'
@@ -62,4 +63,11 @@ complete -c stpn -n '__fish_seen_subcommand_from trace' -l index -x -d 'Take thi
 complete -c stpn -n '__fish_seen_subcommand_from trace' -l steps -x -d 'Take its first steps alone'
 complete -c stpn -n '__fish_seen_subcommand_from trace' -l out -r -F -d 'The file of the numbers'
 
-complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace keys'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l seed -x -d 'Another episode'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l steps -x -d 'End after so many steps'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l fps -x -d 'Steps shown in a second'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l greedy -d 'Take the most probable actions'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l gif -r -F -d 'Write an animation'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l quiet -d 'Print the result alone'
+
+complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace play keys'

@@ -76,6 +76,9 @@ struct env_type {
     /* The copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf
      * does. NULL where there is nothing to see. */
     size_t (*draw)(const env *e, int copy, char *text, size_t size);
+    /* A few words for people: value `index` of an observation, and an action. NULL where there are none. */
+    const char *(*observation_name)(int index);
+    const char *(*action_name)(int action);
 };
 
 /* A reference that networks are held against. It sees the environment from inside. */

@@ -244,6 +244,21 @@ static size_t draw(const env *e, int copy, char *text, size_t text_size)
     return used;
 }
 
+static const char *observation_name(int index)
+{
+    static const char *const names[OBSERVATIONS] = {
+        "wall above left", "wall above", "wall above right", "wall left",  "wall here",  "wall right",
+        "wall below left", "wall below", "wall below right", "zero",       "one",        "time",
+        "reward",          "chose up",   "chose down",       "chose left", "chose right"};
+    return names[index];
+}
+
+static const char *action_name(int action)
+{
+    static const char *const names[MAZE_ACTIONS] = {"up", "down", "left", "right"};
+    return names[action];
+}
+
 static void close_maze(env *e)
 {
     maze *m = (maze *)e;
@@ -290,4 +305,6 @@ const env_type env_maze = {
     .restore = restore,
     .goals = goals,
     .draw = draw,
+    .observation_name = observation_name,
+    .action_name = action_name,
 };

@@ -1,0 +1,220 @@
+/* stpn play: the agent of a run, step by step through one episode, in the terminal or as an animation. */
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cli/cli.h"
+#include "cli/gif.h"
+#include "cli/play_picture.h"
+#include "cli/play_text.h"
+#include "cli/play_walk.h"
+#include "cli/stop.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FRAMES_A_SECOND = 8, FRAMES_A_SECOND_MOST = 50, LAST_HUNDREDTHS = 200 };
+
+typedef struct play_options {
+    int64_t steps; // 0: the whole episode
+    int64_t frames_a_second;
+    int quiet;
+    const char *gif; // or NULL
+} play_options;
+
+/* -------------------------------------------------------------------------------------------------- in the terminal */
+
+/* A signal ends it at once. */
+static void wait_for_next(int64_t frames_a_second)
+{
+    const long second = 1000000000L;
+    long pause = second / (long)frames_a_second;
+    const struct timespec length = {pause / second, pause % second};
+    if (!stop_is_asked()) nanosleep(&length, NULL);
+}
+
+static stpn_status stopped(const walk *w, stpn_error *error)
+{
+    return error_set(error, STPN_STOPPED, "stopped after step %d", w->step);
+}
+
+static stpn_status walk_on_screen(walk *w, const play_options *o, screen *s, stpn_error *error)
+{
+    stpn_status status = STPN_OK;
+    int waits = isatty(STDOUT_FILENO) && o->frames_a_second && !o->quiet;
+    while (!status) {
+        if (s) {
+            play_text(s, w);
+            screen_show(s, stdout);
+        }
+        if (w->step == o->steps || ferror(stdout)) break;
+        if (waits) wait_for_next(o->frames_a_second);
+        status = stop_is_asked() ? stopped(w, error) : walk_step(w, error);
+    }
+    return status;
+}
+
+static stpn_status show(walk *w, const play_options *o, stpn_error *error)
+{
+    const char *terminal = getenv("TERM");
+    if (o->quiet) return walk_on_screen(w, o, NULL, error);
+    screen *s = memory_zeroed(1, sizeof *s);
+    if (!s) return error_memory(error, "the screen");
+    s->terminal = isatty(STDOUT_FILENO) && terminal && strcmp(terminal, "dumb") != 0;
+    s->colour = shows_colour(STDOUT_FILENO);
+    stpn_status status = walk_on_screen(w, o, s, error);
+    screen_close(s, stdout);
+    memory_free(s);
+    return status;
+}
+
+/* -------------------------------------------------------------------------------------------------- as an animation */
+
+/* The largest |F| of the whole walk, by which all its pictures are coloured; the walk is at its start afterwards. */
+static stpn_status find_largest(walk *w, int64_t steps, double *largest, stpn_error *error)
+{
+    stpn_status status = STPN_OK;
+    *largest = 0;
+    while (w->synapses_count && w->step < steps && !status) {
+        status = stop_is_asked() ? stopped(w, error) : walk_step(w, error);
+        const walk_synapses *s = &w->synapses[0];
+        size_t count = (size_t)s->rows * (size_t)s->columns;
+        for (size_t i = 0; i < count; i++) *largest = fmax(*largest, fabs((double)s->after[i]));
+    }
+    return status ? status : walk_start(w, error);
+}
+
+static stpn_status add_pictures(walk *w, const play_options *o, picture *p, gif *g, stpn_error *error)
+{
+    int hundredths = o->frames_a_second ? 100 / (int)o->frames_a_second : 100 / FRAMES_A_SECOND_MOST;
+    stpn_status status = STPN_OK;
+    while (!status) {
+        int last = w->step == o->steps;
+        picture_draw(p, w);
+        status = gif_add(g, p->canvas.pixels, last ? LAST_HUNDREDTHS : hundredths, error);
+        if (status || last) break;
+        status = stop_is_asked() ? stopped(w, error) : walk_step(w, error);
+    }
+    return status;
+}
+
+static stpn_status animate(walk *w, const play_options *o, stpn_error *error)
+{
+    picture p = {0};
+    gif *g = NULL;
+    gif_colour palette[GIF_COLOURS];
+    double largest;
+    stpn_status status = find_largest(w, o->steps, &largest, error);
+    if (!status) status = picture_open(&p, w, largest, error);
+    picture_palette(palette);
+    if (!status) status = gif_create(&g, p.canvas.width, p.canvas.height, palette, error);
+    if (!status) status = add_pictures(w, o, &p, g, error);
+    if (!status) status = gif_save(g, o->gif, error);
+    gif_free(g);
+    picture_close(&p);
+    return status;
+}
+
+/* Any other file that has the name is somebody's. */
+static stpn_status check_gif(const char *path, stpn_error *error)
+{
+    char start[4] = "";
+    stpn_status status = gif_check(error);
+    if (status || !file_exists(path)) return status;
+    FILE *file = file_is_folder(path) ? NULL : fopen(path, "rb");
+    size_t length = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    if (length == sizeof start && memcmp(start, "GIF8", sizeof start) == 0) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s: is there and is no GIF", path);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the command */
+
+static void tell_result(const walk *w, const play_options *o)
+{
+    printf("%d steps, reward %g", w->step, w->total);
+    if (w->env->type->goals) printf(", %lld goals", (long long)w->goals);
+    if (o->gif) printf(": %s", o->gif);
+    printf("\n");
+}
+
+/* The last parameters; where the folder has none, as one that was kept to be shown, the best. */
+static stpn_status open_agent(run *r, const char *folder, int best, stpn_error *error)
+{
+    char path[RUN_PATH];
+    *r = (run){0};
+    stpn_status status = run_path(path, folder, RUN_LAST, error);
+    if (!status && !file_exists(path)) best = 1;
+    return status ? status : run_open_folder(r, folder, best, 1, error);
+}
+
+static int play(const arguments *a, const run *r, play_options *o, uint64_t seed)
+{
+    const env_shape *shape = &r->experiment.env_shape;
+    const char *folder = a->operands[0];
+    walk w;
+    stpn_error error;
+    if (!r->experiment.env)
+        return complain_of_use("play", "%.500s: the task %s has no agent to be seen; stpn trace follows a sequence",
+                               folder, r->experiment.task->name);
+    if (!shape->actions || !shape->steps)
+        return complain_of_use("play", "%.500s: %s cannot be shown", folder, r->experiment.env->name);
+    if (!o->steps) o->steps = shape->steps;
+    if (o->steps > shape->steps)
+        return complain_of_use("play", "--steps is %lld, expected at most the %d steps of an episode",
+                               (long long)o->steps, shape->steps);
+    catch_signals();
+    stpn_status status = walk_open(&w, r, seed, arguments_have(a, "--greedy"), &error);
+    if (status) return complain(status, &error);
+    status = o->gif ? animate(&w, o, &error) : show(&w, o, &error);
+    if (!status) tell_result(&w, o);
+    walk_close(&w);
+    return status ? complain(status, &error) : EXIT_DONE;
+}
+
+static int run_play(const arguments *a)
+{
+    play_options o = {
+        .frames_a_second = FRAMES_A_SECOND, .quiet = arguments_have(a, "--quiet"), .gif = arguments_value(a, "--gif")};
+    int64_t seed = -1;
+    int code = arguments_number(a, "--seed", 0, INT64_MAX, &seed);
+    if (!code) code = arguments_number(a, "--steps", 1, INT32_MAX, &o.steps);
+    if (!code) code = arguments_number(a, "--fps", 0, FRAMES_A_SECOND_MOST, &o.frames_a_second);
+    if (code) return code;
+    if (o.gif && !*o.gif) return complain_of_use("play", "--gif is empty, expected the name of a file");
+    run r;
+    stpn_error error;
+    stpn_status status = o.gif ? check_gif(o.gif, &error) : STPN_OK;
+    if (!status) status = open_agent(&r, a->operands[0], arguments_have(a, "--best"), &error);
+    if (status) return complain(status, &error);
+    code = play(a, &r, &o, seed < 0 ? r.experiment.seed : (uint64_t)seed);
+    run_close(&r);
+    return code;
+}
+
+static const argument_option options[] = {
+    {"--seed", "N", 0, "another episode, and other draws of actions (default: the run's seed)"},
+    {"--steps", "N", 0, "ends after N steps (default: the whole episode)"},
+    {"--fps", "N", 0, "steps shown in a second, 0: without waiting (default 8)"},
+    {"--greedy", NULL, 0, "takes the most probable actions in place of sampled ones"},
+    {"--best", NULL, 0, "takes the parameters of the best evaluation in place of the last ones"},
+    {"--gif", "FILE", 0, "writes an animation to FILE and shows nothing"},
+    {"--quiet", NULL, 0, "prints the result alone"},
+};
+
+const command command_play = {
+    .table = {"play", options, sizeof options / sizeof *options, "RUN", 1, 1},
+    .summary = "show the agent of a run at work, step by step",
+    .text =
+        "Shows the agent of the folder RUN on one episode of its environment: the map with the goal and the way so\n"
+        "far, the probabilities that the agent chose from, the value it expected, and the synapses whose fast "
+        "component\n"
+        "changed most in the step. With the run's own seed it is the first episode of the test of stpn eval. Without "
+        "a\n"
+        "terminal the frames are printed one after the other. A folder of experiment.json and best.safetensors alone\n"
+        "serves too. Nothing is written but the GIF.\n",
+    .run = run_play,
+};
