@@ -107,9 +107,9 @@ static gif_colour heat_colour(double t)
 void picture_palette(gif_colour palette[GIF_COLOURS])
 {
     static const gif_colour fixed[HEAT] = {
-        [BACK] = {19, 20, 28},    [TEXT] = {226, 229, 238}, [DIM] = {132, 139, 158}, [WALL] = {66, 72, 94},
+        [BACK] = {19, 20, 28},    [TEXT] = {226, 229, 238},  [DIM] = {132, 139, 158}, [WALL] = {66, 72, 94},
         [FLOOR] = {28, 30, 41},   [VISITED] = {82, 94, 120}, [PATH] = {70, 150, 180}, [GOAL] = {255, 176, 59},
-        [AGENT] = {96, 220, 255}, [BAR] = {78, 88, 112},    [HIT] = {255, 243, 205}};
+        [AGENT] = {96, 220, 255}, [BAR] = {78, 88, 112},     [HIT] = {255, 243, 205}};
     memcpy(palette, fixed, sizeof fixed);
     for (int i = 0; i < HEATS; i++) palette[HEAT + i] = heat_colour((double)i / (HEATS - 1));
 }
