@@ -1,0 +1,133 @@
+/* Every allocation of a walk and of its animation made to fail in turn, and a disk that is full: an error, nothing left
+ * allocated, and the file that stood there stays. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include "cli/gif.h"
+#include "cli/play_picture.h"
+#include "support/failing.h"
+#include "support/scratch.h"
+
+static const char experiment_text[] =
+    "{\"name\": \"small\", \"task\": {\"name\": \"maze\", \"size\": 5, \"steps\": 3},"
+    " \"units\": [{\"name\": \"stpn_r\", \"hidden\": 5}], \"train\": {\"method\": \"a2c\", \"batch\": 1}}";
+
+static run opened;
+static char path[SCRATCH_PATH];
+
+static int open_run(void **state)
+{
+    experiment e;
+    stpn_error error;
+    if (scratch_make(state)) return 1;
+    scratch_path(path, "walk.gif");
+    if (experiment_parse(&e, "small", experiment_text, sizeof experiment_text - 1, NULL, 0, NULL, &error) ||
+        run_open(&opened, &e, 1, NULL, &error))
+        fail_msg("%s", error.message);
+    return 0;
+}
+
+static int close_run(void **state)
+{
+    failing_reset();
+    run_close(&opened);
+    return scratch_remove(state);
+}
+
+static stpn_status animate(stpn_error *error)
+{
+    walk w = {0};
+    picture p = {0};
+    gif *g = NULL;
+    gif_colour palette[GIF_COLOURS];
+    picture_palette(palette);
+    stpn_status status = walk_open(&w, &opened, 1, 0, error);
+    if (!status) status = picture_open(&p, &w, 0.1, error);
+    if (!status) status = gif_create(&g, p.canvas.width, p.canvas.height, palette, error);
+    for (int t = 0; t < 4 && !status; t++) {
+        picture_draw(&p, &w);
+        status = gif_add(g, p.canvas.pixels, 10, error);
+        if (!status) status = walk_step(&w, error);
+    }
+    if (!status) status = gif_save(g, path, error);
+    gif_free(g);
+    picture_close(&p);
+    walk_close(&w);
+    return status;
+}
+
+static void assert_failed(stpn_status status, stpn_status expected, const stpn_error *error, long live,
+                          const char *before, size_t before_size)
+{
+    size_t size;
+    failing_reset();
+    assert_int_equal(status, expected);
+    assert_true(strlen(error->message) > 0);
+    assert_int_equal(failing_live(), live);
+    char *after = scratch_read(path, &size);
+    if (size != before_size || memcmp(after, before, size) != 0) fail_msg("the file changed: %s", error->message);
+    free(after);
+}
+
+static void nothing_is_lost(void **state)
+{
+    (void)state;
+    stpn_error error;
+    size_t size;
+    if (gif_check(&error)) skip();
+    failing_reset();
+    assert_int_equal(animate(&error), STPN_OK);
+    long count = failing_allocations();
+    char *before = scratch_read(path, &size);
+    failing_reset();
+    long live = failing_live();
+    for (long n = 1; n <= count; n++) {
+        failing_set_allocation(n);
+        assert_failed(animate(&error), STPN_ERROR_MEMORY, &error, live, before, size);
+    }
+    for (long bytes = 0; bytes < (long)size; bytes += (long)size / 3) {
+        failing_set_disk(bytes);
+        assert_failed(animate(&error), STPN_ERROR_SYSTEM, &error, live, before, size);
+        assert_non_null(strstr(error.message, "walk.gif"));
+    }
+    free(before);
+}
+
+/* Sides that no file of the kind can have; a frame in which nothing changed is a frame all the same. */
+static void sizes_and_still_frames(void **state)
+{
+    (void)state;
+    stpn_error error;
+    gif *g;
+    gif_colour palette[GIF_COLOURS] = {{0, 0, 0}, {255, 0, 0}};
+    unsigned char pixels[2 * 3] = {1, 1, 1, 1, 1, 1};
+    if (gif_check(&error)) skip();
+    assert_int_equal(gif_create(&g, 0, 3, palette, &error), STPN_ERROR_INPUT);
+    assert_int_equal(gif_create(&g, 3, GIF_SIDE_MOST + 1, palette, &error), STPN_ERROR_INPUT);
+    assert_int_equal(gif_create(&g, 3, 2, palette, &error), STPN_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(gif_add(g, pixels, 5, &error), STPN_OK);
+    assert_int_equal(gif_save(g, path, &error), STPN_OK);
+    gif_free(g);
+    size_t size, frames = 0;
+    char *data = scratch_read(path, &size);
+    /* Each has a block that says how long it stands. */
+    for (size_t i = 0; i + 4 <= size; i++) frames += memcmp(data + i, "\x21\xF9\x04", 3) == 0;
+    assert_int_equal(frames, 3);
+    assert_int_equal(data[size - 1], ';');
+    free(data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_lost),
+        cmocka_unit_test(sizes_and_still_frames),
+    };
+    return cmocka_run_group_tests(tests, open_run, close_run);
+}
