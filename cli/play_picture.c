@@ -31,7 +31,7 @@ enum {
     MAP_SIDE = 208, // about, in pixels
     CELL_LEAST = 3,
     HEAT_SIDE = 320, // at most
-    DOT_MOST = 8,
+    DOT_MOST = 16,
     NAME_WIDTH = 7 * CANVAS_LETTER,
     NUMBER_WIDTH = 6 * CANVAS_LETTER,
     TEXT_WIDTH = 43 * CANVAS_LETTER, // of a change of a synapse
@@ -222,13 +222,14 @@ static void mark_synapse(picture *p, const walk_synapses *s, int row, int column
 static void draw_changes(picture *p, const walk *w, int y)
 {
     walk_change list[CHANGES];
-    char text[96], source[32];
+    char text[96], source[32], target[32];
     int count = walk_changes(w, CHANGES, list);
     for (int i = 0; i < count; i++, y += CANVAS_LINE) {
         const walk_change *c = &list[i];
         const walk_synapses *s = &w->synapses[c->synapses];
         walk_source(w, s, c->column, source, sizeof source);
-        snprintf(text, sizeof text, "%-16s -> %-4d %+.3f -> %+.3f", source, c->row, (double)c->before,
+        walk_target(w, s, c->row, target, sizeof target);
+        snprintf(text, sizeof text, "%-16s -> %-4s %+.3f -> %+.3f", source, target, (double)c->before,
                  (double)c->after);
         if (c->synapses == 0) mark_synapse(p, s, c->row, c->column);
         canvas_text(&p->canvas, p->heat_left, y, i ? DIM : TEXT, text);

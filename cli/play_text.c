@@ -48,8 +48,8 @@ static int put_policy(screen *s, const walk *w, int row, int left)
 static void put_changes(screen *s, const walk *w, int row, int left)
 {
     walk_change list[CHANGES];
-    char source[32], neuron[32];
-    int count = walk_changes(w, CHANGES, list), several = w->run->experiment.unit_count > 1;
+    char source[32], target[32];
+    int count = walk_changes(w, CHANGES, list);
     if (!w->synapses_count) return;
     screen_put(s, row, left, SCREEN_DIM, "synapses that changed most");
     screen_put(s, row, left + 28, SCREEN_DIM, "before   after");
@@ -58,8 +58,8 @@ static void put_changes(screen *s, const walk *w, int row, int left)
         const walk_synapses *synapses = &w->synapses[c->synapses];
         double share = (double)(fabsf(c->after - c->before) / fabsf(list[0].after - list[0].before));
         walk_source(w, synapses, c->column, source, sizeof source);
-        snprintf(neuron, sizeof neuron, several ? "%d:%d" : "%.0d%d", several ? synapses->unit : 0, c->row);
-        screen_put(s, ++row, left, SCREEN_PLAIN, "%-16s -> %-4s %+7.3f %+7.3f", source, neuron, (double)c->before,
+        walk_target(w, synapses, c->row, target, sizeof target);
+        screen_put(s, ++row, left, SCREEN_PLAIN, "%-16s -> %-4s %+7.3f %+7.3f", source, target, (double)c->before,
                    (double)c->after);
         screen_put(s, row, left + 41, c->after > c->before ? SCREEN_MORE : SCREEN_LESS, "%.*s",
                    (int)lround(share * CHANGE_BAR), c->after > c->before ? "++++++++++" : "----------");

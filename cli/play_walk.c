@@ -240,3 +240,9 @@ void walk_source(const walk *w, const walk_synapses *s, int column, char *text, 
     else if (type->observation_name) snprintf(text, size, "%s", type->observation_name(column));
     else snprintf(text, size, "input %d", column);
 }
+
+void walk_target(const walk *w, const walk_synapses *s, int row, char *text, size_t size)
+{
+    if (w->run->experiment.unit_count > 1) snprintf(text, size, "%d:%d", s->unit, row);
+    else snprintf(text, size, "%d", row);
+}

@@ -58,5 +58,7 @@ stpn_status walk_step(walk *w, stpn_error *error);
 int walk_changes(const walk *w, int most, walk_change *list);
 /* Where a synapse comes from, in words: "wall above", "neuron 12". */
 void walk_source(const walk *w, const walk_synapses *s, int column, char *text, size_t size);
+/* And the neuron that it leads to: "12", or with its unit where there are several, "1:12". */
+void walk_target(const walk *w, const walk_synapses *s, int row, char *text, size_t size);
 
 #endif

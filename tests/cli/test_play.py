@@ -418,7 +418,7 @@ class Animation(PlayTest):
     def test_the_heat_map_moves(self):
         """Before the first step no synapse has a fast component; then they differ, and change."""
         gif = self.gif()
-        left, dot = 16 + 208 + 24, 8
+        left, dot = 16 + 208 + 24, 320 // 23
         maps = [[row[left:left + 17 * dot] for row in frame[40:40 + 6 * dot]] for frame in gif.frames]
         self.assertEqual(len({pixel for row in maps[0] for pixel in row}), 1)
         self.assertGreater(len({pixel for row in maps[-1] for pixel in row}), 5)

@@ -99,35 +99,10 @@ static void nothing_is_lost(void **state)
     free(before);
 }
 
-/* Sides that no file of the kind can have; a frame in which nothing changed is a frame all the same. */
-static void sizes_and_still_frames(void **state)
-{
-    (void)state;
-    stpn_error error;
-    gif *g;
-    gif_colour palette[GIF_COLOURS] = {{0, 0, 0}, {255, 0, 0}};
-    unsigned char pixels[2 * 3] = {1, 1, 1, 1, 1, 1};
-    if (gif_check(&error)) skip();
-    assert_int_equal(gif_create(&g, 0, 3, palette, &error), STPN_ERROR_INPUT);
-    assert_int_equal(gif_create(&g, 3, GIF_SIDE_MOST + 1, palette, &error), STPN_ERROR_INPUT);
-    assert_int_equal(gif_create(&g, 3, 2, palette, &error), STPN_OK);
-    for (int i = 0; i < 3; i++) assert_int_equal(gif_add(g, pixels, 5, &error), STPN_OK);
-    assert_int_equal(gif_save(g, path, &error), STPN_OK);
-    gif_free(g);
-    size_t size, frames = 0;
-    char *data = scratch_read(path, &size);
-    /* Each has a block that says how long it stands. */
-    for (size_t i = 0; i + 4 <= size; i++) frames += memcmp(data + i, "\x21\xF9\x04", 3) == 0;
-    assert_int_equal(frames, 3);
-    assert_int_equal(data[size - 1], ';');
-    free(data);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost),
-        cmocka_unit_test(sizes_and_still_frames),
     };
     return cmocka_run_group_tests(tests, open_run, close_run);
 }

@@ -89,6 +89,8 @@ class Commands(CommandTest):
             if words[1] == "demo":
                 self.run_words(["train", "experiments/retrieval/stpn.json", "--out", "runs/demo"], {})
             return
+        if "--gif" in words and os.environ.get("STPN_GIF") == "0":
+            return
         if words[0] == "scripts/python-env.sh":
             self.assertTrue(os.path.exists(self.path(".venv", "complete")), "run scripts/python-env.sh")
             return
