@@ -76,12 +76,11 @@ class Train(MazeTest):
         self.assertNotEqual(read(self.path("all", "s0", "best.safetensors")), read(self.path("all", "s1", "best.safetensors")))
 
     def test_it_learns(self):
-        """Where a goal is next to everything."""
-        self.train("run", "--set", "task.size=5", "--set", "train.learning_rate=0.01",
-                   "--set", "train.iterations=%d" % (300 if SHARE == 1 else 120), "--set", "train.burn_in=0")
+        """To keep off walls, which is soon learned, and to find the goal. Random actions earn about 0, four seeds 23 to 30."""
+        self.train("run", "--set", "task.size=5", "--set", "task.wall_penalty=2", "--set", "train.learning_rate=0.01",
+                   "--set", "train.clip_norm=4", "--set", "train.iterations=100", "--set", "train.burn_in=0")
         policy = self.document("eval", "run", "--policy", "random", "--json")["test"]
-        test = self.summary("run")["test"]
-        self.assertGreater(test["reward"], 1.2 * policy["reward"])
+        self.assertGreater(self.summary("run")["test"]["reward"], policy["reward"] + 15)
 
     def test_profile(self):
         result = self.train("run", *QUICK, "--profile", "--threads", "1")

@@ -120,6 +120,7 @@ static void a_stop_before_the_first_iteration_is_saved(void **state)
 static void a_killed_run_goes_on_to_the_same_bytes(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int stands = 0; stands < 2; stands++) {
         char reference[64];
         const int iterations = reference_run(0, reference, sizeof reference);
@@ -188,6 +189,7 @@ static void rows_and_the_best_of_them(void **state)
 static void a_loss_that_is_not_finite_keeps_what_was_before(void **state)
 {
     (void)state;
+    on_one_thread();
     for (int stands = 0; stands < 2; stands++) {
         /* Rewards beyond what squares hold, from the fifth iteration on at the latest. */
         job j = {.set = {"task.reward=1e6", "train.value_weight=1e6", "train.learning_rate=1000", "train.clip_norm=0",
@@ -252,6 +254,7 @@ static void damage(const char *name, const char *other, int64_t value)
 static void a_damaged_checkpoint_is_refused(void **state)
 {
     (void)state;
+    on_one_thread();
     static const struct {
         const char *tensor, *other;
         int64_t value;
