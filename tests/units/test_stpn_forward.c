@@ -135,7 +135,7 @@ static void the_problems_are_not_empty(void **state)
         if (p.closeness.largest < weakest) weakest = p.closeness.largest;
         problem_free(&p);
     }
-    assert_true(with_clamp > 100 && clamped > with_clamp * 2 / 3);
+    assert_true(with_clamp > RANDOM_COMBINATIONS / 4 && clamped > with_clamp * 2 / 3);
     assert_true(weakest > 0.05);
 }
 
