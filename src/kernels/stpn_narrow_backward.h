@@ -256,6 +256,16 @@ INLINE void narrow_first_step(int N, const stpn_layer_grad *grad, const narrow_s
         }
 }
 
+/* Inputs that all have a signal at once need no list: the general sweep takes them for all samples together. */
+INLINE int all_signal(const stpn_layer *L, const real *x)
+{
+    for (int begin = 0; begin < L->inputs; begin += WIDTH) {
+        int count = smaller(WIDTH, L->inputs - begin);
+        if (entries_of(x + begin, count) != (1U << count) - 1) return 0;
+    }
+    return 1;
+}
+
 /* Whether a bundle is as simple as it has to be. */
 static int narrow_takes(const stpn_layer *L, const stpn_layer_grad *grad, const stpn_back *backs, int count)
 {
@@ -264,7 +274,7 @@ static int narrow_takes(const stpn_layer *L, const stpn_layer_grad *grad, const 
         const stpn_back *back = &backs[b];
         const real *h = back->out;
         if (back->dx || back->wanted || back->steps > back->segment || back->steps != backs[0].steps) return 0;
-        if (*signals_at(L, back->checkpoint_active).used) return 0;
+        if (*signals_at(L, back->checkpoint_active).used || all_signal(L, back->x)) return 0;
         for (int j = 0; j < L->hidden; j++)
             if (h[j] != 0) return 0;
         for (int t = 0; t < back->steps; t++)

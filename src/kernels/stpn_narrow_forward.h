@@ -5,12 +5,14 @@
 
 #include "kernels/stpn_forward.h"
 
+enum { NARROW_COLUMNS = 128 }; // W, Lambda and Gamma in the first-level cache
+
 /* Decided by the layer alone: the same arithmetic in a step and in a sequence. */
 INLINE int is_narrow(const stpn_layer *L)
 {
     mode m = layer_mode(L, L->rule == STPN_RULE_OJA || L->current, 1);
-    return L->panels == 1 && L->recurrent && m.loops == LOOPS_PRE && !L->layer_norm && L->plastic_begin == 0 &&
-           L->plastic_end == L->columns;
+    return L->panels == 1 && L->columns <= NARROW_COLUMNS && L->recurrent && m.loops == LOOPS_PRE && !L->layer_norm &&
+           L->plastic_begin == 0 && L->plastic_end == L->columns;
 }
 
 /* Columns [begin, end), or those places of a list, in all N vectors of neurons: what is to be done to F before the step, then
