@@ -82,7 +82,10 @@ static stpn_status find_largest(walk *w, int64_t steps, double *largest, stpn_er
         status = stop_is_asked() ? stopped(w, error) : walk_step(w, error);
         const walk_synapses *s = &w->synapses[0];
         size_t count = (size_t)s->rows * (size_t)s->columns;
-        for (size_t i = 0; i < count; i++) *largest = fmax(*largest, fabs((double)s->after[i]));
+        for (size_t i = 0; i < count; i++) {
+            double size = fabs((double)s->after[i]);
+            if (size > *largest) *largest = size;
+        }
     }
     return status ? status : walk_start(w, error);
 }
