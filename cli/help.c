@@ -132,9 +132,20 @@ static void print_table(const option *table, int count, const void *defaults)
     printf("\n");
 }
 
+/* The keys of what is chosen by its name in `place`; `kind`: what to add to the heading. */
+static void print_named(const char *place, const char *name, const char *kind, const char *what, const option *table,
+                        int count, const void *defaults)
+{
+    char title[128], value[128];
+    snprintf(title, sizeof title, "`%s`: `%s`%s", place, name, kind);
+    print_heading(title);
+    snprintf(value, sizeof value, "`\"%s\"`", name);
+    print_row("name", value, "required", what);
+    print_table(table, count, defaults);
+}
+
 static void print_keys(void)
 {
-    char title[128];
     int count;
     print_heading("The file");
     print_row("name", "a string", "required", "name of the experiment; letters, digits, `-`, `_`, `.`");
@@ -147,27 +158,15 @@ static void print_keys(void)
     printf("\n");
     for (int i = 0; task_at(i); i++) {
         const task_type *t = task_at(i);
-        snprintf(title, sizeof title, "`task`: `%s`", t->name);
-        print_heading(title);
-        snprintf(title, sizeof title, "`\"%s\"`", t->name);
-        print_row("name", title, "required", "the task");
-        print_table(t->options, t->option_count, &t->defaults);
+        print_named("task", t->name, "", "the task", t->options, t->option_count, &t->defaults);
     }
     for (int i = 0; env_at(i); i++) {
         const env_type *e = env_at(i);
-        snprintf(title, sizeof title, "`task`: `%s`, an environment", e->name);
-        print_heading(title);
-        snprintf(title, sizeof title, "`\"%s\"`", e->name);
-        print_row("name", title, "required", "the task");
-        print_table(e->options, e->option_count, &e->defaults);
+        print_named("task", e->name, ", an environment", "the task", e->options, e->option_count, &e->defaults);
     }
     for (int i = 0; unit_at(i); i++) {
         const unit_type *u = unit_at(i);
-        snprintf(title, sizeof title, "`units`: `%s`", u->name);
-        print_heading(title);
-        snprintf(title, sizeof title, "`\"%s\"`", u->name);
-        print_row("name", title, "required", "the unit");
-        print_table(u->options, u->option_count, &u->defaults);
+        print_named("units", u->name, "", "the unit", u->options, u->option_count, &u->defaults);
     }
     print_heading("`train`");
     const option *table = train_option_table(&count);

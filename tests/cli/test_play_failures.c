@@ -11,8 +11,7 @@
 
 #include "cli/gif.h"
 #include "cli/play_picture.h"
-#include "support/failing.h"
-#include "support/scratch.h"
+#include "support/lost.h"
 
 static const char experiment_text[] =
     "{\"name\": \"small\", \"task\": {\"name\": \"maze\", \"size\": 5, \"steps\": 3},"
@@ -62,19 +61,6 @@ static stpn_status animate(stpn_error *error)
     return status;
 }
 
-static void assert_failed(stpn_status status, stpn_status expected, const stpn_error *error, long live,
-                          const char *before, size_t before_size)
-{
-    size_t size;
-    failing_reset();
-    assert_int_equal(status, expected);
-    assert_true(strlen(error->message) > 0);
-    assert_int_equal(failing_live(), live);
-    char *after = scratch_read(path, &size);
-    if (size != before_size || memcmp(after, before, size) != 0) fail_msg("the file changed: %s", error->message);
-    free(after);
-}
-
 static void nothing_is_lost(void **state)
 {
     (void)state;
@@ -89,11 +75,11 @@ static void nothing_is_lost(void **state)
     long live = failing_live();
     for (long n = 1; n <= count; n++) {
         failing_set_allocation(n);
-        assert_failed(animate(&error), STPN_ERROR_MEMORY, &error, live, before, size);
+        assert_nothing_lost(animate(&error), STPN_ERROR_MEMORY, &error, live, path, before, size);
     }
     for (long bytes = 0; bytes < (long)size; bytes += (long)size / 3) {
         failing_set_disk(bytes);
-        assert_failed(animate(&error), STPN_ERROR_SYSTEM, &error, live, before, size);
+        assert_nothing_lost(animate(&error), STPN_ERROR_SYSTEM, &error, live, path, before, size);
         assert_non_null(strstr(error.message, "walk.gif"));
     }
     free(before);

@@ -10,8 +10,7 @@
 #include <errno.h>
 
 #include "cli/trace_record.h"
-#include "support/failing.h"
-#include "support/scratch.h"
+#include "support/lost.h"
 
 static const char experiment_text[] =
     "{\"name\": \"small\", \"task\": {\"name\": \"retrieval\", \"train\": 32, \"validation\": 4, \"test\": 4},"
@@ -56,19 +55,6 @@ static stpn_status trace(int from_test, stpn_error *error)
     return status;
 }
 
-static void assert_failed(stpn_status status, stpn_status expected, const stpn_error *error, long live,
-                          const char *before, size_t before_size)
-{
-    size_t size;
-    failing_reset();
-    assert_int_equal(status, expected);
-    assert_true(strlen(error->message) > 0);
-    assert_int_equal(failing_live(), live);
-    char *after = scratch_read(path, &size);
-    if (size != before_size || memcmp(after, before, size) != 0) fail_msg("the file changed: %s", error->message);
-    free(after);
-}
-
 static void every_allocation(void **state)
 {
     (void)state;
@@ -83,9 +69,9 @@ static void every_allocation(void **state)
         long live = failing_live();
         for (long n = 1; n <= count; n++) {
             failing_set_allocation(n);
-            assert_failed(trace(from_test, &error), STPN_ERROR_MEMORY, &error, live, before, size);
+            assert_nothing_lost(trace(from_test, &error), STPN_ERROR_MEMORY, &error, live, path, before, size);
             failing_set_allocations_from(n);
-            assert_failed(trace(from_test, &error), STPN_ERROR_MEMORY, &error, live, before, size);
+            assert_nothing_lost(trace(from_test, &error), STPN_ERROR_MEMORY, &error, live, path, before, size);
         }
         free(before);
     }
@@ -102,12 +88,12 @@ static void a_full_disk(void **state)
     long live = failing_live();
     for (long room = 0; room < (long)size; room += 997) {
         failing_set_disk(room);
-        assert_failed(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, before, size);
+        assert_nothing_lost(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, path, before, size);
     }
     failing_set_call(FAILING_FSYNC, 1, EIO);
-    assert_failed(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, before, size);
+    assert_nothing_lost(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, path, before, size);
     failing_set_call(FAILING_RENAME, 1, EACCES);
-    assert_failed(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, before, size);
+    assert_nothing_lost(trace(0, &error), STPN_ERROR_SYSTEM, &error, live, path, before, size);
     free(before);
 }
 
