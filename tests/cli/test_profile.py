@@ -44,9 +44,10 @@ class Profile(CommandTest):
             self.assertEqual(len(rows["all"]), 2 if threads == "1" else 4)
             seconds = float(re.search(r"epochs in ([\d.]+) s", result.stdout).group(1))
             self.assertGreaterEqual(rows["all"][0], seconds - 0.1)
-            # Thirty epochs, without which there is no other part.
-            for part in ("forward", "read-out and loss", "backward", "evaluation", "files"):
-                self.assertGreater(rows[part][0], 0, part)
+            # Thirty epochs; which thread takes how much of them is left to the system.
+            for part in ("forward", "read-out and loss", "backward", "evaluation"):
+                self.assertGreater(max(rows[part][::2]), 0, part)
+            self.assertGreater(rows["files"][0], 0)
             self.assertLess(rows["rest"][0], rows["all"][0])
 
     def test_threads_do_not_count_as_at_work_where_they_have_none(self):
@@ -54,7 +55,7 @@ class Profile(CommandTest):
         rows = self.table(self.train("run", "--threads", "9", "--profile").stderr)
         self.assert_adds_up(rows)
         self.assertGreater(rows["waiting"][2], rows["forward"][2])
-        for part in ("start", "data", "sum of gradients", "optimiser", "files", "rest"):
+        for part in ("start", "data", "optimiser", "files", "rest"):
             self.assertEqual(rows[part][2:], [0, 0], part)
 
     def test_the_bits_are_those_without(self):
