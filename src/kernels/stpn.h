@@ -10,7 +10,7 @@
  * Up to STPN_BUNDLE samples go through a layer side by side, so that W, Lambda, Gamma and the gradient's sums pass
  * through the registers once for all of them. The arithmetic of a sample is the same in a bundle and alone.
  *
- * An input whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. Until all inputs have
+ * An input whose z has been 0 since the last reset has F = 0 exactly: it adds only its W to the norm. Until most inputs have
  * had a signal, the sweeps visit a list of those that have; recurrent columns are visited always. */
 #ifndef STPN_KERNELS_STPN_H
 #define STPN_KERNELS_STPN_H
@@ -22,7 +22,10 @@
 enum {
     /* Columns that go through one vector of a panel before the next one's turn: a panel's lines stay in the first-level
      * cache. One vector is the whole panel where a vector is a line. */
-    COLUMN_BLOCK = VECTORS == 1 ? 1 << 30 : 32
+    COLUMN_BLOCK = VECTORS == 1 ? 1 << 30 : 32,
+    /* From 3 of 4 inputs on, a list costs more than the columns that it spares. */
+    SIGNALS_ALL = 3,
+    SIGNALS_ALL_OF = 4
 };
 
 /* Loops over columns of their own, for the options of the paper's experiments; the others share one that asks as it goes. */
@@ -111,7 +114,7 @@ static inline void activate_all(const stpn_layer *L, void *active)
     *s.used = *s.dense = 1;
 }
 
-/* Takes note of the inputs where x (I) is not 0. */
+/* Takes note of the inputs where x (I) is not 0; where those are most of them, of all. */
 INLINE void signals_add(const stpn_layer *L, const signals *s, const real *x)
 {
     for (int begin = 0; begin < L->inputs && !*s->dense; begin += WIDTH) {
@@ -119,8 +122,11 @@ INLINE void signals_add(const stpn_layer *L, const signals *s, const real *x)
         uint32_t fresh = entries_of(x + begin, smaller(WIDTH, L->inputs - begin)) & ~*bits;
         *bits |= fresh;
         for (; fresh; fresh &= fresh - 1) s->list[(*s->count)++] = begin + __builtin_ctz(fresh);
-        *s->dense = *s->count == L->inputs;
     }
+    if (*s->dense || *s->count * SIGNALS_ALL_OF < L->inputs * SIGNALS_ALL) return;
+    *s->dense = 1;
+    for (int k = 0; k < L->inputs; k++)
+        if (!(s->bits[k / WIDTH] >> k % WIDTH & 1)) s->list[(*s->count)++] = k;
 }
 
 /* ----------------------------------------------------------------------------------------------------- rows of neurons */
