@@ -8,6 +8,7 @@
 
 static const env_type *const registry[] = {
     &env_maze,
+    &env_pendulum,
 };
 
 enum { ENV_COUNT = sizeof registry / sizeof *registry };

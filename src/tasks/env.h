@@ -22,6 +22,7 @@ typedef struct env_options {
     int size;                    // maze: rows and columns
     double reward, wall_penalty; // maze: for the goal; taken for a move into a wall
     int start;                   // maze: START_CENTRE or START_RANDOM
+    double noise;                // pendulum: bound of the start
     option_list mask;            // columns of an observation that read 0
 } env_options;
 
@@ -129,6 +130,7 @@ void env_observe(const env *e, int first, int last, float *observations /* (B, I
 size_t env_action_bytes(const env_shape *shape);
 
 extern const env_type env_maze;
+extern const env_type env_pendulum;
 /* Every action as likely as the others, whatever the environment; of a value without bounds, standard normal. */
 extern const env_policy env_random;
 
