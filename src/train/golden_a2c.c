@@ -54,7 +54,7 @@ static stpn_status act_out(const golden *g, const episode *e, a2c *a, a2c_stats 
     if (!x || !rewards) status = error_memory(error, "a golden file");
     for (int t = 0; t < g->steps && !status; t++) {
         size_t at = (size_t)t * (size_t)g->batch;
-        status = a2c_act(a, 0, g->batch, x + at * (size_t)g->inputs, NULL, A2C_GIVEN, e->taken + at, error);
+        status = a2c_act(a, 0, g->batch, x + at * (size_t)g->inputs, NULL, ACT_GIVEN, e->taken + at, error);
         if (!status) status = a2c_record(a, 0, g->batch, rewards + at, NULL, NULL, error);
     }
     if (!status) status = a2c_update(a, NULL, stats, error);
@@ -95,12 +95,12 @@ static stpn_status learn_from(golden *g, const episode *e, stpn_net *net, stpn_r
         a2c_free(a);
         return error_set(g->error, status, "%s: %s", tensor_file_name(g->file), inner.message);
     }
-    status = compare_steps(g, e->values, 1, a->values, value);
-    if (!status) status = compare_steps(g, e->logits, e->outputs, a->logits, value);
+    status = compare_steps(g, e->values, 1, a->actor.values, value);
+    if (!status) status = compare_steps(g, e->logits, e->outputs, a->actor.logits, value);
     /* The loss comes as double whatever it was computed in. */
     if (!status) golden_compare(g, e->loss, STPN_DOUBLE, &stats.loss, value, NULL);
     for (int i = 0; i < tensors && !status; i++)
-        status = golden_compare_block(g, net, a->tape->chunk_grad, i, e->gradient[i], gradient);
+        status = golden_compare_block(g, net, a->actor.tape->chunk_grad, i, e->gradient[i], gradient);
     a2c_free(a);
     return status;
 }

@@ -123,7 +123,7 @@ env *rollout_env(const rollout *r)
 
 typedef struct play_job {
     rollout *r;
-    a2c_choice choice;
+    act_choice choice;
 } play_job;
 
 static stpn_status play_step(const play_job *job, int first, int last, profile_lane *lane, stpn_error *error)
@@ -157,7 +157,7 @@ static void play_turn(void *context, int chunk, int thread)
     profile_enter(lane, PROFILE_WAITING);
 }
 
-stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error)
+stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 {
     play_job job = {r, choice};
     profile_lane *lane = profile_lane_of(r->profile, 0);
@@ -191,7 +191,7 @@ static void add_episodes(const rollout *r, test_sums *sums)
     sums->energy += stats.energy;
 }
 
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error)
 {
     test_sums sums = {0};

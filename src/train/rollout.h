@@ -26,7 +26,7 @@ env *rollout_env(const rollout *r);
 
 /* The next episode of every copy, the agent's states zeroed before; an update or a drop is to follow. A policy chooses
  * by itself. */
-stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error);
+stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error);
 
 /* Means over episodes of a test. */
 typedef struct rollout_result {
@@ -40,7 +40,7 @@ typedef struct rollout_result {
 
 /* `iterations` episodes of every copy, of a rollout that was just created, as the draws count from there. `stop`, may be
  * NULL: not 0: STPN_STOPPED after the iteration under way. */
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error);
 
 #endif

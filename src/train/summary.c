@@ -132,7 +132,7 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     profile_lane *lane = profile_lane_of(how->told, 0);
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
     status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
-                          how->greedy ? A2C_GREEDY : A2C_SAMPLE, how->stop, &result, error);
+                          how->greedy ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
     profile_enter(lane, before);
     rollout_free(tested);
     if (status) return status;
