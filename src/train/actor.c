@@ -92,7 +92,7 @@ void actor_close(actor *a)
     *a = (actor){0};
 }
 
-static stpn_status check_range(const actor *a, int first, int last, stpn_error *error)
+stpn_status actor_check_range(const actor *a, int first, int last, stpn_error *error)
 {
     int B = a->plan.batch;
     if (first >= 0 && first < last && last <= B && first % CHUNK == 0 && (last % CHUNK == 0 || last == B))
@@ -242,7 +242,7 @@ stpn_status actor_act(actor *a, int first, int last, const void *observations, c
                       void *actions, stpn_error *error)
 {
     error_clear(error);
-    stpn_status status = check_range(a, first, last, error);
+    stpn_status status = actor_check_range(a, first, last, error);
     for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++)
         status = act_chunk(a, chunk, observations, reset, choice, actions, error);
     return status;
@@ -310,7 +310,7 @@ stpn_status actor_record(actor *a, int first, int last, const float *rewards, co
                          const void *last_observations, stpn_error *error)
 {
     error_clear(error);
-    stpn_status status = check_range(a, first, last, error);
+    stpn_status status = actor_check_range(a, first, last, error);
     for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++)
         status = record_chunk(a, chunk, rewards, ends, last_observations, error);
     return status;

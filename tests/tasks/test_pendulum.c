@@ -405,12 +405,16 @@ static void a_build_without_the_engine_says_what_it_lacks(void **state)
 static int follow(void)
 {
     place p;
+    double warm[2];
     float action, x[SEEN], reward;
     uint8_t end;
     env *e = opened(env_pendulum.defaults, 1, RANDOM_TRAIN, 0);
     printf("%d\n", pendulum_engine());
-    while (scanf("%lf %lf %lf %lf %f", &p.x, &p.angle, &p.dx, &p.dangle, &action) == 5) {
-        put(e, 0, p);
+    while (scanf("%lf %lf %lf %lf %lf %lf %f", &p.x, &p.angle, &p.dx, &p.dangle, &warm[0], &warm[1], &action) == 7) {
+        int64_t state[STATE] = {0};
+        memcpy(state + PENDULUM_PLACE, &p, sizeof p);
+        memcpy(state + STATE - 2, warm, sizeof warm);
+        if (e->type->restore(e, state, "a line", &error)) return 1;
         if (env_step(e, 0, 1, &action, x, &reward, &end, &error)) return 1;
         p = seen(e);
         printf("%.17g %.17g %.17g %.17g %g %d\n", p.x, p.angle, p.dx, p.dangle, (double)reward, end);

@@ -20,7 +20,7 @@ PROGRAM = os.path.join(os.environ["STPN_BUILD"], "tests", "tasks", "test_pendulu
 
 class Steps(unittest.TestCase):
     def course(self, count):
-        """States (n, 4), actions (n, 1), and what the environment makes of each: states, rewards, whether it is over."""
+        """States (n, 6), actions (n, 1), and what the environment makes of each: states, rewards, whether it is over."""
         environment = gymnasium.make("InvertedPendulum-v5").unwrapped
         draw = numpy.random.default_rng(0)
         states, actions, after, rewards, ends = [], [], [], [], []
@@ -28,7 +28,8 @@ class Steps(unittest.TestCase):
         for _ in range(count):
             # Some beyond what the motor can do; the pole falls every few steps, and is put up elsewhere.
             action = draw.uniform(-4, 4, 1).astype(numpy.float32)
-            states.append(state)
+            # Where the engine's search for the forces at the rail's end begins is part of the state.
+            states.append([*state, *environment.data.qacc_warmstart])
             actions.append(action)
             state, reward, over, _, _ = environment.step(numpy.clip(action, -3, 3))
             after.append(state)
