@@ -32,7 +32,7 @@ static double log_sum(int count, const double *s)
     return most + log(sum);
 }
 
-double policy_log(const policy *p, const double *s, policy_action action, double *d)
+double policy_log(const policy_kind *p, const double *s, policy_action action, double *d)
 {
     int A = p->actions;
     double sum = 0;
@@ -51,7 +51,7 @@ double policy_log(const policy *p, const double *s, policy_action action, double
     return sum;
 }
 
-double policy_entropy(const policy *p, const double *s, double *d)
+double policy_entropy(const policy_kind *p, const double *s, double *d)
 {
     int A = p->actions;
     double sum = 0, shift = p->continuous ? 0 : log_sum(A, s);
@@ -69,7 +69,7 @@ double policy_entropy(const policy *p, const double *s, double *d)
     return sum;
 }
 
-double policy_distance(const policy *p, const double *before, const double *s, double *d)
+double policy_distance(const policy_kind *p, const double *before, const double *s, double *d)
 {
     int A = p->actions;
     double sum = 0, shift = p->continuous ? 0 : log_sum(A, s), old = p->continuous ? 0 : log_sum(A, before);

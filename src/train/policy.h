@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /* Of A discrete actions, O = A scores; of a continuous one, O = 2 A: means, then raw scales. */
-typedef struct policy {
+typedef struct policy_kind {
     int actions, continuous;
-} policy;
+} policy_kind;
 
 typedef struct policy_action {
     int32_t choice;       // discrete
@@ -19,9 +19,9 @@ typedef struct policy_action {
 double policy_softplus(double x);
 
 /* log p of an action; `d` (O) or NULL: its gradient. */
-double policy_log(const policy *p, const double *outputs, policy_action action, double *d);
-double policy_entropy(const policy *p, const double *outputs, double *d);
+double policy_log(const policy_kind *p, const double *outputs, policy_action action, double *d);
+double policy_entropy(const policy_kind *p, const double *outputs, double *d);
 /* sum p log(p / q), of p by `before` and q by `outputs`; the gradient is that of `outputs`. */
-double policy_distance(const policy *p, const double *before, const double *outputs, double *d);
+double policy_distance(const policy_kind *p, const double *before, const double *outputs, double *d);
 
 #endif

@@ -185,9 +185,9 @@ stpn_status ppo_record(ppo *p, int first, int last, const float *rewards, const 
 
 /* -------------------------------------------------------------------------------------------------------- accessors */
 
-policy ppo_policy(const ppo *p)
+policy_kind ppo_policy(const ppo *p)
 {
-    return (policy){p->actor.actions, p->actor.plan.continuous > 0};
+    return (policy_kind){p->actor.actions, p->actor.plan.continuous > 0};
 }
 
 void ppo_set_profile(ppo *p, profile *told)

@@ -62,7 +62,7 @@ struct ppo {
 };
 
 /* The policy's distribution. */
-policy ppo_policy(const ppo *p);
+policy_kind ppo_policy(const ppo *p);
 
 /* The loss of `count` sequences, its sums over their steps, and its gradient, in the tape's first chunk_grad. */
 stpn_status ppo_gradient(ppo *p, const ppo_sequence *sequences, int count, ppo_sums *sums, double *loss,

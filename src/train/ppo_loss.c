@@ -22,7 +22,7 @@ double ppo_loss(const ppo_terms *terms, const ppo_sums *sums)
                            terms->kl_weight * sums->distance);
 }
 
-static int outputs_of(const policy *p)
+static int outputs_of(const policy_kind *p)
 {
     return p->continuous ? 2 * p->actions : p->actions;
 }
@@ -53,7 +53,8 @@ static double value_term(const ppo_terms *terms, double error, double *slope)
     return most > 0 && square > most ? most : square;
 }
 
-void ppo_rows_back(const kernel_table *k, const ppo_terms *terms, const policy *p, const ppo_rows *rows, ppo_sums *sums)
+void ppo_rows_back(const kernel_table *k, const ppo_terms *terms, const policy_kind *p, const ppo_rows *rows,
+                   ppo_sums *sums)
 {
     size_t O = (size_t)outputs_of(p), A = (size_t)p->actions;
     double *now = rows->space, *before = now + O, *dlog = before + O, *dentropy = dlog + O, *ddistance = dentropy + O;

@@ -39,7 +39,7 @@ typedef struct ppo_rows {
 
 size_t ppo_rows_space(int outputs);
 /* Adds the rows to the sums. */
-void ppo_rows_back(const kernel_table *kernel, const ppo_terms *terms, const policy *policy, const ppo_rows *rows,
+void ppo_rows_back(const kernel_table *kernel, const ppo_terms *terms, const policy_kind *policy, const ppo_rows *rows,
                    ppo_sums *sums);
 
 #endif

@@ -16,7 +16,7 @@ static void old_logs(ppo *p, int b, int steps)
 {
     const actor *a = &p->actor;
     const kernel_table *k = a->net->kernel;
-    const policy distribution = ppo_policy(p);
+    const policy_kind distribution = ppo_policy(p);
     size_t T = (size_t)a->plan.steps, O = (size_t)a->outputs, A = (size_t)a->actions;
     double *row = p->worker[0].space;
     for (size_t at = (size_t)b * T; at < (size_t)b * T + (size_t)steps; at++) {
@@ -122,7 +122,7 @@ static void sequence_back(const gradient_job *job, ppo_worker *w, int i, void *d
     const stpn_net *net = a->net;
     const kernel_table *k = net->kernel;
     const ppo_sequence *s = &job->sequences[i];
-    const policy distribution = ppo_policy(p);
+    const policy_kind distribution = ppo_policy(p);
     size_t at = (size_t)s->copy * (size_t)a->plan.steps + (size_t)s->begin, O = (size_t)a->outputs;
     size_t row = net->units[net->unit_count - 1].row;
     const void *y = tape_output(p->tape, i, 0);
