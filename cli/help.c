@@ -92,6 +92,7 @@ static void print_default(const option *o, const void *defaults)
         if (*word) printf("`\"%s\"`", word);
         else printf("none");
         break;
+    case OPTION_LIST: printf("none"); break;
     case OPTION_CHOICE:
         word = option_choice(o->choices, option_integer(o, defaults), &length);
         printf("`\"%.*s\"`", length, word ? word : "");
@@ -176,6 +177,10 @@ static void print_keys(void)
     table = a2c_option_table(&count);
     const a2c_options a2c = a2c_option_defaults();
     print_table(table, count, &a2c);
+    print_heading("`train` where `method` is `ppo`");
+    table = ppo_option_table(&count);
+    const ppo_options ppo = ppo_option_defaults();
+    print_table(table, count, &ppo);
 }
 
 static int run_help(const arguments *a)

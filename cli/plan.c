@@ -162,7 +162,8 @@ static stpn_status describe_entry(plan_entry *entry, const char *suffix, const p
         /* Sequences that stand in a file are not counted here. */
         int sequences = e.env ? e.train.batch : e.task_options.train > 0 ? e.task_options.train : 1;
         int passes = e.env ? e.train.iterations : e.train.epochs;
-        entry->cost = (double)stpn_net_parameter_count(net) * passes * sequences * e.shape.steps;
+        entry->cost = (double)stpn_net_parameter_count(net) * passes * sequences *
+                      (e.train.method == METHOD_PPO ? e.ppo.rollout * e.ppo.passes : e.shape.steps);
         stpn_net_free(net);
     }
     experiment_free(&e);

@@ -12,6 +12,7 @@ set(test_environment
     STPN_BUILD=${CMAKE_BINARY_DIR}
     STPN_COMMAND=${CMAKE_BINARY_DIR}/stpn
     STPN_GIF=$<BOOL:${GIF_FOUND}>
+    STPN_MUJOCO=$<BOOL:${MUJOCO_FOUND}>
     "STPN_TEST_FLAGS=${sanitizer_flags}"
     ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=print_stacktrace=1

@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 3
 folder=${1:-.venv}
-packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3"
+packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 gymnasium>=1.0,<2 mujoco>=2.3.3 imageio>=2.14"
 [ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | paste -s -d ' ' -)
 # Names what was installed: another list makes another environment.
 complete=$folder/complete

@@ -14,9 +14,9 @@
 
 enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 1024 };
 
-enum { WITH_DATA = 8 }; // what is not METRICS_REWARD
+enum { WITH_DATA = 8, WITH_ENV = METRICS_REWARD | METRICS_PPO };
 
-/* The columns from left to right; `measure` 0: in every file. */
+/* The columns from left to right; `measure`: in files of any of these, 0: in every file. */
 typedef struct column {
     const char *name;
     size_t offset; // in metrics_row
@@ -29,8 +29,10 @@ typedef struct column {
 
 static const column columns[] = {
     {PLACE(epoch), WITH_DATA, NULL},
-    {"iteration", offsetof(metrics_row, epoch), METRICS_REWARD, NULL},
+    {"iteration", offsetof(metrics_row, epoch), WITH_ENV, NULL},
     {PLACE(updates), 0, NULL},
+    {ENV_PLACE(steps), METRICS_PPO, NULL},
+    {ENV_PLACE(episodes), METRICS_PPO, NULL},
     {PLACE(train_loss), WITH_DATA, "%.9g"},
     {PLACE(train_accuracy), METRICS_ACCURACY, "%.9g"},
     {PLACE(validation_loss), WITH_DATA, "%.9g"},
@@ -39,25 +41,37 @@ static const column columns[] = {
     {PLACE(validation_false_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_energy), WITH_DATA, "%.9g"},
     {ENV_PLACE(reward), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(loss), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(policy_loss), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(value_loss), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(reward), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(length), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(loss), WITH_ENV, "%.9g"},
+    {ENV_PLACE(policy_loss), WITH_ENV, "%.9g"},
+    {ENV_PLACE(value_loss), WITH_ENV, "%.9g"},
     {ENV_PLACE(concentration), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(entropy), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(gradient_norm), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(energy), METRICS_REWARD, "%.9g"},
+    {ENV_PLACE(entropy), WITH_ENV, "%.9g"},
+    {ENV_PLACE(kl), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(clip_fraction), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(explained_variance), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(gradient_norm), WITH_ENV, "%.9g"},
+    {ENV_PLACE(energy), WITH_ENV, "%.9g"},
     {PLACE(learning_rate), 0, "%.9g"},
     {PLACE(seconds), 0, "%.3f"},
     {PLACE(sequences_per_second), WITH_DATA, "%.6g"},
-    {ENV_PLACE(iterations_per_second), METRICS_REWARD, "%.6g"},
+    {ENV_PLACE(iterations_per_second), WITH_ENV, "%.6g"},
 };
 
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
 static int is_used(const metrics *m, const column *c)
 {
-    int measures = m->measures & METRICS_REWARD ? METRICS_REWARD : m->measures | WITH_DATA;
+    int measures = m->measures & WITH_ENV ? m->measures & WITH_ENV : m->measures | WITH_DATA;
     return !c->measure || measures & c->measure;
+}
+
+/* A rate of nothing; the reward where no episode has ended. */
+static int may_be_empty(const column *c)
+{
+    int of_episodes = c->offset == offsetof(metrics_row, env.reward) || c->offset == offsetof(metrics_row, env.length);
+    return c->measure == METRICS_RATES || (c->measure == METRICS_PPO && of_episodes);
 }
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
@@ -87,8 +101,7 @@ static int read_row(const metrics *m, const char *line, const char *end, double 
             if (*at != ',') return 0;
             at++;
         }
-        int may_be_empty = columns[i].measure == METRICS_RATES;
-        if (may_be_empty && (*at == ',' || at == end)) continue;
+        if (may_be_empty(&columns[i]) && (*at == ',' || at == end)) continue;
         if (!strchr("-0123456789", *at)) return 0;
         char *after;
         double value = strtod(at, &after);
@@ -140,7 +153,7 @@ static size_t write_field(char *text, size_t size, const column *c, const metric
     }
     double value;
     memcpy(&value, place, sizeof value);
-    if (c->measure == METRICS_RATES && isnan(value)) return 0;
+    if (may_be_empty(c) && isnan(value)) return 0;
     return (size_t)snprintf(text, size, c->format, value);
 }
 

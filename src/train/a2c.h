@@ -14,6 +14,7 @@
 #define STPN_TRAIN_A2C_H
 
 #include "net/learn.h"
+#include "train/actor.h"
 #include "train/experiment.h"
 #include "train/profile.h"
 
@@ -41,18 +42,10 @@ void a2c_set_energy(a2c *a, int wanted);
  * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. Where a
  * range is refused, chunks before the one at fault have done the step. */
 
-typedef enum a2c_choice {
-    A2C_SAMPLE, // drawn from the policy: a draw depends on the seed, the rollout, its step and the copy alone
-    A2C_GREEDY, // the first of the most probable
-    A2C_GIVEN   // as the caller wrote them
-} a2c_choice;
-
 /* One step of the net, and an action for each copy. `observations` (B, I) of the plan's type; `reset` (B) or NULL: not 0
  * zeroes the copy's state first, as where a new episode starts. */
-stpn_status a2c_act(a2c *a, int first, int last, const void *observations, const uint8_t *reset, a2c_choice choice,
+stpn_status a2c_act(a2c *a, int first, int last, const void *observations, const uint8_t *reset, act_choice choice,
                     int32_t *actions, stpn_error *error);
-
-enum { A2C_TERMINATED = 1, A2C_TRUNCATED = 2 };
 
 /* What came of it: `rewards` (B), and `ends` (B) or NULL: none: whether the episode is over, by itself or cut off. Nothing
  * that comes later counts for the returns before an end. Where an episode was cut off and `last_observations` (B, I) is

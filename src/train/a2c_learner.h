@@ -5,6 +5,7 @@
 #include "base/threads.h"
 #include "train/a2c.h"
 #include "train/a2c_loss.h"
+#include "train/heads.h"
 
 /* What one thread of an update works in. */
 typedef struct a2c_worker {
@@ -26,50 +27,17 @@ typedef struct a2c_part {
     stpn_error error;
 } a2c_part;
 
-enum { A2C_OVER = 1, A2C_CUT = 2 }; // nothing follows; a last value was taken
-
 struct a2c {
-    stpn_net *net;
+    actor actor;
     stpn_pool *pool;
     train_options train;
     a2c_options options;
-    a2c_plan plan;
-    uint64_t seed;
-    int64_t rollouts;
-    int policy, value; // heads
-    int actions;       // A
-    int chunks, workers;
-    int energy_wanted;
-    stpn_state *state;
+    int64_t updates; // of the schedule
+    int workers;
     stpn_adam *adam;
-    /* Of each chunk, so that ranges stay apart. */
-    int *acted, *recorded; // (chunks) steps
-    void *scratch;         // (chunks, scratch_bytes)
-    size_t scratch_bytes;
-    /* Of each copy. */
-    void *y, *energy;    // (B, H), (B) of a step
-    uint8_t *reset;      // (B)
-    int32_t *lengths;    // (B)
-    double *reward_sums; // (B)
-    double *energy_sums; // (B)
-    double *bootstrap;   // (B) v_T
-    /* The rollout; NULL where it only acts. */
-    stpn_tape *tape;
-    void *logits, *values; // (B, T, A), (B, T)
-    int32_t *taken;        // (B, T) actions
-    double *gains;         // (B, T) rewards, with what stands for an episode that was cut off; then the returns
-    uint8_t *over;         // (B, T) A2C_OVER, A2C_CUT
-    /* Updates. */
-    void *down[2];      // weights of policy and value, transposed: (panels of H, padded outputs, lanes)
-    void *zeros;        // (Hp)
+    head_pair heads;
     a2c_worker *worker; // (workers)
     a2c_part *parts;    // (chunks)
 };
-
-static inline int a2c_chunk_end(const a2c *a, int chunk)
-{
-    int last = (chunk + 1) * CHUNK;
-    return last < a->plan.batch ? last : a->plan.batch;
-}
 
 #endif

@@ -16,18 +16,6 @@ double a2c_loss(const a2c_options *o, double scale, const a2c_sums *sums)
                     o->entropy_weight * sums->entropy);
 }
 
-void a2c_returns(const kernel_table *k, const a2c_options *o, int steps, const void *values, double bootstrap,
-                 const uint8_t *over, double *rewards)
-{
-    double next_value = bootstrap, next_return = bootstrap;
-    for (int t = steps - 1; t >= 0; t--) {
-        /* Chosen, not multiplied by 0: what does not count may be anything. */
-        if (!over[t]) rewards[t] += o->discount * ((1 - o->lambda) * next_value + o->lambda * next_return);
-        next_return = rewards[t];
-        next_value = value_read(k, values, (size_t)t);
-    }
-}
-
 /* Row t: with p and l = log p, S = sum of p^2 and H the entropy, d/dlogits of
  *   -A log p(a)   A (p_k - [k = a])
  *   S             2 p_k (p_k - S)

@@ -14,11 +14,6 @@ void a2c_sums_add(a2c_sums *sums, const a2c_sums *term);
 /* The loss, times scale. */
 double a2c_loss(const a2c_options *options, double scale, const a2c_sums *sums);
 
-/* Rewards (T) become returns: of values (T) of the net's type, v_T = `bootstrap`, and `over` (T), not 0 where nothing that
- * comes later counts. */
-void a2c_returns(const kernel_table *kernel, const a2c_options *options, int steps, const void *values,
-                 double bootstrap, const uint8_t *over, double *rewards);
-
 /* The terms of the policy: adds them to the sums and writes dlogits (T, A), the gradient of scale * loss. `losses` (T) is
  * work space. */
 void a2c_policy_rows(const kernel_table *kernel, const a2c_options *options, double scale, int steps, int actions,

@@ -38,12 +38,43 @@ static const count_row env_counts[] = {
     {SUM(reward), TENSOR_F64},
 };
 
+#define PPO_SUM(name) "progress." #name "_sum", offsetof(progress_counts, ppo.name)
+
+static const count_row ppo_counts[] = {
+    {"progress.iteration", offsetof(progress_counts, epoch), TENSOR_I64},
+    {"progress.best_iteration", offsetof(progress_counts, best_epoch), TENSOR_I64},
+    {PLACE(best_reward), TENSOR_F64},
+    {PLACE(waited), TENSOR_I64},
+    {PLACE(since), TENSOR_I64},
+    {PPO_SUM(loss), TENSOR_F64},
+    {PPO_SUM(policy_loss), TENSOR_F64},
+    {PPO_SUM(value_loss), TENSOR_F64},
+    {PPO_SUM(entropy), TENSOR_F64},
+    {PPO_SUM(kl), TENSOR_F64},
+    {PPO_SUM(clip_fraction), TENSOR_F64},
+    {PPO_SUM(explained_variance), TENSOR_F64},
+    {PPO_SUM(gradient_norm), TENSOR_F64},
+    {"progress.ended", offsetof(progress_counts, ended.count), TENSOR_I64},
+    {"progress.ended_steps", offsetof(progress_counts, ended.steps), TENSOR_I64},
+    {"progress.ended_reward", offsetof(progress_counts, ended.reward), TENSOR_F64},
+};
+
 enum { NAME_SIZE = 160 };
 
-static const char env_state[] = "state.environment";
+static const char env_state[] = "state.environment", episode_rewards[] = "state.episode_rewards",
+                  episode_steps[] = "state.episode_steps", kl_weight[] = "state.kl_weight";
+
+static ppo *ppo_of(const run *r)
+{
+    return r->rollout ? rollout_ppo(r->rollout) : NULL;
+}
 
 static const count_row *counts_of(const run *r, int *count)
 {
+    if (ppo_of(r)) {
+        *count = (int)(sizeof ppo_counts / sizeof *ppo_counts);
+        return ppo_counts;
+    }
     *count = (int)(r->rollout ? sizeof env_counts / sizeof *env_counts : sizeof data_counts / sizeof *data_counts);
     return r->rollout ? env_counts : data_counts;
 }
@@ -98,6 +129,31 @@ static stpn_status add_env(tensor_file *file, const env *e, stpn_error *error)
     return status;
 }
 
+/* In the middle of episodes: what the net remembers, and what the episodes have come to. */
+static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *error)
+{
+    ppo *p = ppo_of(r);
+    stpn_state *state = ppo_state(p);
+    stpn_tensor tensor;
+    stpn_status status = STPN_OK;
+    double weight = ppo_kl_weight(p);
+    int64_t batch = rollout_env(r->rollout)->batch;
+    for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
+        char name[NAME_SIZE];
+        int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
+        void *values = memory_zeroed(tensor.count, r->net->kernel->size);
+        if (!values) return error_memory(error, "a checkpoint");
+        stpn_state_get(state, i, values);
+        state_name(name, &tensor);
+        status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
+        memory_free(values);
+    }
+    if (!status)
+        status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rollout_rewards(r->rollout), error);
+    if (!status) status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_steps(r->rollout), error);
+    return status ? status : tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
+}
+
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
                             stpn_error *error)
 {
@@ -117,6 +173,7 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
         status =
             tensor_file_add(file, table[i].name, table[i].type, 0, NULL, (const char *)counts + table[i].offset, error);
     if (!status && r->rollout) status = add_env(file, rollout_env(r->rollout), error);
+    if (!status && ppo_of(r)) status = add_episodes(file, r, error);
     if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
@@ -180,7 +237,8 @@ static stpn_status read_counts(const tensor_file *file, const run *r, progress_c
     if (status) return status;
     int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
                 c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
-                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0;
+                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0 &&
+                c->ended.count >= 0 && c->ended.steps >= c->ended.count;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));
@@ -224,9 +282,66 @@ static stpn_status read_env(const tensor_file *file, env *e, stpn_error *error)
     return status;
 }
 
+/* Values of 8 bytes, one for each copy. */
+static stpn_status read_copies(const tensor_file *file, const char *name, tensor_type type, int batch, void *values,
+                               stpn_error *error)
+{
+    const tensor_entry *entry = tensor_file_find(file, name);
+    if (!entry || entry->type != type || entry->rank != 1 || entry->shape[0] != batch)
+        return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s is %s, expected %d values of type %s",
+                         tensor_file_name(file), name, entry ? "of another type or shape" : "missing", batch,
+                         tensor_type_name(type));
+    memcpy(values, entry->data, 8 * (size_t)batch);
+    return STPN_OK;
+}
+
+static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error *error)
+{
+    stpn_state *state = ppo_state(ppo_of(r));
+    stpn_tensor tensor;
+    stpn_status status = STPN_OK;
+    for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
+        char name[NAME_SIZE];
+        stpn_error inner = {{0}};
+        state_name(name, &tensor);
+        const tensor_entry *entry = tensor_file_find(file, name);
+        int fits = entry && entry->type == type_of(r->net) && entry->rank == tensor.rank;
+        for (int d = 0; d < tensor.rank && fits; d++) fits = entry->shape[d] == tensor.shape[d];
+        if (!fits)
+            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s is %s, expected the state of %d copies",
+                             tensor_file_name(file), name, entry ? "of another type or shape" : "missing",
+                             tensor.shape[0]);
+        status = stpn_state_set(state, i, entry->data, &inner);
+        if (status) error_set(error, status, "%s: %s", tensor_file_name(file), inner.message);
+    }
+    return status;
+}
+
+static stpn_status read_episodes(const tensor_file *file, const run *r, stpn_error *error)
+{
+    double *rewards = rollout_rewards(r->rollout), weight = 0;
+    int64_t *steps = rollout_steps(r->rollout);
+    int batch = rollout_env(r->rollout)->batch, valid = 1;
+    stpn_status status = read_copies(file, episode_rewards, TENSOR_F64, batch, rewards, error);
+    if (!status) status = read_copies(file, episode_steps, TENSOR_I64, batch, steps, error);
+    if (!status) status = read_scalar(file, kl_weight, TENSOR_F64, &weight, error);
+    if (!status) status = read_memory(file, r, error);
+    if (status) return status;
+    for (int b = 0; b < batch; b++) valid = valid && isfinite(rewards[b]) && steps[b] >= 0;
+    if (!valid || !isfinite(weight) || weight < 0)
+        return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s, %s or %s is out of range", tensor_file_name(file),
+                         episode_rewards, episode_steps, kl_weight);
+    ppo_set_kl_weight(ppo_of(r), weight);
+    rollout_resume(r->rollout);
+    return STPN_OK;
+}
+
 static stpn_status read_course(const tensor_file *file, run *r, const progress_counts *c, stpn_error *error)
 {
-    if (r->rollout) return read_env(file, rollout_env(r->rollout), error);
+    if (r->rollout) {
+        stpn_status status = read_env(file, rollout_env(r->rollout), error);
+        return status || !ppo_of(r) ? status : read_episodes(file, r, error);
+    }
     return is_within(r->learner, c) ? read_state(file, r->learner, error) : STPN_OK;
 }
 
@@ -254,7 +369,8 @@ stpn_status checkpoint_load(const char *path, run *r, progress_counts *counts, c
         memcpy(adam->first, blocks[1], bytes);
         memcpy(adam->second, blocks[2], bytes);
         adam->updates = updates;
-        if (r->rollout) a2c_set_rollouts(rollout_agent(r->rollout), read.epoch);
+        if (ppo_of(r)) ppo_set_rollouts(ppo_of(r), read.epoch);
+        else if (r->rollout) a2c_set_rollouts(rollout_agent(r->rollout), read.epoch);
         *counts = read;
     }
     for (int i = 0; i < 3; i++) stpn_block_free(blocks[i]);

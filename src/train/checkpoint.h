@@ -18,7 +18,9 @@ typedef struct progress_counts {
     double best_loss, best_accuracy; // accuracy 0 where the loss has none
     /* In an environment. */
     int64_t since;  // iterations since the latest row of metrics
-    a2c_stats sums; // over those, but for the energy
+    a2c_stats sums; // over those, but for the energy: a2c,
+    ppo_stats ppo;  // or ppo
+    rollout_episodes ended;
     double best_reward;
 } progress_counts;
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 64 };
+enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 128 };
 
 void experiment_free(experiment *e)
 {
@@ -103,7 +103,7 @@ static stpn_status read_environment(experiment *e, const json_t *object, stpn_er
     e->env_options = e->env->defaults;
     stpn_status status =
         options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
-    if (!status) status = e->env->describe(&e->env_options, &e->env_shape, error);
+    if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
     e->shape = (task_shape){
         .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .per_step = 1};
     return status;
@@ -133,55 +133,114 @@ static stpn_status read_task(experiment *e, const json_t *root, const char *fold
     return status ? status : e->task->describe(&e->task_options, &e->shape, error);
 }
 
-/* The names of a table, as options_from_json takes them. */
-static void names_of(const option *table, int count, const char *names[OPTIONS_MOST])
+static const char *const methods[] = {[METHOD_SUPERVISED] = "supervised", [METHOD_A2C] = "a2c", [METHOD_PPO] = "ppo"};
+enum { METHODS = sizeof methods / sizeof *methods };
+
+/* The options that only one method has, and their place; NULL where there are none. */
+static const option *method_table(experiment *e, int method, int *count, void **fields)
 {
-    for (int i = 0; i < count; i++) names[i] = table[i].name;
-    names[count] = NULL;
+    *count = 0;
+    *fields = method == METHOD_PPO ? (void *)&e->ppo : (void *)&e->a2c;
+    if (method == METHOD_PPO) return ppo_option_table(count);
+    return method == METHOD_A2C ? a2c_option_table(count) : NULL;
 }
 
-static stpn_status check_train(const experiment *e, const json_t *object, stpn_error *error)
+static int has_name(const option *table, int count, const char *name)
 {
-    int count;
-    const option *table = train_option_table(&count);
+    for (int i = 0; i < count; i++)
+        if (strcmp(table[i].name, name) == 0) return 1;
+    return 0;
+}
+
+/* The names of all tables of `train` but one, as options_from_json takes them; those of the method's own table come once. */
+static void names_beside(experiment *e, const option *but, const char *names[OPTIONS_MOST])
+{
+    int used = 0, count, other_count;
+    void *fields;
+    const option *own = method_table(e, e->train.method, &other_count, &fields), *table = train_option_table(&count);
+    for (int i = 0; i < count && table != but; i++) names[used++] = table[i].name;
+    for (int method = 0; method < METHODS; method++) {
+        table = method_table(e, method, &count, &fields);
+        for (int i = 0; i < count && table != but; i++)
+            if (table == own || !has_name(own, other_count, table[i].name)) names[used++] = table[i].name;
+    }
+    names[used] = NULL;
+}
+
+static stpn_status check_train(experiment *e, const json_t *object, stpn_error *error)
+{
+    int count, own_count;
+    void *fields;
+    const option *table = train_option_table(&count), *own = method_table(e, e->train.method, &own_count, &fields);
     for (int i = 0; i < count; i++) {
         const char *key = table[i].name;
+        int elsewhere = 0;
         if (!json_object_get(object, key) || train_option_applies(&e->train, key)) continue;
-        train_options other = e->train;
-        other.method = e->env ? METHOD_SUPERVISED : METHOD_A2C;
+        for (int method = 0; method < METHODS; method++) {
+            train_options other = e->train;
+            other.method = method;
+            elsewhere |= train_option_applies(&other, key);
+        }
         return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.%s", key,
-                         train_option_applies(&other, key) ? "method" : "schedule");
+                         elsewhere ? "method" : "schedule");
     }
-    table = a2c_option_table(&count);
-    for (int i = 0; i < count && e->train.method != METHOD_A2C; i++)
-        if (json_object_get(object, table[i].name))
-            return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.method", table[i].name);
+    for (int method = 0; method < METHODS; method++) {
+        table = method_table(e, method, &count, &fields);
+        for (int i = 0; i < count; i++)
+            if (json_object_get(object, table[i].name) && !has_name(own, own_count, table[i].name))
+                return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.method",
+                                 table[i].name);
+    }
     if (e->task_options.train > 0 && e->train.batch > e->task_options.train)
         return error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d sequences of task.train",
                          e->train.batch, e->task_options.train);
     return STPN_OK;
 }
 
+static stpn_status check_method(const experiment *e, int fallback, stpn_error *error)
+{
+    int method = e->train.method, continuous = e->env && e->env_shape.continuous;
+    if (method == fallback || (e->env && method == METHOD_PPO)) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected %s with task %s%s", methods[method],
+                     !e->env      ? "\"supervised\""
+                     : continuous ? "\"ppo\""
+                                  : "\"a2c\" or \"ppo\"",
+                     e->env ? e->env->name : e->task->name, continuous ? ", whose actions are continuous" : "");
+}
+
+/* Whole rollouts. */
+static stpn_status count_rollouts(experiment *e, stpn_error *error)
+{
+    int64_t each = (int64_t)e->ppo.rollout * e->train.batch;
+    if (each > 1 << 24)
+        return error_set(error, STPN_ERROR_INPUT, "train.rollout is %d of %d copies each, expected at most %d steps",
+                         e->ppo.rollout, e->train.batch, 1 << 24);
+    e->train.iterations = (int)((e->train.steps - 1) / each + 1);
+    return STPN_OK;
+}
+
 static stpn_status read_train(experiment *e, const json_t *root, stpn_error *error)
 {
-    static const char *const methods[] = {[METHOD_SUPERVISED] = "supervised", [METHOD_A2C] = "a2c"};
     const char *names[OPTIONS_MOST];
-    int count, a2c_count, method = e->env ? METHOD_A2C : METHOD_SUPERVISED;
-    const option *table = train_option_table(&count), *a2c_table = a2c_option_table(&a2c_count);
+    int count, method = !e->env ? METHOD_SUPERVISED : e->env_shape.continuous ? METHOD_PPO : METHOD_A2C;
+    void *fields;
     const json_t *object = json_object_get(root, "train");
     e->train = train_option_defaults();
     e->a2c = a2c_option_defaults();
+    e->ppo = ppo_option_defaults();
     e->train.method = method;
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
-    if (status || !object) return status;
-    names_of(a2c_table, a2c_count, names);
-    status = options_from_json(object, "train", table, count, names, &e->train, error);
-    names_of(table, count, names);
-    if (!status) status = options_from_json(object, "train", a2c_table, a2c_count, names, &e->a2c, error);
-    if (!status && e->train.method != method)
-        status = error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected \"%s\" with task %s",
-                           methods[e->train.method], methods[method], e->env ? e->env->name : e->task->name);
-    return status ? status : check_train(e, object, error);
+    const option *table = train_option_table(&count);
+    if (!status && object) {
+        names_beside(e, table, names);
+        status = options_from_json(object, "train", table, count, names, &e->train, error);
+        if (!status) status = check_method(e, method, error);
+        table = method_table(e, e->train.method, &count, &fields);
+        names_beside(e, table, names);
+        if (!status) status = options_from_json(object, "train", table, count, names, fields, error);
+        if (!status) status = check_train(e, object, error);
+    }
+    return status || e->train.method != METHOD_PPO ? status : count_rollouts(e, error);
 }
 
 static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)
@@ -213,24 +272,28 @@ static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *s
 static int resolve_task(const experiment *e, json_t *task)
 {
     int failed = json_object_set_new(task, "name", json_string(e->env ? e->env->name : e->task->name));
-    if (e->env) return failed | !options_to_json(e->env->options, e->env->option_count, &e->env_options, task);
+    if (e->env) {
+        failed |= !options_to_json(e->env->options, e->env->option_count, &e->env_options, task);
+        if (e->env_options.mask.count == 0) json_object_del(task, "mask");
+        return failed;
+    }
     return failed | !options_to_json(e->task->options, e->task->option_count, &e->task_options, task);
 }
 
-static int resolve_train(const experiment *e, json_t *train)
+static int resolve_train(experiment *e, json_t *train)
 {
     int count;
+    void *fields;
     const option *table = train_option_table(&count);
     int failed = !options_to_json(table, count, &e->train, train);
     for (int i = 0; i < count; i++)
         if (!train_option_applies(&e->train, table[i].name)) json_object_del(train, table[i].name);
-    if (e->train.method != METHOD_A2C) return failed;
-    table = a2c_option_table(&count);
-    return failed | !options_to_json(table, count, &e->a2c, train);
+    table = method_table(e, e->train.method, &count, &fields);
+    return failed | !options_to_json(table, count, fields, train);
 }
 
 /* Every value that has an effect, in the order of the tables. */
-static json_t *resolve(const experiment *e)
+static json_t *resolve(experiment *e)
 {
     json_t *root = json_object(), *task = json_object(), *units = json_array(), *train = json_object();
     int failed = json_object_set_new(root, "name", json_string(e->name));
@@ -310,8 +373,9 @@ stpn_status experiment_read(experiment *e, const char *path, const char *const *
 
 stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error)
 {
-    const stpn_head heads[2] = {{e->env ? "policy" : "readout", e->env ? e->env_shape.actions : e->shape.outputs},
-                                {"value", 1}};
+    /* A mean and a scale for each value of a continuous action. */
+    int outputs = e->env_shape.continuous ? 2 * e->env_shape.continuous : e->env_shape.actions;
+    const stpn_head heads[2] = {{e->env ? "policy" : "readout", e->env ? outputs : e->shape.outputs}, {"value", 1}};
     stpn_net_desc desc = {.real = real,
                           .inputs = e->shape.inputs,
                           .units = e->units,

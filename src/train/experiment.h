@@ -21,7 +21,8 @@ typedef struct experiment {
     stpn_unit *units; // (unit_count)
     int unit_count;
     train_options train;
-    a2c_options a2c;  // where train.method is a2c
+    a2c_options a2c;  // where train.method is a2c,
+    ppo_options ppo;  // or ppo
     json_t *resolved; // every value, as it is written to experiment.json
 } experiment;
 

@@ -15,6 +15,7 @@ static const golden_kind kinds[] = {
     {"unit", golden_verify_unit},
     {"training", golden_verify_training},
     {"a2c", golden_verify_a2c},
+    {"ppo", golden_verify_ppo},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { HEAD_TENSORS = 4, A2C_MOST = UNIT_MAX_TENSORS + HEAD_TENSORS };
+enum { A2C_MOST = UNIT_MAX_TENSORS + GOLDEN_HEAD_TENSORS };
 
 typedef struct episode {
     int outputs; // of the policy
@@ -19,21 +19,18 @@ typedef struct episode {
 
 static stpn_status find_tensors(golden *g, episode *e)
 {
-    int n = g->plan.tensor_count, A = e->outputs, H = g->hidden;
-    const unit_tensor heads[HEAD_TENSORS] = {
-        {.name = "policy.weight", .layout = LAYOUT_MATRIX, .rows = A, .columns = H, .groups = 1},
-        {.name = "policy.bias", .layout = LAYOUT_VECTOR, .rows = A, .columns = 1, .groups = 1},
-        {.name = "value.weight", .layout = LAYOUT_MATRIX, .rows = 1, .columns = H, .groups = 1},
-        {.name = "value.bias", .layout = LAYOUT_VECTOR, .rows = 1, .columns = 1, .groups = 1}};
+    int n = g->plan.tensor_count, A = e->outputs;
+    unit_tensor heads[GOLDEN_HEAD_TENSORS];
     golden_shape inputs = {3, {g->steps, g->batch, g->inputs}}, scores = {3, {g->steps, g->batch, A}};
     golden_shape steps = {2, {g->steps, g->batch}}, one = {1, {1}};
+    golden_heads(heads, A, g->hidden);
     stpn_status status = golden_find(g, &e->x, "", "x", GOLDEN_GIVEN, inputs);
     if (!status) status = golden_find(g, &e->actions, "", "actions", GOLDEN_INDEX, steps);
     if (!status) status = golden_find(g, &e->rewards, "", "rewards", GOLDEN_GIVEN, steps);
     if (!status) status = golden_find(g, &e->values, "", "values", GOLDEN_EXPECTED, steps);
     if (!status) status = golden_find(g, &e->logits, "", "logits", GOLDEN_EXPECTED, scores);
     if (!status) status = golden_find(g, &e->loss, "", "loss", GOLDEN_EXPECTED, one);
-    for (int i = 0; i < n + HEAD_TENSORS && !status; i++) {
+    for (int i = 0; i < n + GOLDEN_HEAD_TENSORS && !status; i++) {
         const unit_tensor *place = i < n ? &g->plan.tensors[i] : &heads[i - n];
         golden_shape shape = golden_shape_of(place, 0);
         status = golden_find(g, &e->start[i], i < n ? "param." : "", place->name, GOLDEN_GIVEN, shape);
@@ -54,7 +51,7 @@ static stpn_status act_out(const golden *g, const episode *e, a2c *a, a2c_stats 
     if (!x || !rewards) status = error_memory(error, "a golden file");
     for (int t = 0; t < g->steps && !status; t++) {
         size_t at = (size_t)t * (size_t)g->batch;
-        status = a2c_act(a, 0, g->batch, x + at * (size_t)g->inputs, NULL, A2C_GIVEN, e->taken + at, error);
+        status = a2c_act(a, 0, g->batch, x + at * (size_t)g->inputs, NULL, ACT_GIVEN, e->taken + at, error);
         if (!status) status = a2c_record(a, 0, g->batch, rewards + at, NULL, NULL, error);
     }
     if (!status) status = a2c_update(a, NULL, stats, error);
@@ -86,7 +83,7 @@ static stpn_status learn_from(golden *g, const episode *e, stpn_net *net, stpn_r
     a2c_stats stats = {0};
     stpn_error inner = {{0}};
     stpn_status status = STPN_OK;
-    int tensors = g->plan.tensor_count + HEAD_TENSORS;
+    int tensors = g->plan.tensor_count + GOLDEN_HEAD_TENSORS;
     for (int i = 0; i < tensors && !status; i++) status = golden_set_parameter(g, net, i, e->start[i], real);
     if (status) return status;
     status = a2c_create(&a, net, &train, &e->options, &plan, NULL, 0, &inner);
@@ -95,12 +92,12 @@ static stpn_status learn_from(golden *g, const episode *e, stpn_net *net, stpn_r
         a2c_free(a);
         return error_set(g->error, status, "%s: %s", tensor_file_name(g->file), inner.message);
     }
-    status = compare_steps(g, e->values, 1, a->values, value);
-    if (!status) status = compare_steps(g, e->logits, e->outputs, a->logits, value);
+    status = compare_steps(g, e->values, 1, a->actor.values, value);
+    if (!status) status = compare_steps(g, e->logits, e->outputs, a->actor.logits, value);
     /* The loss comes as double whatever it was computed in. */
     if (!status) golden_compare(g, e->loss, STPN_DOUBLE, &stats.loss, value, NULL);
     for (int i = 0; i < tensors && !status; i++)
-        status = golden_compare_block(g, net, a->tape->chunk_grad, i, e->gradient[i], gradient);
+        status = golden_compare_block(g, net, a->actor.tape->chunk_grad, i, e->gradient[i], gradient);
     a2c_free(a);
     return status;
 }

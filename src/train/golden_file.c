@@ -121,6 +121,20 @@ stpn_status golden_find(golden *g, const tensor_entry **entry, const char *prefi
     return STPN_OK;
 }
 
+void golden_heads(unit_tensor tensors[GOLDEN_HEAD_TENSORS], int outputs, int hidden)
+{
+    static const char *const names[GOLDEN_HEAD_TENSORS] = {"policy.weight", "policy.bias", "value.weight",
+                                                           "value.bias"};
+    for (int i = 0; i < GOLDEN_HEAD_TENSORS; i++) {
+        int is_bias = i % 2;
+        tensors[i] = (unit_tensor){.name = names[i],
+                                   .layout = is_bias ? LAYOUT_VECTOR : LAYOUT_MATRIX,
+                                   .rows = i < 2 ? outputs : 1,
+                                   .columns = is_bias ? 1 : hidden,
+                                   .groups = 1};
+    }
+}
+
 golden_shape golden_shape_of(const unit_tensor *place, int batch)
 {
     golden_shape shape = {0};

@@ -23,6 +23,7 @@ typedef struct golden {
 stpn_status golden_verify_unit(golden *g);
 stpn_status golden_verify_training(golden *g);
 stpn_status golden_verify_a2c(golden *g);
+stpn_status golden_verify_ppo(golden *g);
 
 /* "FILE: ...", as STPN_ERROR_INPUT. */
 stpn_status golden_complain(const golden *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -49,6 +50,9 @@ typedef struct golden_shape {
 /* Tensor PREFIX + NAME, which must be there with this shape and a type that fits its role. */
 stpn_status golden_find(golden *g, const tensor_entry **entry, const char *prefix, const char *name, golden_role role,
                         golden_shape shape);
+enum { GOLDEN_HEAD_TENSORS = 4 };
+/* What the read-outs of a learner that acts are called and shaped: policy, of so many outputs, and value. */
+void golden_heads(unit_tensor tensors[GOLDEN_HEAD_TENSORS], int outputs, int hidden);
 /* Shape of a parameter, or with a batch above 0 of a state. */
 golden_shape golden_shape_of(const unit_tensor *place, int batch);
 /* An error where the file holds a tensor that was not found: it would seem verified. */

@@ -6,13 +6,17 @@
 #define FIELD(name) offsetof(train_options, name)
 
 static const option train_table[] = {
-    {"method", OPTION_CHOICE, FIELD(method), "supervised|a2c", 0, 0,
-     "how the network learns; from data: supervised, the default there; in an environment: a2c, the default there"},
+    {"method", OPTION_CHOICE, FIELD(method), "supervised|a2c|ppo", 0, 0,
+     "how the network learns; from data: supervised, the default there; in an environment: a2c, the default there "
+     "where "
+     "actions are discrete, or ppo"},
     {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "supervised: passes over the training sequences"},
     {"iterations", OPTION_INTEGER, FIELD(iterations), NULL, 1, 1e9,
      "a2c: episodes of every copy, an update after each"},
+    {"steps", OPTION_INTEGER, FIELD(steps), NULL, 1, 2e9,
+     "ppo: steps of all copies together, rounded up to whole rollouts"},
     {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
-     "sequences of an update, a last partial batch is dropped; a2c: copies of the environment"},
+     "sequences of an update, a last partial batch is dropped; a2c, ppo: copies of the environment"},
     {"truncate", OPTION_INTEGER, FIELD(truncate), NULL, 0, 1 << 24,
      "supervised: steps of a window, each an update of its own, the state carried on; 0: whole sequences"},
     {"learning_rate", OPTION_NUMBER, FIELD(learning_rate), NULL, 1e-12, 1e3, "of Adam"},
@@ -33,9 +37,9 @@ static const option train_table[] = {
     {"patience", OPTION_INTEGER, FIELD(patience), NULL, 0, 1e9,
      "evaluations without a better one before the run ends; 0: never"},
     {"evaluate_every", OPTION_INTEGER, FIELD(evaluate_every), NULL, 1, 1e9,
-     "epochs between evaluations; a2c: iterations that a row of metrics sums up"},
+     "epochs between evaluations; a2c, ppo: iterations, which are updates, that a row of metrics sums up"},
     {"test_iterations", OPTION_INTEGER, FIELD(test_iterations), NULL, 1, 1e6,
-     "a2c: episodes of every copy that the test takes"},
+     "a2c, ppo: episodes of every copy that the test takes"},
 };
 
 enum { TRAIN_OPTIONS = sizeof train_table / sizeof *train_table };
@@ -50,6 +54,7 @@ train_options train_option_defaults(void)
 {
     return (train_options){.epochs = 200,
                            .iterations = 50000,
+                           .steps = 1000000,
                            .batch = 128,
                            .learning_rate = 1e-3,
                            .beta1 = 0.9,
@@ -63,11 +68,17 @@ train_options train_option_defaults(void)
 
 int train_option_applies(const train_options *o, const char *name)
 {
-    static const char *const of_method[][4] = {
-        [METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"}, [METHOD_A2C] = {"iterations", "test_iterations"}};
-    const char *const *others = of_method[o->method == METHOD_A2C ? METHOD_SUPERVISED : METHOD_A2C];
-    for (int i = 0; others[i]; i++)
-        if (strcmp(name, others[i]) == 0) return 0;
+    static const char *const of_method[][5] = {[METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"},
+                                               [METHOD_A2C] = {"iterations", "test_iterations"},
+                                               [METHOD_PPO] = {"steps", "test_iterations"}};
+    int known = 0, own = 0;
+    for (int method = 0; method <= METHOD_PPO; method++)
+        for (int i = 0; of_method[method][i]; i++) {
+            int same = strcmp(name, of_method[method][i]) == 0;
+            known |= same;
+            own |= same && method == o->method;
+        }
+    if (known && !own) return 0;
     if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
     if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
     return 1;
@@ -105,4 +116,55 @@ a2c_options a2c_option_defaults(void)
 {
     return (a2c_options){
         .discount = 0.9, .lambda = 1, .value_weight = 0.1, .concentration_weight = 0.03, .burn_in = 101};
+}
+
+#define PPO_FIELD(name) offsetof(ppo_options, name)
+
+static const option ppo_table[] = {
+    {"rollout", OPTION_INTEGER, PPO_FIELD(rollout), NULL, 1, 1 << 20, "steps of every copy that an update learns from"},
+    {"passes", OPTION_INTEGER, PPO_FIELD(passes), NULL, 1, 1000, "times that an update goes over the rollout"},
+    {"sequence", OPTION_INTEGER, PPO_FIELD(sequence), NULL, 1, 1 << 16,
+     "most steps of a sequence, which is replayed from the state at its start; the gradient goes back no further"},
+    {"minibatch", OPTION_INTEGER, PPO_FIELD(minibatch), NULL, 1, 1 << 24,
+     "most steps of the sequences that a step of the optimiser takes together; at least one sequence"},
+    {"discount", OPTION_NUMBER, PPO_FIELD(discount), NULL, 0, 1, "what a reward counts for a step earlier"},
+    {"lambda", OPTION_NUMBER, PPO_FIELD(lambda), NULL, 0, 1, "generalised advantage estimation, as for a2c"},
+    {"clip", OPTION_NUMBER, PPO_FIELD(clip), NULL, 0, 1e6,
+     "how far from 1 the ratio of an action's probabilities after and before may be to be worth more"},
+    {"value_weight", OPTION_NUMBER, PPO_FIELD(value_weight), NULL, 0, 1e6, "weight of the value's squared error"},
+    {"value_clip", OPTION_NUMBER, PPO_FIELD(value_clip), NULL, 0, 1e30, "bound of the value's squared error; 0: none"},
+    {"entropy_weight", OPTION_NUMBER, PPO_FIELD(entropy_weight), NULL, 0, 1e6,
+     "weight of the policy's entropy, a bonus"},
+    {"kl_weight", OPTION_NUMBER, PPO_FIELD(kl_weight), NULL, 0, 1e6,
+     "first weight of the divergence from the policy before, which then adapts; 0: without"},
+    {"kl_target", OPTION_NUMBER, PPO_FIELD(kl_target), NULL, 1e-9, 1e6,
+     "divergence that its weight is adapted to: times 1.5 above twice as much, halved below half as much"},
+    {"normalise_advantages", OPTION_BOOLEAN, PPO_FIELD(normalise_advantages), NULL, 0, 0,
+     "advantages of a rollout to mean 0 and deviation 1"},
+    {"test_greedy", OPTION_BOOLEAN, PPO_FIELD(test_greedy), NULL, 0, 0,
+     "the test takes the most probable actions, of continuous ones the mean; else they are drawn"},
+};
+
+enum { PPO_OPTIONS = sizeof ppo_table / sizeof *ppo_table };
+
+const option *ppo_option_table(int *count)
+{
+    *count = PPO_OPTIONS;
+    return ppo_table;
+}
+
+ppo_options ppo_option_defaults(void)
+{
+    return (ppo_options){.rollout = 2048,
+                         .passes = 10,
+                         .sequence = 20,
+                         .minibatch = 64,
+                         .discount = 0.99,
+                         .lambda = 0.95,
+                         .clip = 0.2,
+                         .value_weight = 1,
+                         .entropy_weight = 0.01,
+                         .kl_target = 0.01,
+                         .normalise_advantages = 1,
+                         .test_greedy = 1};
 }

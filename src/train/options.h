@@ -4,12 +4,12 @@
 
 #include "base/option.h"
 
-typedef enum train_method { METHOD_SUPERVISED, METHOD_A2C } train_method;
+typedef enum train_method { METHOD_SUPERVISED, METHOD_A2C, METHOD_PPO } train_method;
 typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_STEP } train_schedule;
 
 typedef struct train_options {
     int method;
-    int epochs, iterations; // the one that the method has
+    int epochs, iterations, steps; // the one that the method has; for ppo, iterations follows from steps
     int batch;
     int truncate; // steps of a window; 0: whole sequences
     double learning_rate, beta1, beta2, epsilon, weight_decay;
@@ -42,14 +42,27 @@ typedef struct a2c_options {
     int burn_in;             // first updates that change neither the parameters nor the optimiser
 } a2c_options;
 
-/* The tables, and the defaults, which for the actor-critic are those of the maze. */
+typedef struct ppo_options {
+    int rollout, passes;     // steps of a copy between two updates; times that they are gone over
+    int sequence, minibatch; // steps, at most
+    double discount, lambda, clip;
+    double value_weight, entropy_weight;
+    int normalise_advantages;
+    double value_clip;           // bound of the squared error; 0: none
+    double kl_weight, kl_target; // 0: without
+    int test_greedy;
+} ppo_options;
+
+/* The tables, and the defaults, which for the actor-critic are those of the maze, for PPO those of the pendulum. */
 const option *train_option_table(int *count);
 train_options train_option_defaults(void);
 const option *a2c_option_table(int *count);
 a2c_options a2c_option_defaults(void);
+const option *ppo_option_table(int *count);
+ppo_options ppo_option_defaults(void);
 
-/* Whether an option of the first table has an effect with the others as they are; all of the second have one where the
- * method is a2c. */
+/* Whether an option of the first table has an effect with the others as they are; all of the other two have one where the
+ * method is theirs. */
 int train_option_applies(const train_options *options, const char *name);
 
 #endif

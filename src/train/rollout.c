@@ -3,19 +3,26 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "train/a2c_learner.h"
+#include "train/ppo_learner.h"
 
 #include <math.h>
+#include <string.h>
 
 /* What came of a chunk's turn. */
 typedef struct chunk_end {
     stpn_status status;
     stpn_error error;
+    rollout_episodes ended;
 } chunk_end;
 
 struct rollout {
     stpn_pool *pool;
     profile *profile; // or NULL
-    a2c *agent;       // or
+    actor *acting;    // of one of the learners, or its own
+    a2c *a2c;         // or
+    ppo *ppo;         // or
+    actor own;        // that only acts, or
     const env_policy *policy;
     uint64_t seed;
     void *notes; // (B, N) of the policy
@@ -24,8 +31,11 @@ struct rollout {
     float *observations; // (B, I)
     float *rewards;      // (B)
     double *sums;        // (B) rewards of the episode
-    int32_t *actions;    // (B)
+    int64_t *lengths;    // (B) steps of it
+    void *actions;       // (B)
     uint8_t *ends;       // (B)
+    uint8_t *starts;     // (B) a new episode starts
+    float *last;         // (B, I) last observations of episodes
     chunk_end *results;  // (chunks)
 };
 
@@ -44,14 +54,48 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     r->observations = memory_zeroed(B, I * sizeof *r->observations);
     r->rewards = memory_zeroed(B, sizeof *r->rewards);
     r->sums = memory_zeroed(B, sizeof *r->sums);
-    r->actions = memory_zeroed(B, sizeof *r->actions);
+    r->lengths = memory_zeroed(B, sizeof *r->lengths);
+    r->actions = memory_zeroed(B, env_action_bytes(&e->env_shape));
     r->ends = memory_zeroed(B, sizeof *r->ends);
+    r->starts = memory_zeroed(B, sizeof *r->starts);
+    r->last = memory_zeroed(B, I * sizeof *r->last);
     r->results = memory_zeroed((size_t)r->chunks, sizeof *r->results);
-    int done = r->observations && r->rewards && r->sums && r->actions && r->ends && r->results;
+    int done = r->observations && r->rewards && r->sums && r->lengths && r->actions && r->ends && r->starts &&
+               r->last && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
     else *out = r;
+    return status;
+}
+
+static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, stpn_error *error)
+{
+    if (e->train.method == METHOD_PPO) {
+        const ppo_plan plan = {.batch = e->train.batch,
+                               .steps = e->ppo.rollout,
+                               .continuous = e->env_shape.continuous,
+                               .type = STPN_INPUT_FLOAT,
+                               .updates = e->train.iterations};
+        stpn_status status = ppo_create(&r->ppo, net, &e->train, &e->ppo, &plan, r->pool, e->seed, error);
+        if (!status) r->acting = &r->ppo->actor;
+        if (!status) rollout_resume(r);
+        return status;
+    }
+    const a2c_plan plan = {
+        .batch = e->train.batch, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .updates = e->train.iterations};
+    stpn_status status = a2c_create(&r->a2c, net, &e->train, &e->a2c, &plan, r->pool, e->seed, error);
+    if (!status) r->acting = &r->a2c->actor;
+    return status;
+}
+
+static stpn_status open_actor(rollout *r, const experiment *e, stpn_net *net, stpn_error *error)
+{
+    const actor_plan plan = {
+        .batch = e->train.batch, .continuous = e->env_shape.continuous, .type = STPN_INPUT_FLOAT, .seed = e->seed};
+    stpn_status status = actor_open(&r->own, net, &plan, error);
+    r->own.energy_wanted = 1;
+    if (!status) r->acting = &r->own;
     return status;
 }
 
@@ -60,18 +104,13 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
 {
     stpn_status status = open_rollout(out, e, learns ? RANDOM_TRAIN : RANDOM_TEST, pool, error);
     if (status) return status;
-    const a2c_plan plan = {.batch = e->train.batch,
-                           .steps = learns ? e->env_shape.steps : 0,
-                           .type = STPN_INPUT_FLOAT,
-                           .updates = e->train.iterations};
-    status = a2c_create(&(*out)->agent, net, &e->train, &e->a2c, &plan, pool, e->seed, error);
+    rollout *r = *out;
+    status = learns ? open_learner(r, e, net, error) : open_actor(r, e, net, error);
     if (status) {
-        rollout_free(*out);
+        rollout_free(r);
         *out = NULL;
-        return status;
     }
-    a2c_set_energy((*out)->agent, !learns);
-    return STPN_OK;
+    return status;
 }
 
 stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_policy *policy, stpn_pool *pool,
@@ -91,14 +130,19 @@ stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_
 void rollout_free(rollout *r)
 {
     if (!r) return;
-    a2c_free(r->agent);
+    a2c_free(r->a2c);
+    ppo_free(r->ppo);
+    actor_close(&r->own);
     env_free(r->env);
     memory_free(r->notes);
     memory_free(r->observations);
     memory_free(r->rewards);
     memory_free(r->sums);
+    memory_free(r->lengths);
     memory_free(r->actions);
     memory_free(r->ends);
+    memory_free(r->starts);
+    memory_free(r->last);
     memory_free(r->results);
     memory_free(r);
 }
@@ -106,12 +150,18 @@ void rollout_free(rollout *r)
 void rollout_set_profile(rollout *r, profile *p)
 {
     r->profile = p;
-    if (r->agent) a2c_set_profile(r->agent, p);
+    if (r->a2c) a2c_set_profile(r->a2c, p);
+    if (r->ppo) ppo_set_profile(r->ppo, p);
 }
 
 a2c *rollout_agent(const rollout *r)
 {
-    return r->agent;
+    return r->a2c;
+}
+
+ppo *rollout_ppo(const rollout *r)
+{
+    return r->ppo;
 }
 
 env *rollout_env(const rollout *r)
@@ -123,7 +173,7 @@ env *rollout_env(const rollout *r)
 
 typedef struct play_job {
     rollout *r;
-    a2c_choice choice;
+    act_choice choice;
 } play_job;
 
 static stpn_status play_step(const play_job *job, int first, int last, profile_lane *lane, stpn_error *error)
@@ -131,14 +181,23 @@ static stpn_status play_step(const play_job *job, int first, int last, profile_l
     rollout *r = job->r;
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
-    if (r->agent) status = a2c_act(r->agent, first, last, r->observations, NULL, job->choice, r->actions, error);
+    if (r->acting) status = actor_act(r->acting, first, last, r->observations, NULL, job->choice, r->actions, error);
     else r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
     profile_enter(lane, PROFILE_DATA);
-    if (!status)
-        status = r->env->type->step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
-    if (!status && r->agent) status = a2c_record(r->agent, first, last, r->rewards, r->ends, NULL, error);
+    for (int b = first; b < last && !status; b++) r->lengths[b] += r->ends[b] == 0;
+    if (!status) status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
+    if (!status && r->acting) status = actor_record(r->acting, first, last, r->rewards, r->ends, NULL, error);
     for (int b = first; b < last && !status; b++) r->sums[b] += (double)r->rewards[b];
     return status;
+}
+
+/* A learner's copies all take the steps of a whole episode. */
+static int goes_on(const rollout *r, int first, int last, int t)
+{
+    if (r->a2c) return t < r->env->shape.steps;
+    for (int b = first; b < last; b++)
+        if (!r->ends[b]) return 1;
+    return 0;
 }
 
 static void play_turn(void *context, int chunk, int thread)
@@ -149,25 +208,124 @@ static void play_turn(void *context, int chunk, int thread)
     profile_lane *lane = profile_lane_of(r->profile, thread);
     int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
     profile_enter(lane, PROFILE_DATA);
-    end->status = r->env->type->reset(r->env, first, last, r->observations, &end->error);
+    end->status = env_reset(r->env, first, last, r->observations, &end->error);
     /* A reset in the first step would leave the bits to what was in the state before. */
-    if (r->agent) a2c_restart_range(r->agent, first, last);
-    for (int b = first; b < last; b++) r->sums[b] = 0;
-    for (int t = 0; t < r->env->shape.steps && !end->status; t++)
+    if (r->acting) actor_restart(r->acting, first, last);
+    for (int b = first; b < last; b++) {
+        r->sums[b] = 0;
+        r->lengths[b] = 0;
+        r->ends[b] = 0;
+    }
+    for (int t = 0; !end->status && goes_on(r, first, last, t); t++)
         end->status = play_step(job, first, last, lane, &end->error);
     profile_enter(lane, PROFILE_WAITING);
 }
 
-stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error)
+static stpn_status run_chunks(rollout *r, pool_task turn, void *job, stpn_error *error)
 {
-    play_job job = {r, choice};
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_WAITING);
-    pool_run(r->pool, r->chunks, r->workers, play_turn, &job);
+    pool_run(r->pool, r->chunks, r->workers, turn, job);
     profile_enter(lane, before);
     for (int i = 0; i < r->chunks; i++)
         if (r->results[i].status) return error_set(error, r->results[i].status, "%s", r->results[i].error.message);
     return STPN_OK;
+}
+
+stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
+{
+    play_job job = {r, choice};
+    return run_chunks(r, play_turn, &job, error);
+}
+
+/* ------------------------------------------------------------------------------------------------------- to collect */
+
+/* Ends of the step that was made: their last observations are kept, and new episodes started. */
+static stpn_status turn_over(rollout *r, int first, int last, rollout_episodes *ended, stpn_error *error)
+{
+    size_t I = (size_t)r->env->shape.observations;
+    stpn_status status = STPN_OK;
+    for (int b = first; b < last && !status; b++) {
+        size_t row = (size_t)b * I;
+        r->sums[b] += (double)r->rewards[b];
+        r->lengths[b]++;
+        r->starts[b] = r->ends[b] != 0;
+        if (!r->ends[b]) continue;
+        ended->count++;
+        ended->reward += r->sums[b];
+        ended->steps += r->lengths[b];
+        r->sums[b] = 0;
+        r->lengths[b] = 0;
+        memcpy(r->last + row, r->observations + row, I * sizeof *r->last);
+        status = env_reset(r->env, b, b + 1, r->observations, error);
+    }
+    return status;
+}
+
+static stpn_status collect_step(rollout *r, int first, int last, profile_lane *lane, rollout_episodes *ended,
+                                stpn_error *error)
+{
+    profile_enter(lane, PROFILE_FORWARD);
+    stpn_status status = ppo_act(r->ppo, first, last, r->observations, r->starts, ACT_SAMPLE, r->actions, error);
+    profile_enter(lane, PROFILE_DATA);
+    if (!status) status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
+    if (!status) status = turn_over(r, first, last, ended, error);
+    if (!status) status = ppo_record(r->ppo, first, last, r->rewards, r->ends, r->last, error);
+    return status;
+}
+
+static void collect_turn(void *context, int chunk, int thread)
+{
+    rollout *r = context;
+    chunk_end *end = &r->results[chunk];
+    profile_lane *lane = profile_lane_of(r->profile, thread);
+    int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
+    *end = (chunk_end){.status = STPN_OK};
+    for (int t = 0; t < r->acting->plan.steps && !end->status; t++)
+        end->status = collect_step(r, first, last, lane, &end->ended, &end->error);
+    /* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
+    for (int b = first; b < last; b++) {
+        if (r->starts[b]) ppo_restart_range(r->ppo, b, b + 1);
+        r->starts[b] = 0;
+    }
+    profile_enter(lane, PROFILE_WAITING);
+}
+
+stpn_status rollout_collect(rollout *r, rollout_episodes *ended, stpn_error *error)
+{
+    stpn_status status = run_chunks(r, collect_turn, r, error);
+    for (int i = 0; i < r->chunks && !status; i++) {
+        ended->count += r->results[i].ended.count;
+        ended->steps += r->results[i].ended.steps;
+        ended->reward += r->results[i].ended.reward;
+    }
+    return status;
+}
+
+const float *rollout_observations(const rollout *r)
+{
+    return r->observations;
+}
+
+double *rollout_rewards(rollout *r)
+{
+    return r->sums;
+}
+
+int64_t *rollout_steps(rollout *r)
+{
+    return r->lengths;
+}
+
+void rollout_resume(rollout *r)
+{
+    env_observe(r->env, 0, r->env->batch, r->observations);
+    if (!r->env->shape.restarts) return;
+    ppo_restart_range(r->ppo, 0, r->env->batch);
+    for (int b = 0; b < r->env->batch; b++) {
+        r->sums[b] = 0;
+        r->lengths[b] = 0;
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------ to test */
@@ -175,24 +333,26 @@ stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error)
 /* Sums over episodes, in an order that depends on nothing else. */
 typedef struct test_sums {
     double reward, square; // of episodes
-    double energy;         // of iterations
+    double energy, steps;  // of all steps
     env_goals goals;
 } test_sums;
 
-static void add_episodes(const rollout *r, test_sums *sums)
+static void add_episodes(rollout *r, test_sums *sums)
 {
-    a2c_stats stats;
+    double steps = 0;
     for (int b = 0; b < r->env->batch; b++) {
         sums->reward += r->sums[b];
         sums->square += r->sums[b] * r->sums[b];
+        steps += (double)r->lengths[b];
     }
+    sums->steps += steps;
     if (r->env->type->goals) r->env->type->goals(r->env, 0, r->env->batch, &sums->goals);
-    if (!r->agent) return;
-    a2c_drop(r->agent, &stats);
-    sums->energy += stats.energy;
+    if (!r->acting) return;
+    sums->energy += steps * actor_end_rollout(r->acting).energy;
+    r->acting->rollouts++;
 }
 
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error)
 {
     test_sums sums = {0};
@@ -209,11 +369,12 @@ stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const vo
     *result = (rollout_result){.episodes = (int64_t)n,
                                .reward = mean,
                                .reward_error = n > 1 ? sqrt(fmax(spread, 0) / (n - 1)) : NAN,
-                               .energy = r->agent ? sums.energy / iterations : NAN,
+                               .steps = sums.steps / n,
+                               .energy = r->acting ? sums.energy / sums.steps : NAN,
                                .goals = has_goals ? (double)sums.goals.reached / n : NAN,
                                .return_steps = has_goals && sums.goals.returns
                                                    ? (double)sums.goals.return_steps / (double)sums.goals.returns
                                                    : NAN};
-    if (isfinite(mean) && !isinf(result->energy) && (!r->agent || !isnan(result->energy))) return STPN_OK;
+    if (isfinite(mean) && !isinf(result->energy) && (!r->acting || !isnan(result->energy))) return STPN_OK;
     return error_set(error, STPN_ERROR_NUMERIC, "the %s of a test is not finite", isfinite(mean) ? "energy" : "reward");
 }

@@ -1,5 +1,5 @@
-/* Whole episodes of all copies of an environment, played by an agent or by a reference policy. A chunk of copies plays
- * its episode from start to end on one thread, so that what belongs to it stays in that thread's cache; nothing that is
+/* Whole episodes of all copies of an environment, played by an agent or by a reference policy, or a number of steps across
+ * episodes, as PPO learns. A chunk of copies plays its episode from start to end on one thread, so that what belongs to it stays in that thread's cache; nothing that is
  * computed depends on which thread that is. */
 #ifndef STPN_TRAIN_ROLLOUT_H
 #define STPN_TRAIN_ROLLOUT_H
@@ -7,6 +7,7 @@
 #include "tasks/env.h"
 #include "train/a2c.h"
 #include "train/experiment.h"
+#include "train/ppo.h"
 
 typedef struct rollout rollout;
 
@@ -20,19 +21,38 @@ stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_
 void rollout_free(rollout *r);
 void rollout_set_profile(rollout *r, profile *p);
 
-/* The agent, NULL where a policy plays; and what it plays in. */
+/* The learner, of the method that the experiment says, or NULL; and what it plays in. */
 a2c *rollout_agent(const rollout *r);
+ppo *rollout_ppo(const rollout *r);
 env *rollout_env(const rollout *r);
 
 /* The next episode of every copy, the agent's states zeroed before; an update or a drop is to follow. A policy chooses
  * by itself. */
-stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error);
+stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error);
+
+/* Episodes that have ended, their rewards and steps added up. */
+typedef struct rollout_episodes {
+    int64_t count, steps;
+    double reward;
+} rollout_episodes;
+
+/* PPO: the next e->ppo.rollout steps of every copy, each in a new episode where the one before has ended, and adds the
+ * episodes that ended; an update or a drop is to follow, with the observations that come next. */
+stpn_status rollout_collect(rollout *r, rollout_episodes *ended, stpn_error *error);
+const float *rollout_observations(const rollout *r);
+
+/* Of each copy, what a checkpoint holds beside the environment and the learner: rewards and steps of the episode under
+ * way. After those were restored, rollout_resume is to be called. */
+double *rollout_rewards(rollout *r);
+int64_t *rollout_steps(rollout *r);
+void rollout_resume(rollout *r);
 
 /* Means over episodes of a test. */
 typedef struct rollout_result {
     int64_t episodes;
     double reward;       // of an episode
     double reward_error; // standard error of it, by the spread of episodes' rewards; NaN of one
+    double steps;        // of an episode
     double energy;       // of a step; NaN of a policy
     double goals;        // of an episode; NaN where there are none
     double return_steps; // from a known goal to the next hit; NaN where none was hit again
@@ -40,7 +60,7 @@ typedef struct rollout_result {
 
 /* `iterations` episodes of every copy, of a rollout that was just created, as the draws count from there. `stop`, may be
  * NULL: not 0: STPN_STOPPED after the iteration under way. */
-stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
+stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error);
 
 #endif

@@ -93,7 +93,10 @@ static stpn_status train(trainer *t, stpn_error *error)
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->best = stpn_block_create(t->run.net);
     if (!t->best) return error_memory(error, "the best parameters");
-    stpn_status status = t->run.experiment.env ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
+    const experiment *e = &t->run.experiment;
+    stpn_status status = e->task                         ? trainer_run_epochs(t, error)
+                         : e->train.method == METHOD_PPO ? trainer_run_rollouts(t, error)
+                                                         : trainer_run_iterations(t, error);
     if (!status) return finish(t, error);
     if (status == STPN_ERROR_NUMERIC) trainer_rescue(t);
     return status;

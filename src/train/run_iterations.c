@@ -81,7 +81,7 @@ static stpn_status iterate(trainer *t, stpn_error *error)
     int ends_row = (c->epoch + 1) % train->evaluate_every == 0 || c->epoch + 1 == train->iterations;
     /* It costs time, and that of one iteration is as good as that of all. */
     a2c_set_energy(agent, ends_row);
-    stpn_status status = rollout_play(t->run.rollout, A2C_SAMPLE, &inner);
+    stpn_status status = rollout_play(t->run.rollout, ACT_SAMPLE, &inner);
     if (!status) status = a2c_update(agent, NULL, &stats, &inner);
     if (status)
         return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,

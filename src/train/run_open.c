@@ -73,7 +73,9 @@ stpn_status run_open_rollout(run *r, profile *told, stpn_error *error)
 
 stpn_adam *run_adam(const run *r)
 {
-    return r->rollout ? a2c_adam(rollout_agent(r->rollout)) : supervised_adam(r->learner);
+    if (!r->rollout) return supervised_adam(r->learner);
+    ppo *p = rollout_ppo(r->rollout);
+    return p ? ppo_adam(p) : a2c_adam(rollout_agent(r->rollout));
 }
 
 void run_close(run *r)

@@ -112,12 +112,19 @@ static json_t *rewards(const run *r, const rollout_result *result)
     failed |= set_measure(object, "reward_error", result->reward_error);
     failed |= set_measure(object, "goals", result->goals);
     failed |= set_measure(object, "return_steps", result->return_steps);
+    if (r->experiment.train.method == METHOD_PPO) failed |= set_measure(object, "steps", result->steps);
     failed |= set_measure(object, "energy", result->energy);
     failed |= set_measure(object, "energy_per_neuron", result->energy / neurons);
     failed |= json_object_set_new(object, "episodes", json_integer(result->episodes));
     if (!failed) return object;
     json_decref(object);
     return NULL;
+}
+
+int summary_is_greedy(const run *r, const summary_test *how)
+{
+    const experiment *e = &r->experiment;
+    return how->greedy || (e->train.method == METHOD_PPO && e->ppo.test_greedy);
 }
 
 stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error)
@@ -132,7 +139,7 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     profile_lane *lane = profile_lane_of(how->told, 0);
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
     status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
-                          how->greedy ? A2C_GREEDY : A2C_SAMPLE, how->stop, &result, error);
+                          summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
     profile_enter(lane, before);
     rollout_free(tested);
     if (status) return status;
@@ -150,8 +157,10 @@ static double rate_of(int64_t count, const summary_times *times)
 static int add_iterations(const run *r, const progress_counts *c, const summary_times *times, json_t *object)
 {
     const experiment *e = &r->experiment;
-    int64_t steps = c->epoch * e->train.batch * e->env_shape.steps;
+    int by_steps = e->train.method == METHOD_PPO;
+    int64_t steps = c->epoch * e->train.batch * (by_steps ? e->ppo.rollout : e->env_shape.steps);
     int failed = json_object_set_new(object, "iterations", json_integer(c->epoch));
+    if (by_steps) failed |= json_object_set_new(object, "steps", json_integer(steps));
     failed |= json_object_set_new(object, "updates", json_integer(times->updates));
     failed |= json_object_set_new(object, "best_iteration", json_integer(c->best_epoch));
     failed |= json_object_set_new(object, "best_reward", json_real(c->best_reward));

@@ -27,6 +27,8 @@ typedef struct summary_test {
     const volatile int *stop; // or NULL: not 0: STPN_STOPPED soon
 } summary_test;
 
+/* Whether the most probable actions are taken: asked for, or said by the experiment. */
+int summary_is_greedy(const run *r, const summary_test *how);
 /* {"reward", "reward_error", "goals", "return_steps", "energy", "energy_per_neuron", "episodes"} of the test of an
  * environment; what there is not is left out. */
 stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error);

@@ -157,7 +157,10 @@ static stpn_status check_counts(const trainer *t, const char *path, stpn_error *
     int64_t all = e->env ? e->train.iterations : e->train.epochs, each = e->env ? 1 : t->updates;
     int within = c->epoch <= all && c->update < each && c->since < e->train.evaluate_every;
     int64_t done = within ? c->epoch * each + c->update : -1;
-    if (within && c->waited <= c->epoch && run_adam(&t->run)->updates <= done) return STPN_OK;
+    int64_t updates = run_adam(&t->run)->updates;
+    /* PPO makes many of an iteration. */
+    if (within && c->waited <= c->epoch && (updates <= done || (done > 0 && e->train.method == METHOD_PPO)))
+        return STPN_OK;
     if (e->env)
         return error_set(error, STPN_ERROR_INPUT, "%s: its counts do not fit an experiment of %d iterations", path,
                          e->train.iterations);
@@ -178,10 +181,11 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
     } else if (!status) {
         status = trainer_save(t, error);
     }
-    int measures = e->env                          ? METRICS_REWARD
-                   : e->shape.loss == LOSS_SQUARED ? 0
-                   : e->shape.loss == LOSS_BINARY  ? METRICS_ACCURACY | METRICS_RATES
-                                                   : METRICS_ACCURACY;
+    int measures = e->env && e->train.method == METHOD_PPO ? METRICS_PPO
+                   : e->env                                ? METRICS_REWARD
+                   : e->shape.loss == LOSS_SQUARED         ? 0
+                   : e->shape.loss == LOSS_BINARY          ? METRICS_ACCURACY | METRICS_RATES
+                                                           : METRICS_ACCURACY;
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
     if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
     return status;

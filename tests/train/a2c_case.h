@@ -52,9 +52,9 @@ static inline void world_make(world *w, const agent_case *c, uint64_t rollout)
         w->rewards[i] = (float)random_range(&s, -1, 2);
         w->actions[i] = (int32_t)random_below(&s, CASE_ACTIONS);
         uint32_t draw = random_below(&s, 8);
-        w->ends[i] = (uint8_t)(c->ends ? draw == 0 ? A2C_TERMINATED : draw <= 2 ? A2C_TRUNCATED : 0 : 0);
+        w->ends[i] = (uint8_t)(c->ends ? draw == 0 ? ACT_TERMINATED : draw <= 2 ? ACT_TRUNCATED : 0 : 0);
         /* Both at once is a termination. */
-        if (draw == 0 && i % 3 == 0) w->ends[i] |= c->ends ? A2C_TRUNCATED : 0;
+        if (draw == 0 && i % 3 == 0) w->ends[i] |= c->ends ? ACT_TRUNCATED : 0;
         w->reset[i + c->batch] = w->ends[i] != 0;
     }
 }
@@ -106,7 +106,7 @@ static inline size_t agent_bytes(const agent *g)
 }
 
 /* A step of copies [first, last): rewards also depend on what was done. */
-static inline void agent_step(const agent *g, int t, int first, int last, a2c_choice choice)
+static inline void agent_step(const agent *g, int t, int first, int last, act_choice choice)
 {
     const agent_case *c = &g->c;
     world *w = g->w;
@@ -114,14 +114,14 @@ static inline void agent_step(const agent *g, int t, int first, int last, a2c_ch
     stpn_error e;
     if (a2c_act(g->a, first, last, w->x + (size_t)at * CASE_INPUTS, w->reset + at, choice, w->actions + at, &e))
         fail_msg("%s", e.message);
-    if (choice != A2C_GIVEN)
+    if (choice != ACT_GIVEN)
         for (int b = first; b < last; b++) w->rewards[at + b] += (float)w->actions[at + b];
     if (a2c_record(g->a, first, last, w->rewards + at, c->ends ? w->ends + at : NULL,
                    c->ends == 2 ? w->last + (size_t)at * CASE_INPUTS : NULL, &e))
         fail_msg("%s", e.message);
 }
 
-static inline void agent_act_out(const agent *g, int steps, a2c_choice choice)
+static inline void agent_act_out(const agent *g, int steps, act_choice choice)
 {
     for (int t = 0; t < steps; t++) agent_step(g, t, 0, g->c.batch, choice);
 }
@@ -136,7 +136,7 @@ static inline const double *agent_ahead(const agent *g, int steps)
 static inline stpn_status agent_update(agent *g, uint64_t rollout, a2c_stats *stats)
 {
     world_make(g->w, &g->c, rollout);
-    agent_act_out(g, g->c.steps, A2C_SAMPLE);
+    agent_act_out(g, g->c.steps, ACT_SAMPLE);
     return a2c_update(g->a, agent_ahead(g, g->c.steps), stats, &error);
 }
 

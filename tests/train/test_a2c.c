@@ -30,7 +30,7 @@ static void chunk_turn(void *context, int chunk, int thread)
     const agent *g = ((const chunk_job *)context)->agent;
     int first = chunk * CHUNK, last = first + CHUNK < g->c.batch ? first + CHUNK : g->c.batch;
     (void)thread;
-    for (int t = 0; t < g->c.steps; t++) agent_step(g, t, first, last, A2C_SAMPLE);
+    for (int t = 0; t < g->c.steps; t++) agent_step(g, t, first, last, ACT_SAMPLE);
 }
 
 static void any_threads_and_ranges(void **state)
@@ -64,8 +64,8 @@ static void any_threads_and_ranges(void **state)
                 pool_run(two.pool, 5, 2, chunk_turn, &job);
             } else {
                 for (int t = 0; t < c.steps; t++) {
-                    agent_step(&two, t, 48, 70, A2C_SAMPLE);
-                    agent_step(&two, t, 0, 48, A2C_SAMPLE);
+                    agent_step(&two, t, 48, 70, ACT_SAMPLE);
+                    agent_step(&two, t, 0, 48, ACT_SAMPLE);
                 }
             }
             assert_int_equal(a2c_update(two.a, agent_ahead(&two, c.steps), &b, &error), STPN_OK);
@@ -95,8 +95,8 @@ static void fewer_copies_act_alike(void **state)
     for (int t = 0; t <= c.steps; t++)
         memcpy(few.w->x + (size_t)t * 21 * CASE_INPUTS, many.w->x + (size_t)t * 40 * CASE_INPUTS,
                sizeof *few.w->x * 21 * CASE_INPUTS);
-    agent_act_out(&many, c.steps, A2C_SAMPLE);
-    agent_act_out(&few, c.steps, A2C_SAMPLE);
+    agent_act_out(&many, c.steps, ACT_SAMPLE);
+    agent_act_out(&few, c.steps, ACT_SAMPLE);
     for (int t = 0; t < c.steps; t++)
         assert_memory_equal(few.w->actions + (size_t)t * 21, many.w->actions + (size_t)t * 40, 21 * sizeof(int32_t));
     agent_end(&many);
@@ -226,7 +226,7 @@ static void greedy_takes_the_first_of_the_most_probable(void **state)
         agent g = agent_start(&c);
         fix_policy(g.net, p[i % 3]);
         world_make(g.w, &c, 0);
-        agent_act_out(&g, c.steps, A2C_GREEDY);
+        agent_act_out(&g, c.steps, ACT_GREEDY);
         for (int k = 0; k < c.steps * c.batch; k++) assert_int_equal(g.w->actions[k], expected[i % 3]);
         agent_end(&g);
     }
@@ -242,34 +242,34 @@ static void acting_alone(void **state)
     a2c_stats a, b;
     a2c_set_energy(learner.a, 1);
     world_make(learner.w, &c, 1);
-    agent_act_out(&learner, c.steps, A2C_GREEDY);
-    a2c *actor;
+    agent_act_out(&learner, c.steps, ACT_GREEDY);
+    a2c *alone;
     const a2c_plan plan = {.batch = c.batch, .type = STPN_INPUT_DOUBLE};
-    assert_int_equal(a2c_create(&actor, learner.net, &c.train, &c.options, &plan, NULL, 11, &error), STPN_OK);
-    a2c_set_energy(actor, 1);
+    assert_int_equal(a2c_create(&alone, learner.net, &c.train, &c.options, &plan, NULL, 11, &error), STPN_OK);
+    a2c_set_energy(alone, 1);
     agent other = learner;
-    other.a = actor;
+    other.a = alone;
     int32_t actions[CASE_MOST];
     memcpy(actions, learner.w->actions, sizeof actions);
     world_make(learner.w, &c, 1);
-    agent_act_out(&other, c.steps, A2C_GREEDY);
+    agent_act_out(&other, c.steps, ACT_GREEDY);
     assert_memory_equal(actions, other.w->actions, sizeof actions);
-    a2c_drop(actor, &a);
+    a2c_drop(alone, &a);
     a2c_drop(learner.a, &b);
     assert_true(a.reward == b.reward && a.reward != 0);
     assert_true(a.energy == b.energy && a.energy > 0);
     assert_true(isnan(a.loss) && isnan(a.entropy) && isnan(a.gradient_norm));
-    assert_int_equal(a2c_rollouts(actor), 1);
-    assert_int_equal(a2c_update(actor, NULL, &a, &error), STPN_ERROR_INPUT);
+    assert_int_equal(a2c_rollouts(alone), 1);
+    assert_int_equal(a2c_update(alone, NULL, &a, &error), STPN_ERROR_INPUT);
     assert_non_null(strstr(error.message, "only acts"));
     /* Its draws are others than those of training. */
-    a2c_set_rollouts(actor, a2c_rollouts(learner.a));
-    agent_step(&learner, 0, 0, c.batch, A2C_SAMPLE);
+    a2c_set_rollouts(alone, a2c_rollouts(learner.a));
+    agent_step(&learner, 0, 0, c.batch, ACT_SAMPLE);
     memcpy(actions, learner.w->actions, sizeof actions);
-    agent_step(&other, 0, 0, c.batch, A2C_SAMPLE);
+    agent_step(&other, 0, 0, c.batch, ACT_SAMPLE);
     assert_memory_not_equal(actions, other.w->actions, (size_t)c.batch * sizeof *actions);
-    for (int t = 0; t < 10 * c.steps; t++) agent_step(&other, t % c.steps, 0, c.batch, A2C_SAMPLE);
-    a2c_free(actor);
+    for (int t = 0; t < 10 * c.steps; t++) agent_step(&other, t % c.steps, 0, c.batch, ACT_SAMPLE);
+    a2c_free(alone);
     agent_end(&learner);
 }
 
@@ -292,8 +292,8 @@ static void a_valued_end_resets_the_state(void **state)
             world_make(w, &c, r);
             memcpy(w->reset, before, (size_t)c.batch);
             for (int i = 0; i < rows; i++)
-                if (k == 1 && w->ends[i] == A2C_TRUNCATED) w->reset[i + c.batch] = 0;
-            agent_act_out(&both[k], c.steps, A2C_SAMPLE);
+                if (k == 1 && w->ends[i] == ACT_TRUNCATED) w->reset[i + c.batch] = 0;
+            agent_act_out(&both[k], c.steps, ACT_SAMPLE);
             assert_int_equal(a2c_update(both[k].a, agent_ahead(&both[k], c.steps), &stats[k], &error), STPN_OK);
         }
         if (r == 0) assert_same_parameters(&both[0], &both[1]);
@@ -355,7 +355,7 @@ static void the_gradient_is_limited(void **state)
     assert_int_equal(agent_update(&limited, 0, &b), STPN_OK);
     assert_true(a.gradient_norm > 0.2 && a.gradient_norm == b.gradient_norm);
     const kernel_table *k = limited.net->kernel;
-    double norm = sqrt(k->sum_squares(limited.net->block_values, limited.a->tape->chunk_grad));
+    double norm = sqrt(k->sum_squares(limited.net->block_values, limited.a->actor.tape->chunk_grad));
     assert_true(fabs(norm - 0.125) < 1e-12);
     agent_end(&free_one);
     agent_end(&limited);
@@ -377,7 +377,7 @@ static void what_is_not_finite_is_an_error(void **state)
         const float bad[] = {NAN, INFINITY, 3e38F, 1};
         g.w->rewards[3 * c.batch + 17] = bad[i];
         if (i == 3) g.w->x[2] = NAN;
-        agent_act_out(&g, c.steps, A2C_SAMPLE);
+        agent_act_out(&g, c.steps, ACT_SAMPLE);
         assert_int_equal(a2c_update(g.a, NULL, &stats, &error), STPN_ERROR_NUMERIC);
         static const char *const words[] = {"the rewards of copy 17 add up to ", "the rewards of copy 17 add up to inf",
                                             "the gradient's norm is ", "the loss is "};
@@ -426,7 +426,7 @@ static void short_rollouts(void **state)
     a2c_stats a, b;
     for (uint64_t r = 0; r < 2; r++) {
         world_make(g.w, &c, r);
-        agent_act_out(&g, 4, A2C_SAMPLE);
+        agent_act_out(&g, 4, ACT_SAMPLE);
         assert_int_equal(a2c_update(g.a, NULL, &a, &error), STPN_OK);
         assert_int_equal(agent_update(&shorter, r, &b), STPN_OK);
         assert_memory_equal(&a, &b, sizeof a - sizeof a.energy);
@@ -460,7 +460,7 @@ static void it_learns(void **state)
         float rewards[BATCH];
         for (int t = 0; t < STEPS; t++) {
             for (int b = 0; b < BATCH; b++) tokens[b] = (int32_t)random_below(&s, 3);
-            assert_int_equal(a2c_act(a, 0, BATCH, tokens, NULL, A2C_SAMPLE, actions, &error), STPN_OK);
+            assert_int_equal(a2c_act(a, 0, BATCH, tokens, NULL, ACT_SAMPLE, actions, &error), STPN_OK);
             for (int b = 0; b < BATCH; b++) rewards[b] = actions[b] == tokens[b];
             assert_int_equal(a2c_record(a, 0, BATCH, rewards, NULL, NULL, &error), STPN_OK);
         }

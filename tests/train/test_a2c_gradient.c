@@ -74,7 +74,7 @@ static void slow_returns(const agent *g, slow *s)
             const double *last = g->w->last + (size_t)at * CASE_INPUTS;
             s->after[at] = 0;
             if (is_over(g, at)) {
-                if (g->c.ends == 2 && g->w->ends[at] == A2C_TRUNCATED) s->after[at] = slow_after(g, b, t, last);
+                if (g->c.ends == 2 && g->w->ends[at] == ACT_TRUNCATED) s->after[at] = slow_after(g, b, t, last);
             } else if (t + 1 < STEPS) {
                 s->after[at] = s->values[at + BATCH - (shared ? b : 0)];
             } else if (g->c.ahead) {
@@ -138,16 +138,16 @@ static void check_case(const agent_case *c, int index)
     agent g = agent_start(c);
     a2c_stats stats;
     world_make(g.w, c, (uint64_t)index);
-    agent_act_out(&g, STEPS, A2C_GIVEN);
-    double *gradient = g.a->tape->chunk_grad, *p = g.net->parameters;
+    agent_act_out(&g, STEPS, ACT_GIVEN);
+    double *gradient = g.a->actor.tape->chunk_grad, *p = g.net->parameters;
     memset(&base, 0, sizeof base);
     slow_outputs(&g, &base);
     slow_returns(&g, &base);
     if (a2c_update(g.a, agent_ahead(&g, STEPS), &stats, &error)) fail_msg("case %d: %s", index, error.message);
     for (int at = 0; at < ROWS; at++) {
         size_t kept = (size_t)(at % BATCH * STEPS + at / BATCH);
-        if (!is_close(g.a->gains[kept], base.returns[at], 1e-12))
-            fail_msg("case %d: return of row %d is %g, not %g", index, at, g.a->gains[kept], base.returns[at]);
+        if (!is_close(g.a->actor.gains[kept], base.returns[at], 1e-12))
+            fail_msg("case %d: return of row %d is %g, not %g", index, at, g.a->actor.gains[kept], base.returns[at]);
     }
     double loss = slow_loss(&g, &base, &base);
     if (!is_close(stats.loss, loss, 1e-12)) fail_msg("case %d: loss %.15g, not %.15g", index, stats.loss, loss);
@@ -221,7 +221,7 @@ static void statistics(void **state)
     agent g = agent_start(&c);
     world_make(g.w, &c, 1);
     a2c_set_energy(g.a, 1);
-    agent_act_out(&g, STEPS, A2C_GIVEN);
+    agent_act_out(&g, STEPS, ACT_GIVEN);
     slow_outputs(&g, &s);
     slow_returns(&g, &s);
     double policy = 0, value = 0, square = 0, entropy = 0, reward = 0, energy = 0, energies[ROWS];
@@ -252,7 +252,7 @@ static void statistics(void **state)
     assert_true(is_close(stats.energy, energy, 1e-12));
     /* The next rollout's sums begin anew. */
     a2c_set_energy(g.a, 0);
-    agent_act_out(&g, STEPS, A2C_GIVEN);
+    agent_act_out(&g, STEPS, ACT_GIVEN);
     assert_int_equal(a2c_update(g.a, NULL, &stats, &error), STPN_OK);
     assert_true(is_close(stats.reward, reward, 1e-12));
     assert_true(isnan(stats.energy));

@@ -29,27 +29,27 @@ static void wrong_use_is_refused(void **state)
     static const int ranges[][2] = {{0, 15}, {3, 16}, {-16, 16}, {16, 16}, {32, 48}, {0, 41}, {32, 16}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         int first = ranges[i][0], last = ranges[i][1];
-        assert_refused(a2c_act(g.a, first, last, x, NULL, A2C_SAMPLE, actions, &error), "whole chunks of 16");
+        assert_refused(a2c_act(g.a, first, last, x, NULL, ACT_SAMPLE, actions, &error), "whole chunks of 16");
         assert_refused(a2c_record(g.a, first, last, r, NULL, NULL, &error), "whole chunks of 16");
     }
     assert_refused(a2c_update(g.a, NULL, &stats, &error), "no step is recorded");
     assert_refused(a2c_record(g.a, 0, 16, r, NULL, NULL, &error), "is recorded already");
     actions[1] = CASE_ACTIONS;
-    assert_refused(a2c_act(g.a, 0, 40, x, NULL, A2C_GIVEN, actions, &error),
+    assert_refused(a2c_act(g.a, 0, 40, x, NULL, ACT_GIVEN, actions, &error),
                    "the action of copy 1 is 4, expected 0 to 3");
     actions[1] = -1;
-    assert_refused(a2c_act(g.a, 0, 40, x, NULL, A2C_GIVEN, actions, &error), "the action of copy 1 is -1");
-    assert_int_equal(a2c_act(g.a, 0, 16, x, NULL, A2C_SAMPLE, actions, &error), STPN_OK);
-    assert_refused(a2c_act(g.a, 0, 16, x, NULL, A2C_SAMPLE, actions, &error), "is not recorded");
+    assert_refused(a2c_act(g.a, 0, 40, x, NULL, ACT_GIVEN, actions, &error), "the action of copy 1 is -1");
+    assert_int_equal(a2c_act(g.a, 0, 16, x, NULL, ACT_SAMPLE, actions, &error), STPN_OK);
+    assert_refused(a2c_act(g.a, 0, 16, x, NULL, ACT_SAMPLE, actions, &error), "is not recorded");
     assert_refused(a2c_update(g.a, NULL, &stats, &error), "no step is recorded");
     assert_int_equal(a2c_record(g.a, 0, 16, r, NULL, NULL, &error), STPN_OK);
     assert_refused(a2c_update(g.a, NULL, &stats, &error), "copy 16 has acted 0 times");
-    assert_int_equal(a2c_act(g.a, 16, 40, x, NULL, A2C_SAMPLE, actions, &error), STPN_OK);
+    assert_int_equal(a2c_act(g.a, 16, 40, x, NULL, ACT_SAMPLE, actions, &error), STPN_OK);
     assert_refused(a2c_update(g.a, NULL, &stats, &error), "0 of which are recorded");
     assert_int_equal(a2c_record(g.a, 16, 40, r, NULL, NULL, &error), STPN_OK);
-    for (int t = 1; t < c.steps; t++) agent_step(&g, t, 0, 40, A2C_SAMPLE);
-    assert_refused(a2c_act(g.a, 0, 40, x, NULL, A2C_SAMPLE, actions, &error), "room for 0 more steps");
-    assert_refused(a2c_act(g.a, 0, 40, NULL, NULL, A2C_SAMPLE, actions, &error), "NULL");
+    for (int t = 1; t < c.steps; t++) agent_step(&g, t, 0, 40, ACT_SAMPLE);
+    assert_refused(a2c_act(g.a, 0, 40, x, NULL, ACT_SAMPLE, actions, &error), "room for 0 more steps");
+    assert_refused(a2c_act(g.a, 0, 40, NULL, NULL, ACT_SAMPLE, actions, &error), "NULL");
     assert_int_equal(a2c_update(g.a, NULL, &stats, &error), STPN_OK);
     agent_end(&g);
 }

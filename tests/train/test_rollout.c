@@ -70,7 +70,7 @@ static void count_hits(hits *h, const float *rewards, int t)
 }
 
 /* All copies in one range, a step at a time. */
-static rollout_result slow_test(const place *p, const env_policy *policy, a2c_choice choice)
+static rollout_result slow_test(const place *p, const env_policy *policy, act_choice choice)
 {
     static float x[BATCH * INPUTS], rewards[BATCH];
     static int32_t actions[BATCH];
@@ -127,8 +127,8 @@ static void a_test_counts_what_a_slow_one_counts(void **state)
     (void)state;
     static const struct {
         int oracle, random;
-        a2c_choice choice;
-    } cases[] = {{0, 0, A2C_SAMPLE}, {0, 0, A2C_GREEDY}, {0, 1, A2C_SAMPLE}, {1, 0, A2C_SAMPLE}};
+        act_choice choice;
+    } cases[] = {{0, 0, ACT_SAMPLE}, {0, 0, ACT_GREEDY}, {0, 1, ACT_SAMPLE}, {1, 0, ACT_SAMPLE}};
     for (int threads = 1; threads <= 3; threads++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             place p = open_place(threads);
@@ -161,7 +161,7 @@ static void a_test_can_be_stopped(void **state)
     rollout *r;
     rollout_result result;
     assert_int_equal(rollout_create(&r, &p.e, p.net, 0, p.pool, &error), STPN_OK);
-    assert_int_equal(rollout_test(r, ITERATIONS, A2C_SAMPLE, &stop, &result, &error), STPN_STOPPED);
+    assert_int_equal(rollout_test(r, ITERATIONS, ACT_SAMPLE, &stop, &result, &error), STPN_STOPPED);
     rollout_free(r);
     close_place(&p);
 }
@@ -176,7 +176,7 @@ static void a_test_that_is_not_finite_is_an_error(void **state)
     float *parameters = p.net->parameters;
     for (size_t i = 0; i < p.net->block_values; i++) parameters[i] = NAN;
     assert_int_equal(rollout_create(&r, &p.e, p.net, 0, p.pool, &error), STPN_OK);
-    assert_int_equal(rollout_test(r, 1, A2C_SAMPLE, NULL, &result, &error), STPN_ERROR_NUMERIC);
+    assert_int_equal(rollout_test(r, 1, ACT_SAMPLE, NULL, &result, &error), STPN_ERROR_NUMERIC);
     assert_non_null(strstr(error.message, "not finite"));
     rollout_free(r);
     close_place(&p);
@@ -197,12 +197,12 @@ static void learn(int threads, int by_hand, float *parameters, a2c_stats *stats)
     env *e = rollout_env(r);
     for (int i = 0; i < ITERATIONS; i++) {
         if (!by_hand) {
-            assert_int_equal(rollout_play(r, A2C_SAMPLE, &error), STPN_OK);
+            assert_int_equal(rollout_play(r, ACT_SAMPLE, &error), STPN_OK);
         } else {
             assert_int_equal(e->type->reset(e, 0, BATCH, x, &error), STPN_OK);
             a2c_restart(agent);
             for (int t = 0; t < STEPS; t++) {
-                assert_int_equal(a2c_act(agent, 0, BATCH, x, NULL, A2C_SAMPLE, actions, &error), STPN_OK);
+                assert_int_equal(a2c_act(agent, 0, BATCH, x, NULL, ACT_SAMPLE, actions, &error), STPN_OK);
                 assert_int_equal(e->type->step(e, 0, BATCH, actions, x, rewards, ends, &error), STPN_OK);
                 assert_int_equal(a2c_record(agent, 0, BATCH, rewards, ends, NULL, &error), STPN_OK);
             }

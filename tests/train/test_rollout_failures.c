@@ -66,7 +66,7 @@ static void episodes_allocate_nothing(void **state)
     assert_int_equal(rollout_create(&r, &e, net, 1, NULL, &error), STPN_OK);
     failing_set_allocations_from(1);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(rollout_play(r, A2C_SAMPLE, &error), STPN_OK);
+        assert_int_equal(rollout_play(r, ACT_SAMPLE, &error), STPN_OK);
         assert_int_equal(a2c_update(rollout_agent(r), NULL, &stats, &error), STPN_OK);
     }
     assert_int_equal(failing_allocations(), 0);

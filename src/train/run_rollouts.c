@@ -1,0 +1,139 @@
+/* Training with PPO: the loop over iterations, each a rollout and the update from it. */
+#include "base/error.h"
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static void add_stats(ppo_stats *sums, const ppo_stats *s)
+{
+    sums->loss += s->loss;
+    sums->policy_loss += s->policy_loss;
+    sums->value_loss += s->value_loss;
+    sums->entropy += s->entropy;
+    sums->kl += s->kl;
+    sums->clip_fraction += s->clip_fraction;
+    sums->explained_variance += s->explained_variance;
+    sums->gradient_norm += s->gradient_norm;
+}
+
+static double mean_of(const trainer *t, double sum)
+{
+    return t->counts.since ? sum / (double)t->counts.since : NAN;
+}
+
+/* NaN where no episode has ended. */
+static double mean_reward(const trainer *t)
+{
+    const rollout_episodes *e = &t->counts.ended;
+    return e->count ? e->reward / (double)e->count : NAN;
+}
+
+static void report(trainer *t, int row_ended)
+{
+    if (!trainer_reports(t, row_ended)) return;
+    const progress_counts *c = &t->counts;
+    int iterations = t->run.experiment.train.iterations;
+    double rate = t->lap_updates ? (double)t->lap_updates / fmax(t->reported - t->lap, CLOCK_LEAST) : t->rate;
+    stpn_progress p = {.epoch = (int)c->epoch,
+                       .epochs = iterations,
+                       .updates_done = 1,
+                       .updates = 1,
+                       .loss = mean_of(t, c->ppo.loss),
+                       .accuracy = NAN,
+                       .sequences_per_second = rate,
+                       .seconds_left = rate > 0 ? (double)(iterations - c->epoch) / rate : NAN,
+                       .epoch_ended = row_ended,
+                       .validation_loss = NAN,
+                       .environment = 1,
+                       .reward = mean_reward(t)};
+    t->options->progress(t->options->context, &p);
+}
+
+static int64_t steps_each(const trainer *t)
+{
+    const experiment *e = &t->run.experiment;
+    return (int64_t)e->ppo.rollout * e->train.batch;
+}
+
+static stpn_status add_row(trainer *t, double energy, stpn_error *error)
+{
+    const ppo_stats *sums = &t->counts.ppo;
+    const rollout_episodes *e = &t->counts.ended;
+    metrics_row row = {.env = {.steps = t->counts.epoch * steps_each(t),
+                               .episodes = e->count,
+                               .reward = mean_reward(t),
+                               .length = e->count ? (double)e->steps / (double)e->count : NAN,
+                               .loss = mean_of(t, sums->loss),
+                               .policy_loss = mean_of(t, sums->policy_loss),
+                               .value_loss = mean_of(t, sums->value_loss),
+                               .entropy = mean_of(t, sums->entropy),
+                               .kl = mean_of(t, sums->kl),
+                               .clip_fraction = mean_of(t, sums->clip_fraction),
+                               .explained_variance = mean_of(t, sums->explained_variance),
+                               .gradient_norm = mean_of(t, sums->gradient_norm),
+                               .energy = energy}};
+    return trainer_add_row(t, &row, (double)t->lap_updates, error);
+}
+
+static stpn_status end_row(trainer *t, double energy, stpn_error *error)
+{
+    progress_counts *c = &t->counts;
+    double reward = mean_reward(t);
+    /* The first row counts where no episode has ended in it, so that there is a best; any reward is better. */
+    int better = c->best_epoch == 0 || (!isnan(reward) && reward > c->best_reward);
+    stpn_status status = add_row(t, energy, error);
+    if (status) return status;
+    if (better) c->best_reward = isnan(reward) ? -1e300 : reward;
+    trainer_keep_best(t, better);
+    report(t, 1);
+    c->since = 0;
+    c->ppo = (ppo_stats){0};
+    c->ended = (rollout_episodes){0};
+    return STPN_OK;
+}
+
+static stpn_status iterate(trainer *t, stpn_error *error)
+{
+    const train_options *train = &t->run.experiment.train;
+    progress_counts *c = &t->counts;
+    rollout *r = t->run.rollout;
+    ppo_stats stats;
+    rollout_episodes ended = {0};
+    stpn_error inner = {{0}};
+    int ends_row = (c->epoch + 1) % train->evaluate_every == 0 || c->epoch + 1 == train->iterations;
+    /* It costs time, and that of one iteration is as good as that of all. */
+    ppo_set_energy(rollout_ppo(r), ends_row);
+    stpn_status status = rollout_collect(r, &ended, &inner);
+    if (!status) status = ppo_update(rollout_ppo(r), rollout_observations(r), &stats, &inner);
+    if (status)
+        return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,
+                         c->epoch + 1, RUN_LAST);
+    c->epoch++;
+    c->since++;
+    add_stats(&c->ppo, &stats);
+    c->ended.count += ended.count;
+    c->ended.steps += ended.steps;
+    c->ended.reward += ended.reward;
+    t->lap_updates++;
+    if (ends_row) status = end_row(t, stats.energy, error);
+    else report(t, 0);
+    return status ? status : trainer_end_epoch(t, error);
+}
+
+static stpn_status stopped(trainer *t, stpn_error *error)
+{
+    stpn_status status = trainer_save(t, error);
+    if (status) return status;
+    return error_set(error, STPN_STOPPED, "%s: stopped after iteration %" PRId64 ", saved", t->folder, t->counts.epoch);
+}
+
+stpn_status trainer_run_rollouts(trainer *t, stpn_error *error)
+{
+    stpn_status status = STPN_OK;
+    while (!status && !trainer_is_finished(t)) {
+        if (trainer_stop_asked(t)) return stopped(t, error);
+        status = iterate(t, error);
+    }
+    return status;
+}
