@@ -92,6 +92,7 @@ static void print_default(const option *o, const void *defaults)
         if (*word) printf("`\"%s\"`", word);
         else printf("none");
         break;
+    case OPTION_LIST: printf("none"); break;
     case OPTION_CHOICE:
         word = option_choice(o->choices, option_integer(o, defaults), &length);
         printf("`\"%.*s\"`", length, word ? word : "");

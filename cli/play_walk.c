@@ -138,7 +138,7 @@ stpn_status walk_start(walk *w, stpn_error *error)
     if (status) return status;
     env_free(w->env);
     w->env = fresh;
-    status = fresh->type->reset(fresh, 0, 1, w->x, error);
+    status = env_reset(fresh, 0, 1, w->x, error);
     if (status) return status;
     stpn_state_zero(w->state);
     w->step = w->since = w->hit = 0;
@@ -197,7 +197,7 @@ stpn_status walk_step(walk *w, stpn_error *error)
 {
     uint8_t end;
     stpn_status status = act(w, error);
-    if (!status) status = w->env->type->step(w->env, 0, 1, &w->action, w->x, &w->reward, &end, error);
+    if (!status) status = env_step(w->env, 0, 1, &w->action, w->x, &w->reward, &end, error);
     if (status) return status;
     int64_t goals = goals_reached(w);
     w->step++;

@@ -64,6 +64,29 @@ int option_set_text(const option *o, void *fields, const char *text)
     return 1;
 }
 
+const option_list *option_list_of(const option *o, const void *fields)
+{
+    return (const option_list *)(const void *)((const char *)fields + o->offset);
+}
+
+static int is_valid_list(const option *o, const option_list *list)
+{
+    if (list->count < 0 || list->count > OPTION_LIST_MOST) return 0;
+    for (int i = 0; i < list->count; i++) {
+        if (list->values[i] < o->minimum || list->values[i] > o->maximum) return 0;
+        for (int k = 0; k < i; k++)
+            if (list->values[k] == list->values[i]) return 0;
+    }
+    return 1;
+}
+
+int option_set_list(const option *o, void *fields, const option_list *list)
+{
+    if (!is_valid_list(o, list)) return 0;
+    memcpy((char *)fields + o->offset, list, sizeof *list);
+    return 1;
+}
+
 void option_expectation(const option *o, char *text, size_t size)
 {
     if (o->kind == OPTION_BOOLEAN) snprintf(text, size, "true or false");
@@ -71,6 +94,9 @@ void option_expectation(const option *o, char *text, size_t size)
     else if (o->kind == OPTION_TEXT && o->minimum > 0)
         snprintf(text, size, "a string of %.10g to %.10g bytes", o->minimum, o->maximum);
     else if (o->kind == OPTION_TEXT) snprintf(text, size, "a string of at most %.10g bytes", o->maximum);
+    else if (o->kind == OPTION_LIST)
+        snprintf(text, size, "an array of at most %d different integers from %.10g to %.10g", (int)OPTION_LIST_MOST,
+                 o->minimum, o->maximum);
     else
         snprintf(text, size, "%s from %.10g to %.10g", o->kind == OPTION_INTEGER ? "an integer" : "a number",
                  o->minimum, o->maximum);
@@ -97,6 +123,7 @@ static int is_valid(const option *o, const void *fields)
         const char *end = memchr(option_text(o, fields), 0, (size_t)o->maximum + 1);
         return end && (double)(end - option_text(o, fields)) >= o->minimum;
     }
+    case OPTION_LIST: return is_valid_list(o, option_list_of(o, fields));
     }
     return 0;
 }
@@ -110,6 +137,9 @@ stpn_status options_check(const option *table, int count, const void *fields, co
         option_expectation(o, expectation, sizeof expectation);
         if (o->kind == OPTION_TEXT)
             return error_set(error, STPN_ERROR_INPUT, "%s.%s is too short or too long, expected %s", place, o->name,
+                             expectation);
+        if (o->kind == OPTION_LIST)
+            return error_set(error, STPN_ERROR_INPUT, "%s.%s is another list, expected %s", place, o->name,
                              expectation);
         double value = o->kind == OPTION_NUMBER ? option_number(o, fields) : option_integer(o, fields);
         return error_set(error, STPN_ERROR_INPUT, "%s.%s is %.10g, expected %s", place, o->name, value, expectation);

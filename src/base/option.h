@@ -11,8 +11,16 @@ typedef enum option_kind {
     OPTION_NUMBER,  // double
     OPTION_BOOLEAN, // int, 0 or 1
     OPTION_CHOICE,  // int, place of a word in `choices`
-    OPTION_TEXT     // char[maximum + 1], `minimum` to `maximum` bytes and a zero byte
+    OPTION_TEXT,    // char[maximum + 1], `minimum` to `maximum` bytes and a zero byte
+    OPTION_LIST     // option_list, of integers, none of them twice
 } option_kind;
+
+enum { OPTION_LIST_MOST = 256 };
+
+typedef struct option_list {
+    int count;
+    int values[OPTION_LIST_MOST];
+} option_list;
 
 typedef struct option {
     const char *name;
@@ -35,6 +43,9 @@ void option_set_integer(const option *o, void *fields, int value);
 const char *option_text(const option *o, const void *fields);
 /* 0, with the field as it was, where the text is too short or too long. */
 int option_set_text(const option *o, void *fields, const char *text);
+const option_list *option_list_of(const option *o, const void *fields);
+/* 0, with the field as it was, where the list is too long, or a value out of bounds or there twice. */
+int option_set_list(const option *o, void *fields, const option_list *list);
 
 /* Checks every field of `fields` against its row; `place` starts the message ("units[0]"). */
 stpn_status options_check(const option *table, int count, const void *fields, const char *place, stpn_error *error);

@@ -7,6 +7,7 @@
 #include "base/words.h"
 #include "io/json_reader.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -126,6 +127,19 @@ static stpn_status unknown_key(const char *place, const char *key, const option 
                      *place ? "." : "", key, nearest ? nearest : "none");
 }
 
+static int take_list(const option *o, const json_t *value, void *fields)
+{
+    option_list list = {0};
+    if (!json_is_array(value) || json_array_size(value) > OPTION_LIST_MOST) return 0;
+    for (; list.count < (int)json_array_size(value); list.count++) {
+        const json_t *entry = json_array_get(value, (size_t)list.count);
+        json_int_t number = json_integer_value(entry);
+        if (!json_is_integer(entry) || number < INT_MIN || number > INT_MAX) return 0;
+        list.values[list.count] = (int)number;
+    }
+    return option_set_list(o, fields, &list);
+}
+
 /* Into the field; 0 where the value's type or, for a choice, its word is wrong. */
 static int take_value(const option *o, const json_t *value, void *fields)
 {
@@ -155,6 +169,7 @@ static int take_value(const option *o, const json_t *value, void *fields)
         return 1;
     }
     case OPTION_TEXT: return json_is_string(value) && option_set_text(o, fields, json_string_value(value));
+    case OPTION_LIST: return take_list(o, value, fields);
     }
     return 0;
 }
@@ -185,6 +200,18 @@ stpn_status options_from_json(const json_t *object, const char *place, const opt
     return STPN_OK;
 }
 
+static json_t *list_to_json(const option *o, const void *fields)
+{
+    const option_list *list = option_list_of(o, fields);
+    json_t *array = json_array();
+    for (int i = 0; i < list->count; i++)
+        if (json_array_append_new(array, json_integer(list->values[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
 int options_to_json(const option *table, int count, const void *fields, json_t *object)
 {
     for (int i = 0; i < count; i++) {
@@ -198,6 +225,8 @@ int options_to_json(const option *table, int count, const void *fields, json_t *
             value = json_stringn(word, (size_t)length);
         } else if (o->kind == OPTION_TEXT) {
             value = json_string(option_text(o, fields));
+        } else if (o->kind == OPTION_LIST) {
+            value = list_to_json(o, fields);
         } else {
             int number = option_integer(o, fields);
             value = o->kind == OPTION_BOOLEAN ? json_boolean(number) : json_integer(number);

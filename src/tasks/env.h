@@ -1,12 +1,17 @@
 /* Environments: tasks that answer actions. An environment is a batch of B copies behind a row of the registry. All that
  * a call reads or writes of a copy is that copy's own: different threads may work on different ranges [first, last) of
  * copies at once, and a copy's course depends on its options, seed, purpose, number and actions alone. Nothing is
- * allocated after creation. */
+ * allocated after creation.
+ *
+ * Actions are int32_t (B) from 0 to shape.actions - 1, or where the shape has continuous ones instead, float (B, A) with
+ * A = shape.continuous: any number, cut to the environment's bounds by its step; one that is not a number is wrong. */
 #ifndef STPN_TASKS_ENV_H
 #define STPN_TASKS_ENV_H
 
 #include "base/option.h"
 #include "base/random.h"
+
+#include <stddef.h>
 
 enum { ENV_COPIES = 1 << 20 }; // B at most
 enum { ENV_TERMINATED = 1, ENV_TRUNCATED = 2 };
@@ -17,14 +22,23 @@ typedef struct env_options {
     int size;                    // maze: rows and columns
     double reward, wall_penalty; // maze: for the goal; taken for a move into a wall
     int start;                   // maze: START_CENTRE or START_RANDOM
+    option_list mask;            // columns of an observation that read 0
 } env_options;
+
+/* The row of the mask, for the table of every environment. */
+#define ENV_MASK                                                                 \
+    {                                                                            \
+        "mask", OPTION_LIST, offsetof(env_options, mask), NULL, 0, 1 << 24,      \
+            "columns of an observation, from 0 on, that are hidden: they read 0" \
+    }
 
 typedef struct env_shape {
     int observations; // I, floats of an observation
     int actions;      // number of discrete actions, or 0
-    int continuous;   // values of a continuous action, or 0
+    int continuous;   // A, values of a continuous action, or 0
     int steps;        // T of an episode; 0: it may last for ever
     int state;        // S, numbers that a copy's state is saved as
+    int restarts;     // 1: an episode under way is not saved; a restored copy is at the start of its next one
 } env_shape;
 
 /* Goals reached in the episodes under way. The first goal of an episode has to be found, each further one is a return
@@ -61,12 +75,16 @@ struct env_type {
     void (*close)(env *e);
     /* Starts the next episode of each copy of the range and writes its first observation. */
     stpn_status (*reset)(env *e, int first, int last, float *observations /* (B, I) */, stpn_error *error);
-    /* One step of the range. `ends` gets 0 while an episode goes on, or ENV_TERMINATED, ENV_TRUNCATED or both; a copy
-     * whose episode has ended stays as it is, at no reward, until it is reset. A wrong action moves no copy. */
-    stpn_status (*step)(env *e, int first, int last, const int32_t *actions /* (B) */, float *observations /* (B, I) */,
+    /* One step of the range. `ends` gets 0 while an episode goes on, ENV_TERMINATED where it is over by itself, so that
+     * nothing more could have come, ENV_TRUNCATED where it was only cut off, or both; the observation then is the last
+     * one of the episode. A copy whose episode has ended stays as it is, at no reward, until it is reset, which the
+     * caller does. A wrong action moves no copy. */
+    stpn_status (*step)(env *e, int first, int last, const void *actions, float *observations /* (B, I) */,
                         float *rewards /* (B) */, uint8_t *ends /* (B) */, stpn_error *error);
     /* The last observations once more: after restore. */
     void (*observe)(const env *e, int first, int last, float *observations /* (B, I) */);
+    /* What value `index` of a continuous action is cut to; the bounds may be infinite. NULL where actions are discrete. */
+    void (*bounds)(const env *e, int index, float *low, float *high);
     /* All of the state of all copies; restored, it goes on to the same bits. A state that cannot be is an error and
      * changes nothing; `place` starts the message. */
     void (*save)(const env *e, int64_t *state /* (B, S) */);
@@ -87,21 +105,31 @@ struct env_policy {
     /* Bytes of notes N that it keeps about a copy; the caller's, zeros before the first call. */
     size_t (*notes)(const env *e);
     /* The next actions of the range; to be called once before each step. */
-    void (*act)(const env *e, uint64_t seed, void *notes /* (B, N) */, int first, int last, int32_t *actions /* (B) */);
+    void (*act)(const env *e, uint64_t seed, void *notes /* (B, N) */, int first, int last, void *actions);
 };
 
 const env_type *env_find(const char *name);
 const env_type *env_at(int index);
 void env_names(char *text, size_t size);
 
+/* Checks the options, the mask among them, and tells the shape. */
+stpn_status env_describe(const env_type *type, const env_options *options, env_shape *shape, stpn_error *error);
 /* Checks the options and makes `batch` copies, each in an episode 0 whose observation `observe` tells. Draws depend on
  * `seed` and on what the copies are for: RANDOM_TRAIN, RANDOM_VALIDATION or RANDOM_TEST. */
 stpn_status env_create(env **e, const env_type *type, const env_options *options, int batch, random_purpose purpose,
                        uint64_t seed, stpn_error *error);
 void env_free(env *e);
 
+/* What callers call: the functions of the type, and the columns of the mask read 0 in what they write. */
+stpn_status env_reset(env *e, int first, int last, float *observations /* (B, I) */, stpn_error *error);
+stpn_status env_step(env *e, int first, int last, const void *actions, float *observations /* (B, I) */,
+                     float *rewards /* (B) */, uint8_t *ends /* (B) */, stpn_error *error);
+void env_observe(const env *e, int first, int last, float *observations /* (B, I) */);
+/* Bytes of a copy's action. */
+size_t env_action_bytes(const env_shape *shape);
+
 extern const env_type env_maze;
-/* Every action as likely as the others, whatever the environment. */
+/* Every action as likely as the others, whatever the environment; of a value without bounds, standard normal. */
 extern const env_policy env_random;
 
 #endif

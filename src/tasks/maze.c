@@ -32,6 +32,7 @@ static const option options[] = {
     {"wall_penalty", OPTION_NUMBER, FIELD(wall_penalty), NULL, 0, 1e6, "taken for a move into a wall"},
     {"start", OPTION_CHOICE, FIELD(start), "centre|random", 0, 0,
      "where an episode starts; random: any free cell but the goal"},
+    ENV_MASK,
 };
 
 static stpn_status describe(const env_options *o, env_shape *shape, stpn_error *error)
@@ -139,10 +140,11 @@ static stpn_status reset(env *e, int first, int last, float *observations, stpn_
     return STPN_OK;
 }
 
-static stpn_status step(env *e, int first, int last, const int32_t *actions, float *observations, float *rewards,
+static stpn_status step(env *e, int first, int last, const void *chosen, float *observations, float *rewards,
                         uint8_t *ends, stpn_error *error)
 {
     maze *m = (maze *)e;
+    const int32_t *actions = chosen; // (B)
     int T = e->options.steps;
     for (int b = first; b < last; b++)
         if (actions[b] < 0 || actions[b] >= MAZE_ACTIONS)

@@ -31,9 +31,10 @@ static size_t notes_size(const env *e)
     return (size_t)e->options.size * (size_t)e->options.size;
 }
 
-static void act(const env *e, uint64_t seed, void *notes, int first, int last, int32_t *actions)
+static void act(const env *e, uint64_t seed, void *notes, int first, int last, void *chosen)
 {
     (void)seed;
+    int32_t *actions = chosen; // (B)
     const maze *m = (const maze *)e;
     for (int b = first; b < last; b++) {
         const maze_copy *c = &m->copies[b];

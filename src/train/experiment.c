@@ -103,7 +103,7 @@ static stpn_status read_environment(experiment *e, const json_t *object, stpn_er
     e->env_options = e->env->defaults;
     stpn_status status =
         options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
-    if (!status) status = e->env->describe(&e->env_options, &e->env_shape, error);
+    if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
     e->shape = (task_shape){
         .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .per_step = 1};
     return status;
@@ -213,7 +213,11 @@ static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *s
 static int resolve_task(const experiment *e, json_t *task)
 {
     int failed = json_object_set_new(task, "name", json_string(e->env ? e->env->name : e->task->name));
-    if (e->env) return failed | !options_to_json(e->env->options, e->env->option_count, &e->env_options, task);
+    if (e->env) {
+        failed |= !options_to_json(e->env->options, e->env->option_count, &e->env_options, task);
+        if (e->env_options.mask.count == 0) json_object_del(task, "mask");
+        return failed;
+    }
     return failed | !options_to_json(e->task->options, e->task->option_count, &e->task_options, task);
 }
 

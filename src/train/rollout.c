@@ -134,8 +134,7 @@ static stpn_status play_step(const play_job *job, int first, int last, profile_l
     if (r->agent) status = a2c_act(r->agent, first, last, r->observations, NULL, job->choice, r->actions, error);
     else r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
     profile_enter(lane, PROFILE_DATA);
-    if (!status)
-        status = r->env->type->step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
+    if (!status) status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
     if (!status && r->agent) status = a2c_record(r->agent, first, last, r->rewards, r->ends, NULL, error);
     for (int b = first; b < last && !status; b++) r->sums[b] += (double)r->rewards[b];
     return status;
@@ -149,7 +148,7 @@ static void play_turn(void *context, int chunk, int thread)
     profile_lane *lane = profile_lane_of(r->profile, thread);
     int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
     profile_enter(lane, PROFILE_DATA);
-    end->status = r->env->type->reset(r->env, first, last, r->observations, &end->error);
+    end->status = env_reset(r->env, first, last, r->observations, &end->error);
     /* A reset in the first step would leave the bits to what was in the state before. */
     if (r->agent) a2c_restart_range(r->agent, first, last);
     for (int b = first; b < last; b++) r->sums[b] = 0;

@@ -183,6 +183,36 @@ static void texts_fit_their_fields(void **state)
     assert_string_equal(error.message, "task.path is too short or too long, expected a string of 1 to 5 bytes");
 }
 
+typedef struct lists {
+    char before;
+    option_list list;
+    char after;
+} lists;
+
+static void lists_fit_their_bounds(void **state)
+{
+    (void)state;
+    static const option row = {"mask", OPTION_LIST, offsetof(lists, list), NULL, 0, 9, "which"};
+    static const option_list wrong[] = {{1, {10}},      {1, {-1}}, {2, {3, 3}},
+                                        {3, {1, 2, 1}}, {-1, {0}}, {OPTION_LIST_MOST + 1, {0}}};
+    lists f = {.before = 11, .after = 13};
+    stpn_error error;
+    assert_int_equal(option_set_list(&row, &f, &(option_list){3, {9, 0, 4}}), 1);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(option_set_list(&row, &f, &wrong[i]), 0);
+        lists g = {.list = wrong[i]};
+        assert_int_equal(options_check(&row, 1, &g, "task", &error), STPN_ERROR_INPUT);
+        assert_string_equal(error.message, "task.mask is another list, expected an array of at most 256 different "
+                                           "integers from 0 to 9");
+    }
+    assert_int_equal(option_list_of(&row, &f)->count, 3);
+    assert_int_equal(option_list_of(&row, &f)->values[0], 9);
+    assert_int_equal(options_check(&row, 1, &f, "task", &error), STPN_OK);
+    assert_int_equal(option_set_list(&row, &f, &(option_list){0}), 1);
+    assert_int_equal(option_list_of(&row, &f)->count, 0);
+    assert_true(f.before == 11 && f.after == 13);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +223,7 @@ int main(void)
         cmocka_unit_test(no_bound_lets_in_what_is_not_finite),
         cmocka_unit_test(an_expectation_is_cut_to_fit),
         cmocka_unit_test(texts_fit_their_fields),
+        cmocka_unit_test(lists_fit_their_bounds),
     };
     return cmocka_run_group_tests_name("base/option", tests, NULL, NULL);
 }

@@ -527,6 +527,35 @@ static void texts_go_to_json_and_back(void **state)
     }
 }
 
+static void lists_go_to_json_and_back(void **state)
+{
+    (void)state;
+    const option row = {"mask", OPTION_LIST, 0, NULL, 0, 9, "which"};
+    static const char *const refused[] = {"[10]", "[1,1]", "[1.0]", "[\"1\"]", "3", "[4294967296]"};
+    option_list list = {0}, again = {0};
+    json_t *object;
+    assert_int_equal(json_read(&object, "a", "{\"mask\": [9, 0, 3]}", 19, &error), STPN_OK);
+    assert_int_equal(options_from_json(object, "task", &row, 1, NULL, &list, &error), STPN_OK);
+    assert_true(list.count == 3 && list.values[0] == 9 && list.values[1] == 0 && list.values[2] == 3);
+    json_t *out = json_object();
+    assert_int_equal(options_to_json(&row, 1, &list, out), 1);
+    assert_true(json_equal(object, out));
+    json_decref(object);
+    json_decref(out);
+    for (int i = 0; i < 6; i++) {
+        char text[64], expected[160];
+        int size = snprintf(text, sizeof text, "{\"mask\": %s}", refused[i]);
+        snprintf(expected, sizeof expected,
+                 "task.mask is %s, expected an array of at most 256 different integers from 0 to 9",
+                 i == 1 ? "[1, 1]" : refused[i]);
+        assert_int_equal(json_read(&object, "a", text, (size_t)size, &error), STPN_OK);
+        assert_int_equal(options_from_json(object, "task", &row, 1, NULL, &again, &error), STPN_ERROR_INPUT);
+        assert_string_equal(error.message, expected);
+        assert_int_equal(again.count, 0);
+        json_decref(object);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +575,7 @@ int main(void)
         cmocka_unit_test(a_key_with_control_characters_stays_one_line),
         cmocka_unit_test(options_go_to_json_and_back),
         cmocka_unit_test(texts_go_to_json_and_back),
+        cmocka_unit_test(lists_go_to_json_and_back),
         cmocka_unit_test(a_text_is_there_and_a_string),
         cmocka_unit_test(the_first_difference_is_named_by_its_path),
     };

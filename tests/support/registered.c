@@ -17,7 +17,8 @@ static int set_other(const option *o, stpn_unit *form, int at)
     case OPTION_BOOLEAN: option_set_integer(o, form, !value); return at == 0;
     case OPTION_INTEGER: option_set_integer(o, form, value + 1 + at); return at < 2;
     case OPTION_NUMBER: option_set_number(o, form, number != 0 ? number / 2 : 0.25); return at == 0;
-    case OPTION_TEXT: return 0;
+    case OPTION_TEXT:
+    case OPTION_LIST: return 0;
     }
     return 0;
 }

@@ -266,6 +266,41 @@ static void the_picture_is_cut_to_its_room(void **state)
     closed(b);
 }
 
+static void hidden_columns_read_zero_and_change_nothing_else(void **state)
+{
+    (void)state;
+    env_options o = options(7, 20, "random");
+    bench *open = opened(o, COPIES, 3);
+    o.mask = (option_list){3, {16, 10, 0}};
+    bench *hidden = opened(o, COPIES, 3);
+    uint64_t x = 5;
+    int seen = 0;
+    for (int t = 0; t < 20; t++) {
+        for (int i = 0; i < COPIES; i++) open->actions[i] = hidden->actions[i] = next_action(&x);
+        stpn_status status = STPN_OK;
+        for (int i = 0; i < 2; i++) {
+            bench *b = i ? hidden : open;
+            if (t == 0) status |= env_reset(b->e, 0, COPIES, b->observations[0], &error);
+            else if (t == 10) env_observe(b->e, 0, COPIES, b->observations[0]);
+            else status |= env_step(b->e, 0, COPIES, b->actions, b->observations[0], b->rewards, b->ends, &error);
+        }
+        assert_int_equal(status, STPN_OK);
+        for (int i = 0; i < COPIES; i++)
+            for (int k = 0; k < OBSERVATION; k++) {
+                int masked = k == 16 || k == 10 || k == 0;
+                seen += masked && open->observations[i][k] != 0;
+                assert_true(hidden->observations[i][k] == (masked ? 0 : open->observations[i][k]));
+            }
+    }
+    assert_true(seen > 1000);
+    closed(open);
+    closed(hidden);
+    env *e;
+    o.mask.values[1] = OBSERVATION;
+    assert_int_equal(env_create(&e, &env_maze, &o, 1, RANDOM_TRAIN, 0, &error), STPN_ERROR_INPUT);
+    assert_string_equal(error.message, "task.mask has column 17, expected 0 to 16");
+}
+
 static void the_registry_and_the_shape(void **state)
 {
     (void)state;
@@ -299,6 +334,7 @@ int main(void)
         cmocka_unit_test(options_out_of_range_give_one_message),
         cmocka_unit_test(a_wrong_action_moves_no_copy),
         cmocka_unit_test(the_picture_is_cut_to_its_room),
+        cmocka_unit_test(hidden_columns_read_zero_and_change_nothing_else),
         cmocka_unit_test(the_registry_and_the_shape),
     };
     return cmocka_run_group_tests_name("tasks/env", tests, NULL, NULL);
