@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/cli.h"
-#include "cli/place.h"
+#include "base/place.h"
 
 #include <dirent.h>
 #include <inttypes.h>

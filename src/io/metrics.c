@@ -14,7 +14,7 @@
 
 enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 1024 };
 
-enum { WITH_DATA = 8 }; // what is not METRICS_REWARD
+enum { WITH_DATA = 16 }; // what is not METRICS_REWARD
 
 /* The columns from left to right; `measure` 0: in every file. */
 typedef struct column {
@@ -31,6 +31,9 @@ static const column columns[] = {
     {PLACE(epoch), WITH_DATA, NULL},
     {"iteration", offsetof(metrics_row, epoch), METRICS_REWARD, NULL},
     {PLACE(updates), 0, NULL},
+    {ENV_PLACE(steps), METRICS_EPISODES, NULL},
+    {ENV_PLACE(episodes), METRICS_EPISODES, NULL},
+    {ENV_PLACE(episode_steps), METRICS_EPISODES, "%.9g"},
     {PLACE(train_loss), WITH_DATA, "%.9g"},
     {PLACE(train_accuracy), METRICS_ACCURACY, "%.9g"},
     {PLACE(validation_loss), WITH_DATA, "%.9g"},
@@ -56,8 +59,15 @@ enum { COLUMNS = sizeof columns / sizeof *columns };
 
 static int is_used(const metrics *m, const column *c)
 {
-    int measures = m->measures & METRICS_REWARD ? METRICS_REWARD : m->measures | WITH_DATA;
+    int measures = m->measures & METRICS_REWARD ? m->measures : m->measures | WITH_DATA;
     return !c->measure || measures & c->measure;
+}
+
+/* What there was none of is an empty field. */
+static int may_be_empty(const metrics *m, const column *c)
+{
+    int of_episodes = c->measure == METRICS_EPISODES || c->offset == offsetof(metrics_row, env.reward);
+    return c->measure == METRICS_RATES || (of_episodes && m->measures & METRICS_EPISODES);
 }
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
@@ -87,8 +97,7 @@ static int read_row(const metrics *m, const char *line, const char *end, double 
             if (*at != ',') return 0;
             at++;
         }
-        int may_be_empty = columns[i].measure == METRICS_RATES;
-        if (may_be_empty && (*at == ',' || at == end)) continue;
+        if (may_be_empty(m, &columns[i]) && (*at == ',' || at == end)) continue;
         if (!strchr("-0123456789", *at)) return 0;
         char *after;
         double value = strtod(at, &after);
@@ -130,7 +139,7 @@ stpn_status metrics_resume(metrics *m, int measures, const char *path, int64_t e
 }
 
 /* An integer, a number, or nothing where there is none. */
-static size_t write_field(char *text, size_t size, const column *c, const metrics_row *r)
+static size_t write_field(const metrics *m, char *text, size_t size, const column *c, const metrics_row *r)
 {
     const char *place = (const char *)r + c->offset;
     if (!c->format) {
@@ -140,7 +149,7 @@ static size_t write_field(char *text, size_t size, const column *c, const metric
     }
     double value;
     memcpy(&value, place, sizeof value);
-    if (c->measure == METRICS_RATES && isnan(value)) return 0;
+    if (isnan(value) && may_be_empty(m, c)) return 0;
     return (size_t)snprintf(text, size, c->format, value);
 }
 
@@ -153,7 +162,7 @@ stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
     for (int i = 0; i < COLUMNS; i++) {
         if (!is_used(m, &columns[i])) continue;
         if (used) line[used++] = ',';
-        used += write_field(line + used, sizeof line - used, &columns[i], r);
+        used += write_field(m, line + used, sizeof line - used, &columns[i], r);
     }
     line[used++] = '\n';
     number_restore(before, plain);

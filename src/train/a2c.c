@@ -165,6 +165,11 @@ void a2c_set_energy(a2c *a, int wanted)
     a->energy_wanted = wanted;
 }
 
+double a2c_energy(const a2c *a, int copy)
+{
+    return value_read(a->net->kernel, a->energy, (size_t)copy);
+}
+
 stpn_adam *a2c_adam(a2c *a)
 {
     return a->adam;

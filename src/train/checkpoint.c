@@ -36,7 +36,12 @@ static const count_row env_counts[] = {
     {SUM(entropy), TENSOR_F64},
     {SUM(gradient_norm), TENSOR_F64},
     {SUM(reward), TENSOR_F64},
+    {"progress.episodes", offsetof(progress_counts, episodes.count), TENSOR_I64},
+    {"progress.episode_steps", offsetof(progress_counts, episodes.steps), TENSOR_I64},
+    {"progress.episode_reward_sum", offsetof(progress_counts, episodes.reward), TENSOR_F64},
 };
+
+enum { EPISODE_COUNTS = 3 }; // the last ones, which rollouts of steps have
 
 enum { NAME_SIZE = 160 };
 
@@ -45,6 +50,7 @@ static const char env_state[] = "state.environment";
 static const count_row *counts_of(const run *r, int *count)
 {
     *count = (int)(r->rollout ? sizeof env_counts / sizeof *env_counts : sizeof data_counts / sizeof *data_counts);
+    if (r->rollout && r->experiment.train.rollout == 0) *count -= EPISODE_COUNTS;
     return r->rollout ? env_counts : data_counts;
 }
 
@@ -180,7 +186,7 @@ static stpn_status read_counts(const tensor_file *file, const run *r, progress_c
     if (status) return status;
     int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
                 c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
-                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0;
+                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && c->episodes.count >= 0 && c->episodes.steps >= 0 && *updates >= 0;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));

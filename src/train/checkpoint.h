@@ -20,6 +20,7 @@ typedef struct progress_counts {
     int64_t since;  // iterations since the latest row of metrics
     a2c_stats sums; // over those, but for the energy
     double best_reward;
+    rollout_episodes episodes; // ended since then; in rollouts of steps
 } progress_counts;
 
 /* Both write FOLDER/NAME atomically. `text` is the resolved experiment, `parameters` a block. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 64 };
+enum { ROLLOUT = 50 }; // steps, where the file does not say
 
 void experiment_free(experiment *e)
 {
@@ -104,8 +105,11 @@ static stpn_status read_environment(experiment *e, const json_t *object, stpn_er
     stpn_status status =
         options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
     if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
-    e->shape = (task_shape){
-        .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .per_step = 1};
+    if (!status && e->env->resolve) e->env->resolve(&e->env_options, &e->env_shape);
+    e->shape = (task_shape){.inputs = e->env_shape.observations,
+                            .steps = e->env_shape.steps,
+                            .type = e->env_shape.type,
+                            .per_step = 1};
     return status;
 }
 
@@ -149,6 +153,10 @@ static stpn_status check_train(const experiment *e, const json_t *object, stpn_e
         if (!json_object_get(object, key) || train_option_applies(&e->train, key)) continue;
         train_options other = e->train;
         other.method = e->env ? METHOD_SUPERVISED : METHOD_A2C;
+        if (e->env && !train_option_applies(&other, key) && strncmp(key, "step_", 5) != 0 &&
+            strcmp(key, "final_rate") != 0)
+            return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with task %s, whose episodes %s", key,
+                             e->env->name, e->env_shape.steps ? "have one length" : "have any length");
         return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.%s", key,
                          train_option_applies(&other, key) ? "method" : "schedule");
     }
@@ -162,6 +170,21 @@ static stpn_status check_train(const experiment *e, const json_t *object, stpn_e
     return STPN_OK;
 }
 
+/* Episodes of one length are learned from whole. */
+static stpn_status plan_rollouts(experiment *e, stpn_error *error)
+{
+    train_options *o = &e->train;
+    if (e->env_shape.steps > 0) return STPN_OK;
+    if (o->rollout == 0)
+        return error_set(error, STPN_ERROR_INPUT, "train.rollout is 0, expected 1 or more with task %s", e->env->name);
+    if (e->env_shape.continuous)
+        return error_set(error, STPN_ERROR_INPUT,
+                         "task %s has continuous actions, which train.method a2c does not learn", e->env->name);
+    int64_t each = (int64_t)o->batch * o->rollout;
+    o->iterations = (int)((o->steps + each - 1) / each);
+    return STPN_OK;
+}
+
 static stpn_status read_train(experiment *e, const json_t *root, stpn_error *error)
 {
     static const char *const methods[] = {[METHOD_SUPERVISED] = "supervised", [METHOD_A2C] = "a2c"};
@@ -172,8 +195,9 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     e->train = train_option_defaults();
     e->a2c = a2c_option_defaults();
     e->train.method = method;
+    if (e->env && e->env_shape.steps == 0) e->train.rollout = ROLLOUT;
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
-    if (status || !object) return status;
+    if (status || !object) return status || !e->env ? status : plan_rollouts(e, error);
     names_of(a2c_table, a2c_count, names);
     status = options_from_json(object, "train", table, count, names, &e->train, error);
     names_of(table, count, names);
@@ -181,6 +205,7 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     if (!status && e->train.method != method)
         status = error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected \"%s\" with task %s",
                            methods[e->train.method], methods[method], e->env ? e->env->name : e->task->name);
+    if (!status && e->env) status = plan_rollouts(e, error);
     return status ? status : check_train(e, object, error);
 }
 

@@ -10,7 +10,12 @@ static const option train_table[] = {
      "how the network learns; from data: supervised, the default there; in an environment: a2c, the default there"},
     {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "supervised: passes over the training sequences"},
     {"iterations", OPTION_INTEGER, FIELD(iterations), NULL, 1, 1e9,
-     "a2c: episodes of every copy, an update after each"},
+     "a2c, episodes of one length: episodes of every copy, an update after each"},
+    {"steps", OPTION_INTEGER, FIELD(steps), NULL, 1, 2e9,
+     "a2c, episodes of any length: agent steps of all copies together, rounded up to whole rollouts, which are the "
+     "iterations of such a run"},
+    {"rollout", OPTION_INTEGER, FIELD(rollout), NULL, 0, 1 << 20,
+     "a2c, episodes of any length: steps of every copy between two updates; episodes go on across"},
     {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
      "sequences of an update, a last partial batch is dropped; a2c: copies of the environment"},
     {"truncate", OPTION_INTEGER, FIELD(truncate), NULL, 0, 1 << 24,
@@ -36,6 +41,8 @@ static const option train_table[] = {
      "epochs between evaluations; a2c: iterations that a row of metrics sums up"},
     {"test_iterations", OPTION_INTEGER, FIELD(test_iterations), NULL, 1, 1e6,
      "a2c: episodes of every copy that the test takes"},
+    {"test_greedy", OPTION_BOOLEAN, FIELD(test_greedy), NULL, 0, 0,
+     "a2c: the test takes the most probable actions in place of drawn ones"},
 };
 
 enum { TRAIN_OPTIONS = sizeof train_table / sizeof *train_table };
@@ -50,6 +57,7 @@ train_options train_option_defaults(void)
 {
     return (train_options){.epochs = 200,
                            .iterations = 50000,
+                           .steps = 1000000,
                            .batch = 128,
                            .learning_rate = 1e-3,
                            .beta1 = 0.9,
@@ -63,11 +71,14 @@ train_options train_option_defaults(void)
 
 int train_option_applies(const train_options *o, const char *name)
 {
-    static const char *const of_method[][4] = {
-        [METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"}, [METHOD_A2C] = {"iterations", "test_iterations"}};
+    static const char *const of_method[][8] = {
+        [METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"},
+        [METHOD_A2C] = {"iterations", "steps", "rollout", "test_iterations", "test_greedy"}};
     const char *const *others = of_method[o->method == METHOD_A2C ? METHOD_SUPERVISED : METHOD_A2C];
     for (int i = 0; others[i]; i++)
         if (strcmp(name, others[i]) == 0) return 0;
+    if (strcmp(name, "iterations") == 0) return o->rollout == 0;
+    if (strcmp(name, "steps") == 0 || strcmp(name, "rollout") == 0) return o->rollout > 0;
     if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
     if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
     return 1;

@@ -10,6 +10,7 @@ typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSIN
 typedef struct train_options {
     int method;
     int epochs, iterations; // the one that the method has
+    int rollout, steps;     // of a copy between two updates, 0: whole episodes; of all copies, iterations follow from it
     int batch;
     int truncate; // steps of a window; 0: whole sequences
     double learning_rate, beta1, beta2, epsilon, weight_decay;
@@ -22,6 +23,7 @@ typedef struct train_options {
     int patience;        // evaluations without a better one before the run ends; 0: never
     int evaluate_every;  // epochs, iterations
     int test_iterations; // of the test at the end
+    int test_greedy;
 } train_options;
 
 typedef enum a2c_reduction {

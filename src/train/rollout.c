@@ -1,33 +1,9 @@
-#include "train/rollout.h"
+#include "train/rollout_inside.h"
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/threads.h"
 
 #include <math.h>
-
-/* What came of a chunk's turn. */
-typedef struct chunk_end {
-    stpn_status status;
-    stpn_error error;
-} chunk_end;
-
-struct rollout {
-    stpn_pool *pool;
-    profile *profile; // or NULL
-    a2c *agent;       // or
-    const env_policy *policy;
-    uint64_t seed;
-    void *notes; // (B, N) of the policy
-    env *env;
-    int chunks, workers;
-    float *observations; // (B, I)
-    float *rewards;      // (B)
-    double *sums;        // (B) rewards of the episode
-    int32_t *actions;    // (B)
-    uint8_t *ends;       // (B)
-    chunk_end *results;  // (chunks)
-};
 
 static stpn_status open_rollout(rollout **out, const experiment *e, random_purpose purpose, stpn_pool *pool,
                                 stpn_error *error)
@@ -35,19 +11,23 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     *out = NULL;
     rollout *r = memory_zeroed(1, sizeof *r);
     if (!r) return error_memory(error, "the episodes");
-    size_t B = (size_t)e->train.batch, I = (size_t)e->env_shape.observations;
+    size_t B = (size_t)e->train.batch;
     int threads = stpn_pool_threads(pool);
     r->pool = pool;
     r->seed = e->seed;
     r->chunks = (e->train.batch - 1) / CHUNK + 1;
     r->workers = threads < r->chunks ? threads : r->chunks;
-    r->observations = memory_zeroed(B, I * sizeof *r->observations);
+    r->steps = e->train.rollout;
+    r->observations = memory_zeroed(B, env_observation_bytes(&e->env_shape));
     r->rewards = memory_zeroed(B, sizeof *r->rewards);
     r->sums = memory_zeroed(B, sizeof *r->sums);
-    r->actions = memory_zeroed(B, sizeof *r->actions);
+    r->actions = memory_zeroed(B, env_action_bytes(&e->env_shape));
     r->ends = memory_zeroed(B, sizeof *r->ends);
     r->results = memory_zeroed((size_t)r->chunks, sizeof *r->results);
-    int done = r->observations && r->rewards && r->sums && r->actions && r->ends && r->results;
+    r->fresh = memory_zeroed(B, 1);
+    r->lengths = memory_zeroed(B, sizeof *r->lengths);
+    r->finished = memory_zeroed((size_t)r->chunks, sizeof *r->finished);
+    int done = r->fresh && r->lengths && r->finished && r->observations && r->rewards && r->sums && r->actions && r->ends && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
@@ -61,8 +41,10 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
     stpn_status status = open_rollout(out, e, learns ? RANDOM_TRAIN : RANDOM_TEST, pool, error);
     if (status) return status;
     const a2c_plan plan = {.batch = e->train.batch,
-                           .steps = learns ? e->env_shape.steps : 0,
-                           .type = STPN_INPUT_FLOAT,
+                           .steps = !learns           ? 0
+                                    : e->train.rollout ? e->train.rollout
+                                                       : e->env_shape.steps,
+                           .type = e->env_shape.type,
                            .updates = e->train.iterations};
     status = a2c_create(&(*out)->agent, net, &e->train, &e->a2c, &plan, pool, e->seed, error);
     if (status) {
@@ -100,6 +82,9 @@ void rollout_free(rollout *r)
     memory_free(r->actions);
     memory_free(r->ends);
     memory_free(r->results);
+    memory_free(r->fresh);
+    memory_free(r->lengths);
+    memory_free(r->finished);
     memory_free(r);
 }
 
@@ -159,6 +144,7 @@ static void play_turn(void *context, int chunk, int thread)
 
 stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error)
 {
+    if (r->steps) return rollout_play_steps(r, choice, error);
     play_job job = {r, choice};
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_WAITING);
@@ -194,6 +180,7 @@ static void add_episodes(const rollout *r, test_sums *sums)
 stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error)
 {
+    if (r->steps) return rollout_test_steps(r, iterations, choice, stop, result, error);
     test_sums sums = {0};
     stpn_status status = STPN_OK;
     for (int i = 0; i < iterations && !status; i++) {
@@ -208,6 +195,7 @@ stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const vo
     *result = (rollout_result){.episodes = (int64_t)n,
                                .reward = mean,
                                .reward_error = n > 1 ? sqrt(fmax(spread, 0) / (n - 1)) : NAN,
+                               .steps = r->env->shape.steps,
                                .energy = r->agent ? sums.energy / iterations : NAN,
                                .goals = has_goals ? (double)sums.goals.reached / n : NAN,
                                .return_steps = has_goals && sums.goals.returns

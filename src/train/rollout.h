@@ -1,6 +1,12 @@
-/* Whole episodes of all copies of an environment, played by an agent or by a reference policy. A chunk of copies plays
- * its episode from start to end on one thread, so that what belongs to it stays in that thread's cache; nothing that is
- * computed depends on which thread that is. */
+/* Copies of an environment, played by an agent or by a reference policy, in one of two ways. Nothing that is computed
+ * depends on which thread takes part.
+ *
+ * Whole episodes, where train.rollout is 0: a chunk of copies plays its episode from start to end on one thread, so that
+ * what belongs to it stays in that thread's cache.
+ *
+ * Rollouts of train.rollout steps: episodes end and begin inside, at any step, and the states go on from one rollout to
+ * the next. The copies are cut into two halves; where the environment works elsewhere, one of them steps while the agent
+ * thinks for the other. */
 #ifndef STPN_TRAIN_ROLLOUT_H
 #define STPN_TRAIN_ROLLOUT_H
 
@@ -24,22 +30,41 @@ void rollout_set_profile(rollout *r, profile *p);
 a2c *rollout_agent(const rollout *r);
 env *rollout_env(const rollout *r);
 
-/* The next episode of every copy, the agent's states zeroed before; an update or a drop is to follow. A policy chooses
- * by itself. */
+/* The next episode of every copy, the agent's states zeroed before, or its next steps; an update or a drop is to follow.
+ * A policy chooses by itself. */
 stpn_status rollout_play(rollout *r, a2c_choice choice, stpn_error *error);
+/* What the copies see after their steps, for the update; NULL after whole episodes. */
+const void *rollout_next(const rollout *r);
+
+/* Episodes that have ended in rollouts of steps. */
+typedef struct rollout_episodes {
+    int64_t count, steps;
+    double reward; // sums of both
+} rollout_episodes;
+
+/* Those since the last call. */
+rollout_episodes rollout_take_episodes(rollout *r);
+
+/* What a copy has played in a test. */
+typedef struct rollout_test_sums {
+    int64_t episodes, steps;
+    double reward, square; // of episodes
+    double energy;         // of steps
+} rollout_test_sums;
 
 /* Means over episodes of a test. */
 typedef struct rollout_result {
     int64_t episodes;
     double reward;       // of an episode
     double reward_error; // standard error of it, by the spread of episodes' rewards; NaN of one
+    double steps;        // of an episode
     double energy;       // of a step; NaN of a policy
     double goals;        // of an episode; NaN where there are none
     double return_steps; // from a known goal to the next hit; NaN where none was hit again
 } rollout_result;
 
 /* `iterations` episodes of every copy, of a rollout that was just created, as the draws count from there. `stop`, may be
- * NULL: not 0: STPN_STOPPED after the iteration under way. */
+ * NULL: not 0: STPN_STOPPED after the iteration, or step, under way. */
 stpn_status rollout_test(rollout *r, int iterations, a2c_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error);
 

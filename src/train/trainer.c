@@ -178,7 +178,7 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
     } else if (!status) {
         status = trainer_save(t, error);
     }
-    int measures = e->env                          ? METRICS_REWARD
+    int measures = e->env                          ? METRICS_REWARD | (e->train.rollout ? METRICS_EPISODES : 0)
                    : e->shape.loss == LOSS_SQUARED ? 0
                    : e->shape.loss == LOSS_BINARY  ? METRICS_ACCURACY | METRICS_RATES
                                                    : METRICS_ACCURACY;
