@@ -158,11 +158,17 @@ void a2c_free(a2c *a)
 void a2c_set_profile(a2c *a, profile *p)
 {
     for (int i = 0; i < a->workers && a->worker; i++) a->worker[i].lane = profile_lane_of(p, i);
+    if (p) net_watch(a->state, a->tape);
 }
 
 void a2c_set_energy(a2c *a, int wanted)
 {
     a->energy_wanted = wanted;
+}
+
+int64_t a2c_take_encoding(a2c *a, int chunk)
+{
+    return net_take_time(&a->state->encoding[chunk]);
 }
 
 double a2c_energy(const a2c *a, int copy)

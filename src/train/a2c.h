@@ -38,6 +38,8 @@ void a2c_set_profile(a2c *a, profile *p);
 void a2c_set_energy(a2c *a, int wanted);
 /* That of a copy's latest step. */
 double a2c_energy(const a2c *a, int copy);
+/* Where there is a profile, the nanoseconds that acting has spent in the encoder of a chunk since the last call. */
+int64_t a2c_take_encoding(a2c *a, int chunk);
 
 /* ---- acting. Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones
  * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. Where a

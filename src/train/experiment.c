@@ -3,18 +3,22 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "net/encoder.h"
 #include "train/origin.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 64 };
+enum { ENCODER_MOST = 16 };
 enum { ROLLOUT = 50 }; // steps, where the file does not say
 
 void experiment_free(experiment *e)
 {
     memory_free(e->name);
     memory_free(e->note);
+    memory_free(e->encoder);
     memory_free(e->units);
     json_decref(e->resolved);
     *e = (experiment){0};
@@ -75,6 +79,67 @@ stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char 
     return status ? status : check_effect(object, type, options, place, error);
 }
 
+static const option encoder_table[] = {
+    {"filters", OPTION_INTEGER, offsetof(stpn_conv, filters), NULL, 16, 1024, "number of filters, a multiple of 16"},
+    {"size", OPTION_INTEGER, offsetof(stpn_conv, size), NULL, 1, 64, "rows and columns of a filter"},
+    {"stride", OPTION_INTEGER, offsetof(stpn_conv, stride), NULL, 1, 64, "pixels from a place of a filter to the next"},
+};
+
+const option *encoder_option_table(int *count)
+{
+    *count = sizeof encoder_table / sizeof *encoder_table;
+    return encoder_table;
+}
+
+/* What experiment_net makes. */
+static stpn_net_desc describe_net(const experiment *e)
+{
+    const env_shape *s = &e->env_shape;
+    return (stpn_net_desc){.inputs = e->shape.inputs,
+                           .units = e->units,
+                           .unit_count = e->unit_count,
+                           .encoder = e->encoder,
+                           .encoder_count = e->encoder_count,
+                           .height = s->height,
+                           .width = s->width,
+                           .channels = s->channels,
+                           .offset = s->offset,
+                           .scale = s->scale};
+}
+
+static stpn_status read_encoder(experiment *e, const json_t *root, stpn_error *error)
+{
+    const json_t *list;
+    stpn_net_desc desc = describe_net(e);
+    e->features = e->shape.inputs;
+    if (!json_object_get(root, "encoder")) return STPN_OK;
+    stpn_status status = member(root, "encoder", 1, &list, error);
+    if (status) return status;
+    if (!e->env || e->env_shape.height == 0)
+        return error_set(error, STPN_ERROR_INPUT, "encoder has no effect with task %s, whose inputs are no images",
+                         e->env ? e->env->name : e->task->name);
+    size_t count = json_array_size(list);
+    if (count < 1 || count > ENCODER_MOST)
+        return error_set(error, STPN_ERROR_INPUT, "encoder has %zu layers, expected 1 to %d", count, (int)ENCODER_MOST);
+    e->encoder = memory_zeroed(count, sizeof *e->encoder);
+    if (!e->encoder) return error_memory(error, "the experiment");
+    for (size_t i = 0; i < count && !status; i++) {
+        char place[32];
+        const char *const others[] = {NULL};
+        const json_t *object = json_array_get(list, i);
+        snprintf(place, sizeof place, "encoder[%zu]", i);
+        if (!json_is_object(object))
+            return error_set(error, STPN_ERROR_INPUT, "%s is %s, expected an object", place, json_kind(object));
+        e->encoder[i] = (stpn_conv){.filters = 16, .size = 3, .stride = 1};
+        int known;
+        const option *table = encoder_option_table(&known);
+        status = options_from_json(object, place, table, known, others, &e->encoder[i], error);
+        e->encoder_count++;
+    }
+    desc = describe_net(e);
+    return status ? status : encoder_check(&desc, &e->features, error);
+}
+
 static stpn_status read_units(experiment *e, const json_t *root, stpn_error *error)
 {
     const json_t *list;
@@ -92,7 +157,7 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
         status = unit_from_json(&e->units[i], object, "name", place, error);
         if (!status && !json_object_get(object, "hidden"))
             status = error_set(error, STPN_ERROR_INPUT, "%s.hidden is missing, expected the number of neurons", place);
-        if (!status) status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->shape.inputs, place, error);
+        if (!status) status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->features, place, error);
         e->unit_count++;
     }
     return status;
@@ -211,7 +276,7 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
 
 static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)
 {
-    static const char *const known[] = {"name", "note", "seed", "version", "task", "units", "train", NULL};
+    static const char *const known[] = {"name", "note", "seed", "version", "task", "encoder", "units", "train", NULL};
     const char *text;
     stpn_status status = options_from_json(root, "", NULL, 0, known, NULL, error);
     if (!status) status = json_text(root, "", "name", &text, error);
@@ -258,6 +323,21 @@ static int resolve_train(const experiment *e, json_t *train)
     return failed | !options_to_json(table, count, &e->a2c, train);
 }
 
+static json_t *resolve_encoder(const experiment *e)
+{
+    int count;
+    const option *table = encoder_option_table(&count);
+    json_t *list = json_array();
+    for (int i = 0; i < e->encoder_count; i++) {
+        json_t *layer = json_object();
+        int done = options_to_json(table, count, &e->encoder[i], layer);
+        if (json_array_append_new(list, layer) == 0 && done) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
 /* Every value that has an effect, in the order of the tables. */
 static json_t *resolve(const experiment *e)
 {
@@ -278,6 +358,7 @@ static json_t *resolve(const experiment *e)
         failed |= json_array_append_new(units, entry);
     }
     failed |= json_object_set_new(root, "task", task);
+    if (e->encoder_count) failed |= json_object_set_new(root, "encoder", resolve_encoder(e));
     failed |= json_object_set_new(root, "units", units);
     failed |= json_object_set_new(root, "train", train);
     if (!failed) return root;
@@ -290,6 +371,7 @@ static stpn_status read_root(experiment *e, const json_t *root, const uint64_t *
 {
     stpn_status status = read_top(e, root, seed, error);
     if (!status) status = read_task(e, root, folder, error);
+    if (!status) status = read_encoder(e, root, error);
     if (!status) status = read_units(e, root, error);
     if (!status) status = read_train(e, root, error);
     if (status) return status;
@@ -341,11 +423,9 @@ stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, 
 {
     const stpn_head heads[2] = {{e->env ? "policy" : "readout", e->env ? e->env_shape.actions : e->shape.outputs},
                                 {"value", 1}};
-    stpn_net_desc desc = {.real = real,
-                          .inputs = e->shape.inputs,
-                          .units = e->units,
-                          .unit_count = e->unit_count,
-                          .heads = heads,
-                          .head_count = e->env ? 2 : 1};
+    stpn_net_desc desc = describe_net(e);
+    desc.real = real;
+    desc.heads = heads;
+    desc.head_count = e->env ? 2 : 1;
     return stpn_net_create(net, &desc, error);
 }

@@ -89,6 +89,7 @@ static void steps_turn(void *context, int task, int thread)
     if (job->ends) end->status = take_in(r, chunk, first, last, &end->error);
     if (job->goes_on && !end->status) end->status = act(job, first, last, &end->error);
     profile_enter(lane, PROFILE_DATA);
+    if (r->agent) profile_move(lane, PROFILE_FORWARD, PROFILE_ENCODER, a2c_take_encoding(r->agent, chunk));
     if (job->goes_on && !end->status && !r->env->type->begin)
         end->status =
             env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, &end->error);
