@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/place.h"
 #include "cli/cli.h"
-#include "cli/place.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -163,7 +163,9 @@ static stpn_status describe_entry(plan_entry *entry, const char *suffix, const p
         int sequences = e.env ? e.train.batch : e.task_options.train > 0 ? e.task_options.train : 1;
         int passes = e.env ? e.train.iterations : e.train.epochs;
         entry->cost = (double)stpn_net_parameter_count(net) * passes * sequences *
-                      (e.train.method == METHOD_PPO ? e.ppo.rollout * e.ppo.passes : e.shape.steps);
+                      (e.train.method == METHOD_PPO ? e.train.rollout * e.ppo.passes
+                       : e.train.rollout            ? e.train.rollout
+                                                    : e.shape.steps);
         stpn_net_free(net);
     }
     experiment_free(&e);

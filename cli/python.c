@@ -1,9 +1,8 @@
 #include "cli/python.h"
 
-#include "base/file.h"
 #include "base/memory.h"
+#include "base/python.h"
 #include "cli/cli.h"
-#include "cli/place.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,40 +11,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096, NOT_STARTED = 127 };
+enum { NOT_STARTED = 127 };
 
-static const char *find_python(char path[PATH_SIZE])
-{
-    const char *named = getenv("STPN_PYTHON");
-    if (named && *named) return named;
-    return place_beside(path, PATH_SIZE, ".venv/bin/python") && file_exists(path) ? path : "python3";
-}
-
-/* In the child: the folder with the package goes in front of what the user has. Returns 0 where memory is out. */
+/* In the child. Returns 0 where memory is out. */
 static int set_package_path(void)
 {
-    static const char *const places[] = {"python", "share/stpn/python"};
-    char folder[PATH_SIZE], package[PATH_SIZE + 8];
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        if (!place_beside(folder, sizeof folder, places[i])) continue;
-        snprintf(package, sizeof package, "%s/stpn", folder);
-        if (!file_is_folder(package)) continue;
-        const char *before = getenv("PYTHONPATH");
-        size_t size = strlen(folder) + (before ? strlen(before) : 0) + 2;
-        char *all = memory_zeroed(size, 1);
-        if (!all) return 0;
-        snprintf(all, size, "%s%s%s", folder, before && *before ? ":" : "", before ? before : "");
-        int failed = setenv("PYTHONPATH", all, 1);
-        memory_free(all);
-        return !failed;
-    }
-    return 1;
+    char *value;
+    if (!python_package_path(&value)) return 0;
+    int failed = value && setenv("PYTHONPATH", value, 1);
+    memory_free(value);
+    return !failed;
 }
 
 int python_run(const char *module, const char *const *words)
 {
-    char path[PATH_SIZE];
-    const char *python = find_python(path);
+    char path[PYTHON_PATH_SIZE];
+    const char *python = python_find(path);
     int count = 0;
     while (words[count]) count++;
     const char **line = memory_zeroed((size_t)count + 4, sizeof *line);

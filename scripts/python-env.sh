@@ -5,12 +5,12 @@
 set -u
 cd "$(dirname "$0")/.." || exit 3
 folder=${1:-.venv}
-packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 gymnasium>=1.0,<2 mujoco>=2.3.3 imageio>=2.14"
+packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 gymnasium>=1.0,<2 mujoco>=2.3.3 imageio>=2.14 ale-py>=0.12,<1"
 [ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | paste -s -d ' ' -)
 # Names what was installed: another list makes another environment.
 complete=$folder/complete
 modules=""
-for package in $packages; do modules="$modules${modules:+, }${package%%[<>=]*}"; done
+for package in $packages; do modules="$modules${modules:+, }$(echo "${package%%[<>=]*}" | tr - _)"; done
 
 refuse() {
     echo "scripts/python-env.sh: $1" >&2

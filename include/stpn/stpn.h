@@ -138,6 +138,11 @@ typedef struct stpn_head {
     int outputs;
 } stpn_head;
 
+/* A layer of an encoder: `filters` convolutions of size x size pixels, without padding, with bias and ReLU. */
+typedef struct stpn_conv {
+    int filters, size, stride; /* filters: a multiple of 16 */
+} stpn_conv;
+
 /* ------------------------------------------------------------------------------------------------------- the network */
 
 typedef struct stpn_net_desc {
@@ -147,6 +152,12 @@ typedef struct stpn_net_desc {
     int unit_count;
     const stpn_head *heads; /* (head_count), may be NULL where there are none */
     int head_count;
+    /* An encoder, where inputs are images: what it makes of them (row by row, the filters of a pixel side by side) is the
+     * input of the first unit. */
+    const stpn_conv *encoder; /* (encoder_count) */
+    int encoder_count;
+    int height, width, channels; /* of an image (height, width, channels): their product is `inputs` */
+    double offset, scale;        /* a value v is taken as (v - offset) scale; scale 0: as 1 */
 } stpn_net_desc;
 
 typedef struct stpn_net stpn_net;
@@ -260,7 +271,7 @@ STPN_API void stpn_step(const stpn_net *net, stpn_state *state, const void *x, v
  *   dstate  in: gradient with respect to the final state; out: with respect to the starting state. NULL: zero, and not
  *           wanted. A state made by stpn_state_create
  *   grad    block that the parameters' gradient is added to; read-outs are untouched
- *   dx      (T, B, I), written; NULL: not wanted
+ *   dx      (T, B, I), written; NULL: not wanted, and not to be had through an encoder
  * The batch is cut into chunks of 16 samples, whose gradients are added in a fixed tree: the same bits on any pool. */
 STPN_API stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,
                                    void *dx, stpn_pool *pool, stpn_error *error);

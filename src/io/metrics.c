@@ -14,7 +14,7 @@
 
 enum { FILE_LIMIT = 1 << 30, ROW_SIZE = 1024 };
 
-enum { WITH_DATA = 8, WITH_ENV = METRICS_REWARD | METRICS_PPO };
+enum { WITH_DATA = 32, WITH_ENV = METRICS_REWARD | METRICS_PPO }; // WITH_DATA: neither of these
 
 /* The columns from left to right; `measure`: in files of any of these, 0: in every file. */
 typedef struct column {
@@ -31,8 +31,9 @@ static const column columns[] = {
     {PLACE(epoch), WITH_DATA, NULL},
     {"iteration", offsetof(metrics_row, epoch), WITH_ENV, NULL},
     {PLACE(updates), 0, NULL},
-    {ENV_PLACE(steps), METRICS_PPO, NULL},
-    {ENV_PLACE(episodes), METRICS_PPO, NULL},
+    {ENV_PLACE(steps), METRICS_EPISODES, NULL},
+    {ENV_PLACE(episodes), METRICS_EPISODES, NULL},
+    {ENV_PLACE(episode_steps), METRICS_EPISODES, "%.9g"},
     {PLACE(train_loss), WITH_DATA, "%.9g"},
     {PLACE(train_accuracy), METRICS_ACCURACY, "%.9g"},
     {PLACE(validation_loss), WITH_DATA, "%.9g"},
@@ -40,9 +41,7 @@ static const column columns[] = {
     {PLACE(validation_true_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_false_positive_rate), METRICS_RATES, "%.9g"},
     {PLACE(validation_energy), WITH_DATA, "%.9g"},
-    {ENV_PLACE(reward), METRICS_REWARD, "%.9g"},
-    {ENV_PLACE(reward), METRICS_PPO, "%.9g"},
-    {ENV_PLACE(length), METRICS_PPO, "%.9g"},
+    {ENV_PLACE(reward), WITH_ENV, "%.9g"},
     {ENV_PLACE(loss), WITH_ENV, "%.9g"},
     {ENV_PLACE(policy_loss), WITH_ENV, "%.9g"},
     {ENV_PLACE(value_loss), WITH_ENV, "%.9g"},
@@ -63,15 +62,15 @@ enum { COLUMNS = sizeof columns / sizeof *columns };
 
 static int is_used(const metrics *m, const column *c)
 {
-    int measures = m->measures & WITH_ENV ? m->measures & WITH_ENV : m->measures | WITH_DATA;
+    int measures = m->measures & WITH_ENV ? m->measures : m->measures | WITH_DATA;
     return !c->measure || measures & c->measure;
 }
 
-/* A rate of nothing; the reward where no episode has ended. */
-static int may_be_empty(const column *c)
+/* What there was none of is an empty field. */
+static int may_be_empty(const metrics *m, const column *c)
 {
-    int of_episodes = c->offset == offsetof(metrics_row, env.reward) || c->offset == offsetof(metrics_row, env.length);
-    return c->measure == METRICS_RATES || (c->measure == METRICS_PPO && of_episodes);
+    int of_episodes = c->measure == METRICS_EPISODES || c->offset == offsetof(metrics_row, env.reward);
+    return c->measure == METRICS_RATES || (of_episodes && m->measures & METRICS_EPISODES);
 }
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)
@@ -101,7 +100,7 @@ static int read_row(const metrics *m, const char *line, const char *end, double 
             if (*at != ',') return 0;
             at++;
         }
-        if (may_be_empty(&columns[i]) && (*at == ',' || at == end)) continue;
+        if (may_be_empty(m, &columns[i]) && (*at == ',' || at == end)) continue;
         if (!strchr("-0123456789", *at)) return 0;
         char *after;
         double value = strtod(at, &after);
@@ -143,7 +142,7 @@ stpn_status metrics_resume(metrics *m, int measures, const char *path, int64_t e
 }
 
 /* An integer, a number, or nothing where there is none. */
-static size_t write_field(char *text, size_t size, const column *c, const metrics_row *r)
+static size_t write_field(const metrics *m, char *text, size_t size, const column *c, const metrics_row *r)
 {
     const char *place = (const char *)r + c->offset;
     if (!c->format) {
@@ -153,7 +152,7 @@ static size_t write_field(char *text, size_t size, const column *c, const metric
     }
     double value;
     memcpy(&value, place, sizeof value);
-    if (may_be_empty(c) && isnan(value)) return 0;
+    if (isnan(value) && may_be_empty(m, c)) return 0;
     return (size_t)snprintf(text, size, c->format, value);
 }
 
@@ -166,7 +165,7 @@ stpn_status metrics_add(metrics *m, const metrics_row *r, stpn_error *error)
     for (int i = 0; i < COLUMNS; i++) {
         if (!is_used(m, &columns[i])) continue;
         if (used) line[used++] = ',';
-        used += write_field(line + used, sizeof line - used, &columns[i], r);
+        used += write_field(m, line + used, sizeof line - used, &columns[i], r);
     }
     line[used++] = '\n';
     number_restore(before, plain);

@@ -6,9 +6,10 @@
 
 #include <stpn/stpn.h>
 
-/* What the task measures beside the loss; the columns of what it does not are left out. METRICS_REWARD alone: an
- * environment, whose columns are others; METRICS_PPO alone: one in which PPO learns. */
-enum { METRICS_ACCURACY = 1, METRICS_RATES = 2, METRICS_REWARD = 4, METRICS_PPO = 16 };
+/* What the task measures beside the loss; the columns of what it does not are left out. METRICS_REWARD or METRICS_PPO: an
+ * environment, whose columns are others, and in which A2C or PPO learns; with METRICS_EPISODES its episodes have any length,
+ * so that a row may have none. */
+enum { METRICS_ACCURACY = 1, METRICS_RATES = 2, METRICS_REWARD = 4, METRICS_EPISODES = 8, METRICS_PPO = 16 };
 
 typedef struct metrics {
     int measures;
@@ -25,8 +26,9 @@ typedef struct metrics_row {
     struct metrics_env {
         double reward, loss, policy_loss, value_loss, concentration, entropy, gradient_norm, energy;
         double iterations_per_second;
-        int64_t steps, episodes; // of all iterations; that have ended since the row before
-        double length, kl, clip_fraction, explained_variance;
+        int64_t steps, episodes; // agent steps so far; episodes that have ended since the row before
+        double episode_steps;    // of one
+        double kl, clip_fraction, explained_variance;
     } env; // of an environment
 } metrics_row;
 

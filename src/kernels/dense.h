@@ -20,6 +20,26 @@ static void convert(size_t count, stpn_input type, const void *x, void *out)
     }
 }
 
+/* A loop for each of these, as the values are no whole number of vectors. NaN passes. */
+static void shift_scale(size_t count, void *values, double offset, double factor)
+{
+    real *to = values, shift = (real)offset, by = (real)factor;
+    for (size_t i = 0; i < count; i++) to[i] = (to[i] - shift) * by;
+}
+
+static void relu_forward(size_t count, void *values)
+{
+    real *to = values;
+    for (size_t i = 0; i < count; i++) to[i] = to[i] < 0 ? 0 : to[i];
+}
+
+static void relu_backward(size_t count, const void *out, void *dout)
+{
+    const real *at = out;
+    real *to = dout;
+    for (size_t i = 0; i < count; i++) to[i] = at[i] > 0 ? to[i] : 0;
+}
+
 INLINE vec greater(vec a, vec b)
 {
     return choose(a > b, a, b);

@@ -306,6 +306,10 @@ typedef struct kernel_table {
     /* dw += dout^T y, db += dout (both NULL: not wanted); dy (rows, k; dy_step apart) = dout w, or NULL. */
     void (*linear_backward)(int rows, int n, int k, const void *y, size_t y_step, const void *w, const void *dout,
                             void *dw, void *db, void *dy, size_t dy_step);
+    /* values = (values - offset) scale; values = max(0, values); dout = 0 where out is not above 0. */
+    void (*shift_scale)(size_t count, void *values, double offset, double scale);
+    void (*relu_forward)(size_t count, void *values);
+    void (*relu_backward)(size_t count, const void *out, void *dout);
     /* losses (rows), dlogits (rows, classes) times scale, answers (rows), the first of the largest logits: may be NULL. */
     void (*cross_entropy)(int rows, int classes, const void *logits, const int32_t *labels, double scale, void *losses,
                           void *dlogits, int32_t *answers);

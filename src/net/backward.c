@@ -12,14 +12,20 @@ static size_t padded_bytes(size_t bytes)
     return (bytes + PANEL_BYTES - 1) / PANEL_BYTES * PANEL_BYTES;
 }
 
-/* Work space of a worker: the unit's own, the adjoint of a chunk's state, and of the rows between two units. */
+/* Work space of a worker: the unit's own, the adjoint of a chunk's state, and of the rows between two units; of what the
+ * encoder makes, and its own. */
 typedef struct backward_space {
-    void *unit, *dstate, *rows[2];
+    void *unit, *dstate, *rows[2], *features, *encoder;
 } backward_space;
 
 static size_t rows_bytes(const stpn_net *net, int steps)
 {
     return net->unit_count > 1 ? padded_bytes((size_t)CHUNK * (size_t)steps * net->widest_row * net->kernel->size) : 0;
+}
+
+static size_t features_bytes(const stpn_net *net, int steps)
+{
+    return net->encoder.count ? padded_bytes((size_t)CHUNK * (size_t)steps * net->input_row * net->kernel->size) : 0;
 }
 
 static size_t unit_bytes(const stpn_net *net)
@@ -34,7 +40,8 @@ static size_t unit_bytes(const stpn_net *net)
 
 static size_t space_bytes(const stpn_net *net, int steps)
 {
-    return unit_bytes(net) + padded_bytes(CHUNK * net->state_values * net->kernel->size) + 2 * rows_bytes(net, steps);
+    return unit_bytes(net) + padded_bytes(CHUNK * net->state_values * net->kernel->size) + 2 * rows_bytes(net, steps) +
+           features_bytes(net, steps) + padded_bytes(encoder_backward_bytes(&net->encoder, net->kernel));
 }
 
 static backward_space space_of_worker(const stpn_tape *tape, int worker)
@@ -50,6 +57,9 @@ static backward_space space_of_worker(const stpn_tape *tape, int worker)
         s.rows[i] = at;
         at += rows_bytes(net, tape->steps);
     }
+    s.features = at;
+    at += features_bytes(net, tape->steps);
+    s.encoder = at;
     return s;
 }
 
@@ -74,6 +84,8 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->recorded = memory_zeroed(B, sizeof *tape->recorded);
     tape->flags = memory_zeroed(B * T, 1);
     tape->x = memory_zeroed(B * T, net->input_row * size);
+    tape->kept = memory_zeroed(B * T, net->encoder.kept * size);
+    tape->encoding = memory_zeroed((size_t)tape->workers, sizeof *tape->encoding);
     tape->out = memory_zeroed(units, sizeof *tape->out);
     tape->own = memory_zeroed(units, sizeof *tape->own);
     tape->own_values = memory_zeroed(units, sizeof *tape->own_values);
@@ -81,8 +93,8 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->ready = memory_zeroed(chunks, sizeof *tape->ready);
     tape->work_bytes = space_bytes(net, steps);
     tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
-    int complete = tape->recorded && tape->flags && tape->x && tape->out && tape->own && tape->own_values &&
-                   tape->chunk_grad && tape->ready && tape->work;
+    int complete = tape->kept && tape->encoding && tape->recorded && tape->flags && tape->x && tape->out && tape->own &&
+                   tape->own_values && tape->chunk_grad && tape->ready && tape->work;
     for (size_t i = 0; i < units && complete; i++) {
         const unit *u = &net->units[i];
         tape->own_values[i] = u->type->tape_values(u, steps);
@@ -108,6 +120,8 @@ void stpn_tape_free(stpn_tape *tape)
     memory_free(tape->recorded);
     memory_free(tape->flags);
     memory_free(tape->x);
+    memory_free(tape->kept);
+    memory_free(tape->encoding);
     memory_free(tape->out);
     memory_free(tape->own);
     memory_free(tape->own_values);
@@ -146,6 +160,22 @@ static void clear_adjoint(const stpn_net *net, void *dstate, int samples)
         }
 }
 
+/* What the first unit wants of its inputs goes on through the encoder. */
+static void encoder_back(const stpn_net *net, const stpn_tape *tape, const net_back *b, const backward_space *space)
+{
+    const kernel_table *k = net->kernel;
+    size_t T = (size_t)tape->steps;
+    encoder_backward_open(&net->encoder, k, net->parameters, space->encoder);
+    for (size_t sample = (size_t)b->first; sample < (size_t)b->last; sample++)
+        for (size_t t = 0; t < (size_t)tape->recorded[sample]; t++) {
+            size_t at = sample * T + t, local = (sample - (size_t)b->first) * T + t;
+            if (!(tape->flags[at] & STEP_LIVE)) continue;
+            encoder_backward(&net->encoder, k, b->grad, value_at(k, tape->kept, at * net->encoder.kept),
+                             value_at(k, tape->x, at * net->input_row),
+                             value_at(k, space->features, local * net->input_row), space->encoder);
+        }
+}
+
 void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
 {
     const kernel_table *k = net->kernel;
@@ -181,6 +211,10 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
             back.dx = space.rows[i % 2];
             back.dx_sample = T * below;
             back.dx_step = below;
+        } else if (net->encoder.count) {
+            back.dx = space.features;
+            back.dx_sample = T * net->input_row;
+            back.dx_step = net->input_row;
         } else if (b->dx) {
             size_t I = (size_t)net->inputs;
             back.dx = value_at(k, b->dx, first * I);
@@ -196,6 +230,10 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
         back.dy_step = back.dx_step;
         back.dy_begin = NULL;
     }
+    if (net->encoder.count == 0) return;
+    int64_t started = tape->watched ? net_clock() : 0;
+    encoder_back(net, tape, b, &space);
+    if (tape->watched) tape->encoding[b->worker] += net_clock() - started;
 }
 
 /* ------------------------------------------------------------------------------------------------ sums over chunks */
@@ -260,6 +298,8 @@ stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, 
 {
     error_clear(error);
     if (tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
+    if (dx && net->encoder.count)
+        return error_set(error, STPN_ERROR_INPUT, "dx is wanted of a network with an encoder, expected NULL");
     if (!dy || !grad) return error_set(error, STPN_ERROR_INPUT, "%s is NULL", dy ? "grad" : "dy");
     if (dstate && (dstate->net != net || dstate->batch != tape->batch))
         return error_set(error, STPN_ERROR_INPUT, "dstate has %d samples of %s network, expected the tape's %d",

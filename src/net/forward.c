@@ -5,14 +5,16 @@
 #include "base/threads.h"
 
 #include <string.h>
+#include <time.h>
 
 /* Steps that go through all units at once where no tape keeps the rows between them. */
 enum { STEP_BLOCK = 8 };
 
-/* Work space of a chunk: flags, inputs, the rows between units (two, in turn), energy, a unit's own. */
+/* Work space of a chunk: flags, inputs, the rows between units (two, in turn), energy, a unit's own, what the encoder keeps
+ * of a step. */
 typedef struct forward_space {
     uint8_t *flags;
-    void *x, *rows[2], *energy, *unit;
+    void *x, *rows[2], *energy, *unit, *kept;
 } forward_space;
 
 static size_t padded_bytes(size_t bytes)
@@ -34,7 +36,8 @@ size_t net_forward_bytes(const stpn_net *net, int samples)
 {
     size_t steps = (size_t)samples * STEP_BLOCK, size = net->kernel->size;
     return padded_bytes(steps) + padded_bytes(steps * net->input_row * size) +
-           2 * padded_bytes(steps * net->widest_row * size) + padded_bytes(steps * size) + unit_bytes(net);
+           2 * padded_bytes(steps * net->widest_row * size) + padded_bytes(steps * size) + unit_bytes(net) +
+           padded_bytes(net->encoder.kept * size);
 }
 
 static forward_space space_of_chunk(const stpn_state *state, int first)
@@ -55,13 +58,35 @@ static forward_space space_of_chunk(const stpn_state *state, int first)
     s.energy = at;
     at += padded_bytes(steps * size);
     s.unit = at;
+    at += unit_bytes(net);
+    s.kept = at;
     return s;
+}
+
+int64_t net_clock(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+void net_watch(stpn_state *state, stpn_tape *tape)
+{
+    state->watched = 1;
+    if (tape) tape->watched = 1;
+}
+
+int64_t net_take_time(int64_t *time)
+{
+    int64_t taken = *time;
+    *time = 0;
+    return taken;
 }
 
 /* Steps [t0, t0 + live) of a sample into `steps` rows, x_step values apart; a row without a step is still multiplied, by
  * a gradient of 0. */
 static void encode_sample(const stpn_net *net, const stpn_sequence *q, int t0, int live, int steps, size_t sample,
-                          void *rows, size_t x_step)
+                          void *rows, size_t x_step, void *kept, size_t kept_step)
 {
     const kernel_table *k = net->kernel;
     size_t I = (size_t)net->inputs, B = (size_t)q->batch, at = (size_t)t0 * B + sample;
@@ -72,8 +97,13 @@ static void encode_sample(const stpn_net *net, const stpn_sequence *q, int t0, i
         return;
     }
     size_t size = q->type == STPN_INPUT_BYTE ? 1 : q->type == STPN_INPUT_FLOAT ? sizeof(float) : sizeof(double);
-    for (size_t t = 0; t < (size_t)live; t++)
-        k->convert(I, q->type, (const char *)q->x + (at + t * B) * I * size, value_at(k, rows, t * x_step));
+    for (size_t t = 0; t < (size_t)live; t++) {
+        const void *x = (const char *)q->x + (at + t * B) * I * size;
+        void *row = value_at(k, rows, t * x_step);
+        if (net->encoder.count)
+            encoder_forward(&net->encoder, k, net->parameters, q->type, x, value_at(k, kept, t * kept_step), row);
+        else k->convert(I, q->type, x, row);
+    }
     memset(value_at(k, rows, (size_t)live * x_step), 0, (size_t)(steps - live) * x_step * k->size);
 }
 
@@ -83,6 +113,8 @@ typedef struct block_rows {
     size_t flags_sample;
     void *x;
     size_t x_sample, x_step;
+    void *kept; // of the encoder; without a tape every step's in the same place
+    size_t kept_sample, kept_step;
 } block_rows;
 
 static void encode_block(const stpn_net *net, const stpn_sequence *q, int t0, int t1, int first, int last,
@@ -98,7 +130,7 @@ static void encode_block(const stpn_net *net, const stpn_sequence *q, int t0, in
             flags[t] = (uint8_t)((t < live ? STEP_LIVE : 0) | (reset ? STEP_RESET : 0));
         }
         encode_sample(net, q, t0, live, steps, sample, value_at(net->kernel, rows->x, local * rows->x_sample),
-                      rows->x_step);
+                      rows->x_step, value_at(net->kernel, rows->kept, local * rows->kept_sample), rows->kept_step);
     }
 }
 
@@ -127,12 +159,21 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
     forward_space space = space_of_chunk(state, first);
     size_t steps = (size_t)(t1 - t0), samples = (size_t)(last - first), capacity = tape ? (size_t)tape->steps : 0;
     int begin = tape ? tape->recorded[first] : 0;
-    block_rows rows = {space.flags, steps, space.x, steps * net->input_row, net->input_row};
-    if (tape)
-        rows = (block_rows){tape->flags + (size_t)first * capacity + (size_t)begin, capacity,
-                            value_at(k, tape->x, ((size_t)first * capacity + (size_t)begin) * net->input_row),
-                            capacity * net->input_row, net->input_row};
+    block_rows rows = {space.flags, steps, space.x, steps * net->input_row, net->input_row, space.kept, 0, 0};
+    if (tape) {
+        size_t at = (size_t)first * capacity + (size_t)begin, kept = net->encoder.kept;
+        rows = (block_rows){tape->flags + at,
+                            capacity,
+                            value_at(k, tape->x, at * net->input_row),
+                            capacity * net->input_row,
+                            net->input_row,
+                            value_at(k, tape->kept, at * kept),
+                            capacity * kept,
+                            kept};
+    }
+    int64_t started = state->watched ? net_clock() : 0;
     encode_block(net, q, t0, t1, first, last, &rows);
+    if (state->watched) state->encoding[first / CHUNK] += net_clock() - started;
     if (energy) memset(space.energy, 0, samples * steps * k->size);
     unit_sweep sweep = {.samples = (int)samples,
                         .steps = (int)steps,
@@ -210,6 +251,7 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
             return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b],
                              q->steps);
     if (q->type != STPN_INPUT_TOKEN) return STPN_OK;
+    if (net->encoder.count) return error_set(error, STPN_ERROR_INPUT, "tokens are no images, which the encoder takes");
     for (int b = first; b < last; b++)
         for (int t = 0; t < (q->lengths ? q->lengths[b] : q->steps); t++) {
             int32_t token = ((const int32_t *)q->x)[(size_t)t * (size_t)q->batch + (size_t)b];
@@ -260,13 +302,17 @@ void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y)
         int samples = state->batch - first < CHUNK ? state->batch - first : CHUNK;
         forward_space space = space_of_chunk(state, first);
         memset(space.flags, STEP_LIVE, (size_t)samples);
+        for (int b = 0; b < samples && net->encoder.count; b++)
+            encoder_forward(
+                &net->encoder, k, net->parameters, k->real == STPN_DOUBLE ? STPN_INPUT_DOUBLE : STPN_INPUT_FLOAT,
+                value_at(k, x, (size_t)(first + b) * I), space.kept, value_at(k, space.x, (size_t)b * net->input_row));
         unit_sweep sweep = {.samples = samples,
                             .steps = 1,
                             .flags = space.flags,
                             .flags_sample = 1,
-                            .x = value_at(k, x, (size_t)first * I),
-                            .x_sample = I,
-                            .x_step = I,
+                            .x = net->encoder.count ? space.x : value_at(k, x, (size_t)first * I),
+                            .x_sample = net->encoder.count ? net->input_row : I,
+                            .x_step = net->encoder.count ? net->input_row : I,
                             .state_sample = net->state_values};
         for (int i = 0; i < net->unit_count; i++) {
             const unit *u = &net->units[i];

@@ -13,7 +13,7 @@ enum { MAX_UNITS = 64, MAX_HEADS = 16 };
 /* Plans are made of sizes that each fit; their product may not. */
 static const size_t most_values = (size_t)1 << 40;
 
-static stpn_status check_desc(const stpn_net_desc *desc, stpn_error *error)
+static stpn_status check_desc(const stpn_net_desc *desc, int *features, stpn_error *error)
 {
     if (desc->real != STPN_FLOAT && desc->real != STPN_DOUBLE)
         return error_set(error, STPN_ERROR_INPUT, "real is %d, expected STPN_FLOAT or STPN_DOUBLE", (int)desc->real);
@@ -23,10 +23,12 @@ static stpn_status check_desc(const stpn_net_desc *desc, stpn_error *error)
     if (desc->head_count < 0 || desc->head_count > MAX_HEADS || (desc->head_count > 0 && !desc->heads))
         return error_set(error, STPN_ERROR_INPUT, "heads has %d entries, expected 0 to %d", desc->head_count,
                          (int)MAX_HEADS);
+    stpn_status encoded = encoder_check(desc, features, error);
+    if (encoded) return encoded;
     for (int i = 0; i < desc->unit_count; i++) {
         char place[32];
         snprintf(place, sizeof place, "units[%d]", i);
-        int inputs = i == 0 ? desc->inputs : desc->units[i - 1].hidden;
+        int inputs = i == 0 ? *features : desc->units[i - 1].hidden;
         stpn_status status = unit_check(&desc->units[i], inputs, place, error);
         if (status) return status;
     }
@@ -59,11 +61,28 @@ static int add_tensor(stpn_net *net, const char *prefix, unit_tensor place)
     return 1;
 }
 
+static stpn_status open_encoder(stpn_net *net, const stpn_net_desc *desc, stpn_error *error)
+{
+    stpn_status status = encoder_open(&net->encoder, desc, error);
+    for (int i = 0; i < net->encoder.count && !status; i++) {
+        net_conv *c = &net->encoder.layers[i];
+        unit_tensor *const both[2] = {&c->weight, &c->bias};
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "encoder.%d", i);
+        for (int t = 0; t < 2; t++) {
+            both[t]->offset = net->block_values;
+            net->block_values += tensor_values(net->kernel, both[t]);
+            add_tensor(net, prefix, *both[t]);
+        }
+    }
+    return status;
+}
+
 static stpn_status open_units(stpn_net *net, const stpn_net_desc *desc, stpn_error *error)
 {
     for (int i = 0; i < desc->unit_count; i++) {
         unit *u = &net->units[i];
-        int inputs = i == 0 ? desc->inputs : desc->units[i - 1].hidden;
+        int inputs = i == 0 ? net->features : desc->units[i - 1].hidden;
         stpn_status status = unit_open(u, &desc->units[i], inputs, net->kernel, error);
         if (status) return status;
         net->unit_count++;
@@ -127,25 +146,28 @@ stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_erro
 {
     error_clear(error);
     *out = NULL;
-    stpn_status status = check_desc(desc, error);
+    int features;
+    stpn_status status = check_desc(desc, &features, error);
     if (status) return status;
     stpn_net *net = memory_zeroed(1, sizeof *net);
     if (!net) return error_memory(error, "a network");
-    size_t units = (size_t)desc->unit_count, heads = (size_t)desc->head_count;
+    size_t units = (size_t)desc->unit_count, heads = (size_t)desc->head_count, layers = (size_t)desc->encoder_count;
     net->inputs = desc->inputs;
+    net->features = features;
     net->units = memory_zeroed(units, sizeof *net->units);
     net->unit_block = memory_zeroed(units, sizeof *net->unit_block);
     net->unit_state = memory_zeroed(units, sizeof *net->unit_state);
     net->heads = memory_zeroed(heads, sizeof *net->heads);
-    net->tensors = memory_zeroed(units * UNIT_MAX_TENSORS + 2 * heads, sizeof *net->tensors);
+    net->tensors = memory_zeroed(units * UNIT_MAX_TENSORS + 2 * (heads + layers), sizeof *net->tensors);
     net->states = memory_zeroed(units * UNIT_MAX_STATES, sizeof *net->states);
     if (!net->units || !net->unit_block || !net->unit_state || !net->heads || !net->tensors || !net->states)
         status = error_memory(error, "a network");
     if (!status) status = kernel_choose(&net->kernel, desc->real, error);
+    if (!status) status = open_encoder(net, desc, error);
     if (!status) status = open_units(net, desc, error);
     if (!status) status = open_heads(net, desc, error);
     if (!status) {
-        net->input_row = row_values(net->kernel, net->inputs);
+        net->input_row = row_values(net->kernel, net->features);
         net->parameters = memory_zeroed(net->block_values, net->kernel->size);
         if (!net->parameters) status = error_memory(error, "the parameters");
     }
@@ -161,6 +183,7 @@ void stpn_net_free(stpn_net *net)
 {
     if (!net) return;
     for (int i = 0; i < net->unit_count; i++) unit_close(&net->units[i]);
+    encoder_close(&net->encoder);
     memory_free(net->units);
     memory_free(net->unit_block);
     memory_free(net->unit_state);
@@ -278,7 +301,8 @@ stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, 
     state->work_bytes = net_forward_bytes(net, batch < CHUNK ? batch : CHUNK);
     state->values = memory_zeroed((size_t)batch, net->state_values * net->kernel->size);
     state->work = memory_zeroed(chunks, state->work_bytes);
-    if (!state->values || !state->work) {
+    state->encoding = memory_zeroed(chunks, sizeof *state->encoding);
+    if (!state->values || !state->work || !state->encoding) {
         stpn_state_free(state);
         return error_memory(error, "a state");
     }
@@ -291,6 +315,7 @@ void stpn_state_free(stpn_state *state)
     if (!state) return;
     memory_free(state->values);
     memory_free(state->work);
+    memory_free(state->encoding);
     memory_free(state);
 }
 

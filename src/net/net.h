@@ -3,7 +3,7 @@
 #ifndef STPN_NET_NET_H
 #define STPN_NET_NET_H
 
-#include "units/unit.h"
+#include "net/encoder.h"
 
 #include <stdatomic.h>
 
@@ -30,8 +30,10 @@ typedef struct net_state {
 
 struct stpn_net {
     const kernel_table *kernel;
-    int inputs;
-    unit *units; // (unit_count)
+    int inputs; // values of a step's input
+    net_encoder encoder;
+    int features; // inputs of the first unit: the encoder's, or the same
+    unit *units;  // (unit_count)
     int unit_count;
     size_t *unit_block; // (unit_count) start of each unit's parameters
     size_t *unit_state; // (unit_count) start of each unit's state in a sample's
@@ -52,6 +54,8 @@ struct stpn_state {
     void *values; // (B, state_values)
     void *work;   // work space of each chunk (chunks, net_forward_bytes)
     size_t work_bytes;
+    int64_t *encoding; // (chunks) nanoseconds in the encoder since they were last taken, where they are wanted
+    int watched;
 };
 
 struct stpn_tape {
@@ -59,7 +63,8 @@ struct stpn_tape {
     int steps, batch, workers;
     int *recorded;  // (B)
     uint8_t *flags; // (B, T)
-    void *x;        // (B, T, input_row)
+    void *x;        // (B, T, input_row) of the first unit
+    void *kept;     // (B, T, encoder.kept) or NULL
     void **out;     // (unit_count) (B, T + 1, Hp)
     void **own;     // (unit_count) (B, tape_values)
     size_t *own_values;
@@ -67,7 +72,15 @@ struct stpn_tape {
     atomic_char *ready; // (chunks) parts of their sum
     void *work;         // (workers, work_bytes)
     size_t work_bytes;
+    int64_t *encoding; // (workers) as in a state
+    int watched;
 };
+
+/* Whether clocks are read around the encoder; the time of a chunk, or of a worker, since it was last taken. */
+void net_watch(stpn_state *state, stpn_tape *tape);
+int64_t net_take_time(int64_t *time);
+/* Nanoseconds of a clock. */
+int64_t net_clock(void);
 
 /* Outputs of the last unit. */
 int net_outputs(const stpn_net *net);

@@ -9,6 +9,8 @@
 static const env_type *const registry[] = {
     &env_maze,
     &env_pendulum,
+    &env_gym,
+    &env_pong,
 };
 
 enum { ENV_COUNT = sizeof registry / sizeof *registry };
@@ -59,22 +61,23 @@ void env_free(env *e)
     if (e) e->type->close(e);
 }
 
-static void hide(const env *e, int first, int last, float *observations)
+static void hide(const env *e, int first, int last, void *observations)
 {
     const option_list *mask = &e->options.mask;
+    size_t row = env_observation_bytes(&e->shape), size = row / (size_t)e->shape.observations;
     for (int b = first; b < last; b++)
         for (int i = 0; i < mask->count; i++)
-            observations[(size_t)b * (size_t)e->shape.observations + (size_t)mask->values[i]] = 0;
+            memset((char *)observations + (size_t)b * row + (size_t)mask->values[i] * size, 0, size);
 }
 
-stpn_status env_reset(env *e, int first, int last, float *observations, stpn_error *error)
+stpn_status env_reset(env *e, int first, int last, void *observations, stpn_error *error)
 {
     stpn_status status = e->type->reset(e, first, last, observations, error);
     if (!status) hide(e, first, last, observations);
     return status;
 }
 
-stpn_status env_step(env *e, int first, int last, const void *actions, float *observations, float *rewards,
+stpn_status env_step(env *e, int first, int last, const void *actions, void *observations, float *rewards,
                      uint8_t *ends, stpn_error *error)
 {
     stpn_status status = e->type->step(e, first, last, actions, observations, rewards, ends, error);
@@ -82,10 +85,23 @@ stpn_status env_step(env *e, int first, int last, const void *actions, float *ob
     return status;
 }
 
-void env_observe(const env *e, int first, int last, float *observations)
+stpn_status env_finish(env *e, int first, int last, void *observations, float *rewards, uint8_t *ends,
+                       stpn_error *error)
+{
+    stpn_status status = e->type->finish(e, first, last, observations, rewards, ends, error);
+    if (!status) hide(e, first, last, observations);
+    return status;
+}
+
+void env_observe(const env *e, int first, int last, void *observations)
 {
     e->type->observe(e, first, last, observations);
     hide(e, first, last, observations);
+}
+
+size_t env_observation_bytes(const env_shape *shape)
+{
+    return (size_t)shape->observations * (shape->type == STPN_INPUT_BYTE ? 1 : sizeof(float));
 }
 
 size_t env_action_bytes(const env_shape *shape)

@@ -4,7 +4,8 @@
  * allocated after creation.
  *
  * Actions are int32_t (B) from 0 to shape.actions - 1, or where the shape has continuous ones instead, float (B, A) with
- * A = shape.continuous: any number, cut to the environment's bounds by its step; one that is not a number is wrong. */
+ * A = shape.continuous: any number, cut to the environment's bounds by its step; one that is not a number is wrong.
+ * Observations are (B, I) of shape.type: floats, or bytes where they are the pixels of an image. */
 #ifndef STPN_TASKS_ENV_H
 #define STPN_TASKS_ENV_H
 
@@ -14,6 +15,7 @@
 #include <stddef.h>
 
 enum { ENV_COPIES = 1 << 20 }; // B at most
+enum { ENV_TEXT = 255 };       // bytes of a text option at most
 enum { ENV_TERMINATED = 1, ENV_TRUNCATED = 2 };
 
 /* Options of every environment; each uses the fields its table names. */
@@ -24,6 +26,11 @@ typedef struct env_options {
     int start;                   // maze: START_CENTRE or START_RANDOM
     double noise;                // pendulum: bound of the start
     option_list mask;            // columns of an observation that read 0
+    char id[ENV_TEXT + 1];       // gym: the environment's name, and more of what makes it, as JSON
+    char arguments[ENV_TEXT + 1];
+    int observations, actions, continuous; // gym: as in env_shape; all 0: the environment is asked
+    double time_limit;                     // gym, pong: seconds that the worker may take for an answer
+    int preprocessing;                     // pong: PREPROCESSING_DEEPMIND or PREPROCESSING_PAPER
 } env_options;
 
 /* The row of the mask, for the table of every environment. */
@@ -34,12 +41,17 @@ typedef struct env_options {
     }
 
 typedef struct env_shape {
-    int observations; // I, floats of an observation
+    int observations; // I, values of an observation
+    stpn_input type;  // of them: STPN_INPUT_FLOAT or STPN_INPUT_BYTE
     int actions;      // number of discrete actions, or 0
     int continuous;   // A, values of a continuous action, or 0
     int steps;        // T of an episode; 0: it may last for ever
     int state;        // S, numbers that a copy's state is saved as
     int restarts;     // 1: an episode under way is not saved; a restored copy is at the start of its next one
+    /* Of observations that are images: rows, columns, channels (last in the array); a network that takes bytes takes
+     * (v - offset) scale. */
+    int height, width, channels;
+    double offset, scale;
 } env_shape;
 
 /* Goals reached in the episodes under way. The first goal of an episode has to be found, each further one is a return
@@ -75,15 +87,23 @@ struct env_type {
     stpn_status (*open)(env **e, const env *head, stpn_error *error);
     void (*close)(env *e);
     /* Starts the next episode of each copy of the range and writes its first observation. */
-    stpn_status (*reset)(env *e, int first, int last, float *observations /* (B, I) */, stpn_error *error);
+    stpn_status (*reset)(env *e, int first, int last, void *observations /* (B, I) */, stpn_error *error);
     /* One step of the range. `ends` gets 0 while an episode goes on, ENV_TERMINATED where it is over by itself, so that
      * nothing more could have come, ENV_TRUNCATED where it was only cut off, or both; the observation then is the last
      * one of the episode. A copy whose episode has ended stays as it is, at no reward, until it is reset, which the
-     * caller does. A wrong action moves no copy. */
-    stpn_status (*step)(env *e, int first, int last, const void *actions, float *observations /* (B, I) */,
+     * caller does; an environment may refuse to step it. A wrong action moves no copy. */
+    stpn_status (*step)(env *e, int first, int last, const void *actions, void *observations /* (B, I) */,
                         float *rewards /* (B) */, uint8_t *ends /* (B) */, stpn_error *error);
+    /* The two halves of a step, so that copies step while the caller does something else: `begin` hands the actions over,
+     * `finish` waits for what came of them, in the order of the ranges that were begun; all on one thread. NULL where
+     * there is nothing to wait for. */
+    stpn_status (*begin)(env *e, int first, int last, const void *actions, stpn_error *error);
+    stpn_status (*finish)(env *e, int first, int last, void *observations, float *rewards, uint8_t *ends,
+                          stpn_error *error);
+    /* Fills in what was left to the environment, so that a run's file says it. NULL: nothing is. */
+    void (*resolve)(env_options *options, const env_shape *shape);
     /* The last observations once more: after restore. */
-    void (*observe)(const env *e, int first, int last, float *observations /* (B, I) */);
+    void (*observe)(const env *e, int first, int last, void *observations /* (B, I) */);
     /* What value `index` of a continuous action is cut to; the bounds may be infinite. NULL where actions are discrete. */
     void (*bounds)(const env *e, int index, float *low, float *high);
     /* All of the state of all copies; restored, it goes on to the same bits. A state that cannot be is an error and
@@ -122,15 +142,21 @@ stpn_status env_create(env **e, const env_type *type, const env_options *options
 void env_free(env *e);
 
 /* What callers call: the functions of the type, and the columns of the mask read 0 in what they write. */
-stpn_status env_reset(env *e, int first, int last, float *observations /* (B, I) */, stpn_error *error);
-stpn_status env_step(env *e, int first, int last, const void *actions, float *observations /* (B, I) */,
+stpn_status env_reset(env *e, int first, int last, void *observations /* (B, I) */, stpn_error *error);
+stpn_status env_step(env *e, int first, int last, const void *actions, void *observations /* (B, I) */,
                      float *rewards /* (B) */, uint8_t *ends /* (B) */, stpn_error *error);
-void env_observe(const env *e, int first, int last, float *observations /* (B, I) */);
-/* Bytes of a copy's action. */
+/* The second half of a step that e->type->begin began. */
+stpn_status env_finish(env *e, int first, int last, void *observations /* (B, I) */, float *rewards /* (B) */,
+                       uint8_t *ends /* (B) */, stpn_error *error);
+void env_observe(const env *e, int first, int last, void *observations /* (B, I) */);
+/* Bytes of a copy's observation, and of its action. */
+size_t env_observation_bytes(const env_shape *shape);
 size_t env_action_bytes(const env_shape *shape);
 
 extern const env_type env_maze;
 extern const env_type env_pendulum;
+extern const env_type env_gym;
+extern const env_type env_pong;
 /* Every action as likely as the others, whatever the environment; of a value without bounds, standard normal. */
 extern const env_policy env_random;
 

@@ -125,13 +125,13 @@ static void look(const maze *m, const maze_copy *c, float *x /* (I) */)
     for (int a = 0; a < MAZE_ACTIONS; a++) x[ACTION + a] = a == c->action ? 1 : 0;
 }
 
-static void observe(const env *e, int first, int last, float *observations)
+static void observe(const env *e, int first, int last, void *observations)
 {
     const maze *m = (const maze *)e;
-    for (int b = first; b < last; b++) look(m, &m->copies[b], observations + (size_t)b * OBSERVATIONS);
+    for (int b = first; b < last; b++) look(m, &m->copies[b], (float *)observations + (size_t)b * OBSERVATIONS);
 }
 
-static stpn_status reset(env *e, int first, int last, float *observations, stpn_error *error)
+static stpn_status reset(env *e, int first, int last, void *observations, stpn_error *error)
 {
     (void)error;
     maze *m = (maze *)e;
@@ -140,7 +140,7 @@ static stpn_status reset(env *e, int first, int last, float *observations, stpn_
     return STPN_OK;
 }
 
-static stpn_status step(env *e, int first, int last, const void *chosen, float *observations, float *rewards,
+static stpn_status step(env *e, int first, int last, const void *chosen, void *observations, float *rewards,
                         uint8_t *ends, stpn_error *error)
 {
     maze *m = (maze *)e;

@@ -27,7 +27,8 @@ static const option options[] = {
 static stpn_status describe(const env_options *o, env_shape *shape, stpn_error *error)
 {
     (void)error;
-    *shape = (env_shape){.observations = OBSERVATIONS, .continuous = 1, .steps = o->steps, .state = STATE};
+    *shape = (env_shape){
+        .observations = OBSERVATIONS, .type = STPN_INPUT_FLOAT, .continuous = 1, .steps = o->steps, .state = STATE};
     return STPN_OK;
 }
 
@@ -128,11 +129,11 @@ static float move(pendulum *p, pendulum_copy *c, double action)
     return c->end & ENV_TERMINATED ? 0 : 1;
 }
 
-static void observe(const env *e, int first, int last, float *observations)
+static void observe(const env *e, int first, int last, void *observations)
 {
     const pendulum *p = (const pendulum *)e;
     for (int b = first; b < last; b++) {
-        float *x = observations + (size_t)b * OBSERVATIONS; // (I)
+        float *x = (float *)observations + (size_t)b * OBSERVATIONS; // (I)
         const mjData *d = p->copies[b].data;
         for (int i = 0; i < COORDINATES; i++) {
             x[i] = (float)d->qpos[i];
@@ -141,7 +142,7 @@ static void observe(const env *e, int first, int last, float *observations)
     }
 }
 
-static stpn_status reset(env *e, int first, int last, float *observations, stpn_error *error)
+static stpn_status reset(env *e, int first, int last, void *observations, stpn_error *error)
 {
     (void)error;
     pendulum *p = (pendulum *)e;
@@ -150,7 +151,7 @@ static stpn_status reset(env *e, int first, int last, float *observations, stpn_
     return STPN_OK;
 }
 
-static stpn_status step(env *e, int first, int last, const void *chosen, float *observations, float *rewards,
+static stpn_status step(env *e, int first, int last, const void *chosen, void *observations, float *rewards,
                         uint8_t *ends, stpn_error *error)
 {
     pendulum *p = (pendulum *)e;

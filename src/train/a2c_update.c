@@ -99,6 +99,7 @@ static void gradient_turn(void *context, int chunk, int thread)
         .first = begin, .last = end, .dy = w->dy, .dy_sample = T * H, .dy_step = H, .grad = grad, .worker = thread};
     net_backward_chunk(net, a->actor.tape, &back);
     profile_enter(w->lane, PROFILE_SUM);
+    profile_move(w->lane, PROFILE_BACKWARD, PROFILE_ENCODER, net_take_time(&a->actor.tape->encoding[thread]));
     net_join_block(net, a->actor.tape->chunk_grad, a->actor.chunks, chunk, a->actor.tape->ready);
     profile_enter(w->lane, PROFILE_WAITING);
 }

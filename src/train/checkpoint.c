@@ -54,9 +54,13 @@ static const count_row ppo_counts[] = {
     {PPO_SUM(clip_fraction), TENSOR_F64},
     {PPO_SUM(explained_variance), TENSOR_F64},
     {PPO_SUM(gradient_norm), TENSOR_F64},
-    {"progress.ended", offsetof(progress_counts, ended.count), TENSOR_I64},
-    {"progress.ended_steps", offsetof(progress_counts, ended.steps), TENSOR_I64},
-    {"progress.ended_reward", offsetof(progress_counts, ended.reward), TENSOR_F64},
+};
+
+/* Where the episodes of rollouts of some steps have come to. */
+static const count_row episode_counts[] = {
+    {"progress.episodes", offsetof(progress_counts, episodes.count), TENSOR_I64},
+    {"progress.episode_steps", offsetof(progress_counts, episodes.steps), TENSOR_I64},
+    {"progress.episode_reward_sum", offsetof(progress_counts, episodes.reward), TENSOR_F64},
 };
 
 enum { NAME_SIZE = 160 };
@@ -69,14 +73,30 @@ static ppo *ppo_of(const run *r)
     return r->rollout ? rollout_ppo(r->rollout) : NULL;
 }
 
-static const count_row *counts_of(const run *r, int *count)
+/* Rollouts end in the middle of episodes. */
+static int by_steps(const run *r)
 {
-    if (ppo_of(r)) {
-        *count = (int)(sizeof ppo_counts / sizeof *ppo_counts);
-        return ppo_counts;
+    return r->rollout && r->experiment.train.rollout > 0;
+}
+
+#define TABLE(rows)                             \
+    (count_table)                               \
+    {                                           \
+        rows, (int)(sizeof rows / sizeof *rows) \
     }
-    *count = (int)(r->rollout ? sizeof env_counts / sizeof *env_counts : sizeof data_counts / sizeof *data_counts);
-    return r->rollout ? env_counts : data_counts;
+
+/* The tables of a run, one after the other; NULL past the last. */
+typedef struct count_table {
+    const count_row *rows;
+    int count;
+} count_table;
+
+static count_table counts_of(const run *r, int index)
+{
+    if (index == 1 && by_steps(r)) return TABLE(episode_counts);
+    if (index > 0) return (count_table){NULL, 0};
+    if (ppo_of(r)) return TABLE(ppo_counts);
+    return r->rollout ? TABLE(env_counts) : TABLE(data_counts);
 }
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *text, stpn_error *error)
@@ -132,11 +152,9 @@ static stpn_status add_env(tensor_file *file, const env *e, stpn_error *error)
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
 static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *error)
 {
-    ppo *p = ppo_of(r);
-    stpn_state *state = ppo_state(p);
+    stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
-    double weight = ppo_kl_weight(p);
     int64_t batch = rollout_env(r->rollout)->batch;
     for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
@@ -150,8 +168,11 @@ static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *err
     }
     if (!status)
         status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rollout_rewards(r->rollout), error);
-    if (!status) status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_steps(r->rollout), error);
-    return status ? status : tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
+    if (!status)
+        status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_lengths(r->rollout), error);
+    if (status || !ppo_of(r)) return status;
+    double weight = ppo_kl_weight(ppo_of(r));
+    return tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
 }
 
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
@@ -160,8 +181,6 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
     const stpn_net *net = r->net;
     const stpn_adam *adam = run_adam(r);
     tensor_file *file;
-    int count;
-    const count_row *table = counts_of(r, &count);
     stpn_status status = tensor_file_create(&file, error);
     if (status) return status;
     status = set_metadata(file, net, text, error);
@@ -169,11 +188,13 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
     if (!status) status = net_block_to_file(net, adam->first, "adam.first.", file, error);
     if (!status) status = net_block_to_file(net, adam->second, "adam.second.", file, error);
     if (!status) status = tensor_file_add(file, "adam.updates", TENSOR_I64, 0, NULL, &adam->updates, error);
-    for (int i = 0; i < count && !status; i++)
-        status =
-            tensor_file_add(file, table[i].name, table[i].type, 0, NULL, (const char *)counts + table[i].offset, error);
+    count_table table;
+    for (int index = 0; (table = counts_of(r, index)).rows; index++)
+        for (int i = 0; i < table.count && !status; i++)
+            status = tensor_file_add(file, table.rows[i].name, table.rows[i].type, 0, NULL,
+                                     (const char *)counts + table.rows[i].offset, error);
     if (!status && r->rollout) status = add_env(file, rollout_env(r->rollout), error);
-    if (!status && ppo_of(r)) status = add_episodes(file, r, error);
+    if (!status && by_steps(r)) status = add_episodes(file, r, error);
     if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
@@ -227,18 +248,20 @@ static int is_finite(const count_row *row, const progress_counts *c)
 static stpn_status read_counts(const tensor_file *file, const run *r, progress_counts *c, int64_t *updates,
                                stpn_error *error)
 {
-    int count, finite = 1;
-    const count_row *table = counts_of(r, &count);
+    int finite = 1;
+    count_table table;
     stpn_status status = read_scalar(file, "adam.updates", TENSOR_I64, updates, error);
-    for (int i = 0; i < count && !status; i++) {
-        status = read_scalar(file, table[i].name, table[i].type, (char *)c + table[i].offset, error);
-        finite = finite && is_finite(&table[i], c);
-    }
+    for (int index = 0; (table = counts_of(r, index)).rows; index++)
+        for (int i = 0; i < table.count && !status; i++) {
+            const count_row *row = &table.rows[i];
+            status = read_scalar(file, row->name, row->type, (char *)c + row->offset, error);
+            finite = finite && is_finite(row, c);
+        }
     if (status) return status;
     int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
                 c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
                 c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0 &&
-                c->ended.count >= 0 && c->ended.steps >= c->ended.count;
+                c->episodes.count >= 0 && c->episodes.steps >= c->episodes.count;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));
@@ -297,7 +320,7 @@ static stpn_status read_copies(const tensor_file *file, const char *name, tensor
 
 static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error *error)
 {
-    stpn_state *state = ppo_state(ppo_of(r));
+    stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
     for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
@@ -320,18 +343,18 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
 static stpn_status read_episodes(const tensor_file *file, const run *r, stpn_error *error)
 {
     double *rewards = rollout_rewards(r->rollout), weight = 0;
-    int64_t *steps = rollout_steps(r->rollout);
+    int64_t *steps = rollout_lengths(r->rollout);
     int batch = rollout_env(r->rollout)->batch, valid = 1;
     stpn_status status = read_copies(file, episode_rewards, TENSOR_F64, batch, rewards, error);
     if (!status) status = read_copies(file, episode_steps, TENSOR_I64, batch, steps, error);
-    if (!status) status = read_scalar(file, kl_weight, TENSOR_F64, &weight, error);
+    if (!status && ppo_of(r)) status = read_scalar(file, kl_weight, TENSOR_F64, &weight, error);
     if (!status) status = read_memory(file, r, error);
     if (status) return status;
     for (int b = 0; b < batch; b++) valid = valid && isfinite(rewards[b]) && steps[b] >= 0;
     if (!valid || !isfinite(weight) || weight < 0)
         return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s, %s or %s is out of range", tensor_file_name(file),
                          episode_rewards, episode_steps, kl_weight);
-    ppo_set_kl_weight(ppo_of(r), weight);
+    if (ppo_of(r)) ppo_set_kl_weight(ppo_of(r), weight);
     rollout_resume(r->rollout);
     return STPN_OK;
 }
@@ -340,7 +363,7 @@ static stpn_status read_course(const tensor_file *file, run *r, const progress_c
 {
     if (r->rollout) {
         stpn_status status = read_env(file, rollout_env(r->rollout), error);
-        return status || !ppo_of(r) ? status : read_episodes(file, r, error);
+        return status || !by_steps(r) ? status : read_episodes(file, r, error);
     }
     return is_within(r->learner, c) ? read_state(file, r->learner, error) : STPN_OK;
 }

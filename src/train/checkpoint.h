@@ -17,10 +17,10 @@ typedef struct progress_counts {
     int64_t correct;                 // right ones of those
     double best_loss, best_accuracy; // accuracy 0 where the loss has none
     /* In an environment. */
-    int64_t since;  // iterations since the latest row of metrics
-    a2c_stats sums; // over those, but for the energy: a2c,
-    ppo_stats ppo;  // or ppo
-    rollout_episodes ended;
+    int64_t since;             // iterations since the latest row of metrics
+    a2c_stats sums;            // over those, but for the energy: a2c,
+    ppo_stats ppo;             // or ppo
+    rollout_episodes episodes; // that ended in those; in rollouts of steps
     double best_reward;
 } progress_counts;
 

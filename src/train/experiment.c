@@ -3,17 +3,22 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "net/encoder.h"
 #include "train/origin.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_UNITS = 64, NAME_MOST = 100, OPTIONS_MOST = 128 };
+enum { ENCODER_MOST = 16 };
+enum { ROLLOUT_A2C = 50, ROLLOUT_PPO = 2048 }; // steps, where the file does not say
 
 void experiment_free(experiment *e)
 {
     memory_free(e->name);
     memory_free(e->note);
+    memory_free(e->encoder);
     memory_free(e->units);
     json_decref(e->resolved);
     *e = (experiment){0};
@@ -74,6 +79,67 @@ stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char 
     return status ? status : check_effect(object, type, options, place, error);
 }
 
+static const option encoder_table[] = {
+    {"filters", OPTION_INTEGER, offsetof(stpn_conv, filters), NULL, 16, 1024, "number of filters, a multiple of 16"},
+    {"size", OPTION_INTEGER, offsetof(stpn_conv, size), NULL, 1, 64, "rows and columns of a filter"},
+    {"stride", OPTION_INTEGER, offsetof(stpn_conv, stride), NULL, 1, 64, "pixels from a place of a filter to the next"},
+};
+
+const option *encoder_option_table(int *count)
+{
+    *count = sizeof encoder_table / sizeof *encoder_table;
+    return encoder_table;
+}
+
+/* What experiment_net makes. */
+static stpn_net_desc describe_net(const experiment *e)
+{
+    const env_shape *s = &e->env_shape;
+    return (stpn_net_desc){.inputs = e->shape.inputs,
+                           .units = e->units,
+                           .unit_count = e->unit_count,
+                           .encoder = e->encoder,
+                           .encoder_count = e->encoder_count,
+                           .height = s->height,
+                           .width = s->width,
+                           .channels = s->channels,
+                           .offset = s->offset,
+                           .scale = s->scale};
+}
+
+static stpn_status read_encoder(experiment *e, const json_t *root, stpn_error *error)
+{
+    const json_t *list;
+    stpn_net_desc desc = describe_net(e);
+    e->features = e->shape.inputs;
+    if (!json_object_get(root, "encoder")) return STPN_OK;
+    stpn_status status = member(root, "encoder", 1, &list, error);
+    if (status) return status;
+    if (!e->env || e->env_shape.height == 0)
+        return error_set(error, STPN_ERROR_INPUT, "encoder has no effect with task %s, whose inputs are no images",
+                         e->env ? e->env->name : e->task->name);
+    size_t count = json_array_size(list);
+    if (count < 1 || count > ENCODER_MOST)
+        return error_set(error, STPN_ERROR_INPUT, "encoder has %zu layers, expected 1 to %d", count, (int)ENCODER_MOST);
+    e->encoder = memory_zeroed(count, sizeof *e->encoder);
+    if (!e->encoder) return error_memory(error, "the experiment");
+    for (size_t i = 0; i < count && !status; i++) {
+        char place[32];
+        const char *const others[] = {NULL};
+        const json_t *object = json_array_get(list, i);
+        snprintf(place, sizeof place, "encoder[%zu]", i);
+        if (!json_is_object(object))
+            return error_set(error, STPN_ERROR_INPUT, "%s is %s, expected an object", place, json_kind(object));
+        e->encoder[i] = (stpn_conv){.filters = 16, .size = 3, .stride = 1};
+        int known;
+        const option *table = encoder_option_table(&known);
+        status = options_from_json(object, place, table, known, others, &e->encoder[i], error);
+        e->encoder_count++;
+    }
+    desc = describe_net(e);
+    return status ? status : encoder_check(&desc, &e->features, error);
+}
+
 static stpn_status read_units(experiment *e, const json_t *root, stpn_error *error)
 {
     const json_t *list;
@@ -91,7 +157,7 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
         status = unit_from_json(&e->units[i], object, "name", place, error);
         if (!status && !json_object_get(object, "hidden"))
             status = error_set(error, STPN_ERROR_INPUT, "%s.hidden is missing, expected the number of neurons", place);
-        if (!status) status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->shape.inputs, place, error);
+        if (!status) status = unit_check(&e->units[i], i ? e->units[i - 1].hidden : e->features, place, error);
         e->unit_count++;
     }
     return status;
@@ -104,8 +170,9 @@ static stpn_status read_environment(experiment *e, const json_t *object, stpn_er
     stpn_status status =
         options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
     if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
+    if (!status && e->env->resolve) e->env->resolve(&e->env_options, &e->env_shape);
     e->shape = (task_shape){
-        .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .per_step = 1};
+        .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = e->env_shape.type, .per_step = 1};
     return status;
 }
 
@@ -181,6 +248,9 @@ static stpn_status check_train(experiment *e, const json_t *object, stpn_error *
             other.method = method;
             elsewhere |= train_option_applies(&other, key);
         }
+        if (e->train.method == METHOD_A2C && (strcmp(key, "iterations") == 0 || strcmp(key, "steps") == 0))
+            return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with train.rollout %d", key,
+                             e->train.rollout);
         return error_set(error, STPN_ERROR_INPUT, "train.%s has no effect with this train.%s", key,
                          elsewhere ? "method" : "schedule");
     }
@@ -208,14 +278,27 @@ static stpn_status check_method(const experiment *e, int fallback, stpn_error *e
                      e->env ? e->env->name : e->task->name, continuous ? ", whose actions are continuous" : "");
 }
 
-/* Whole rollouts. */
-static stpn_status count_rollouts(experiment *e, stpn_error *error)
+/* What is not given is the method's own. */
+static void default_rollouts(experiment *e, int method)
 {
-    int64_t each = (int64_t)e->ppo.rollout * e->train.batch;
+    int by_ppo = method == METHOD_PPO;
+    e->train.rollout = by_ppo ? ROLLOUT_PPO : e->env_shape.steps == 0 ? ROLLOUT_A2C : 0;
+    e->train.test_greedy = by_ppo;
+}
+
+/* Whole rollouts; a2c also learns from whole episodes, where they have one length. */
+static stpn_status plan_rollouts(experiment *e, stpn_error *error)
+{
+    train_options *o = &e->train;
+    int64_t each = (int64_t)o->rollout * o->batch;
+    if (each == 0 && o->method == METHOD_A2C && e->env_shape.steps > 0) return STPN_OK;
+    if (each == 0)
+        return error_set(error, STPN_ERROR_INPUT, "train.rollout is 0, expected 1 or more with task %s and \"%s\"",
+                         e->env->name, methods[o->method]);
     if (each > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "train.rollout is %d of %d copies each, expected at most %d steps",
-                         e->ppo.rollout, e->train.batch, 1 << 24);
-    e->train.iterations = (int)((e->train.steps - 1) / each + 1);
+                         o->rollout, o->batch, 1 << 24);
+    o->iterations = (int)((o->steps - 1) / each + 1);
     return STPN_OK;
 }
 
@@ -229,9 +312,13 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     e->a2c = a2c_option_defaults();
     e->ppo = ppo_option_defaults();
     e->train.method = method;
+    if (e->env) default_rollouts(e, method);
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
     const option *table = train_option_table(&count);
     if (!status && object) {
+        const json_t *named = json_object_get(object, "method");
+        int by_ppo = json_is_string(named) && strcmp(json_string_value(named), methods[METHOD_PPO]) == 0;
+        if (e->env) default_rollouts(e, by_ppo ? METHOD_PPO : method);
         names_beside(e, table, names);
         status = options_from_json(object, "train", table, count, names, &e->train, error);
         if (!status) status = check_method(e, method, error);
@@ -240,12 +327,12 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
         if (!status) status = options_from_json(object, "train", table, count, names, fields, error);
         if (!status) status = check_train(e, object, error);
     }
-    return status || e->train.method != METHOD_PPO ? status : count_rollouts(e, error);
+    return status || !e->env ? status : plan_rollouts(e, error);
 }
 
 static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)
 {
-    static const char *const known[] = {"name", "note", "seed", "version", "task", "units", "train", NULL};
+    static const char *const known[] = {"name", "note", "seed", "version", "task", "encoder", "units", "train", NULL};
     const char *text;
     stpn_status status = options_from_json(root, "", NULL, 0, known, NULL, error);
     if (!status) status = json_text(root, "", "name", &text, error);
@@ -292,6 +379,21 @@ static int resolve_train(experiment *e, json_t *train)
     return failed | !options_to_json(table, count, fields, train);
 }
 
+static json_t *resolve_encoder(const experiment *e)
+{
+    int count;
+    const option *table = encoder_option_table(&count);
+    json_t *list = json_array();
+    for (int i = 0; i < e->encoder_count; i++) {
+        json_t *layer = json_object();
+        int done = options_to_json(table, count, &e->encoder[i], layer);
+        if (json_array_append_new(list, layer) == 0 && done) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
 /* Every value that has an effect, in the order of the tables. */
 static json_t *resolve(experiment *e)
 {
@@ -312,6 +414,7 @@ static json_t *resolve(experiment *e)
         failed |= json_array_append_new(units, entry);
     }
     failed |= json_object_set_new(root, "task", task);
+    if (e->encoder_count) failed |= json_object_set_new(root, "encoder", resolve_encoder(e));
     failed |= json_object_set_new(root, "units", units);
     failed |= json_object_set_new(root, "train", train);
     if (!failed) return root;
@@ -324,6 +427,7 @@ static stpn_status read_root(experiment *e, const json_t *root, const uint64_t *
 {
     stpn_status status = read_top(e, root, seed, error);
     if (!status) status = read_task(e, root, folder, error);
+    if (!status) status = read_encoder(e, root, error);
     if (!status) status = read_units(e, root, error);
     if (!status) status = read_train(e, root, error);
     if (status) return status;
@@ -376,11 +480,9 @@ stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, 
     /* A mean and a scale for each value of a continuous action. */
     int outputs = e->env_shape.continuous ? 2 * e->env_shape.continuous : e->env_shape.actions;
     const stpn_head heads[2] = {{e->env ? "policy" : "readout", e->env ? outputs : e->shape.outputs}, {"value", 1}};
-    stpn_net_desc desc = {.real = real,
-                          .inputs = e->shape.inputs,
-                          .units = e->units,
-                          .unit_count = e->unit_count,
-                          .heads = heads,
-                          .head_count = e->env ? 2 : 1};
+    stpn_net_desc desc = describe_net(e);
+    desc.real = real;
+    desc.heads = heads;
+    desc.head_count = e->env ? 2 : 1;
     return stpn_net_create(net, &desc, error);
 }

@@ -17,7 +17,10 @@ typedef struct experiment {
     const env_type *env; // or an environment
     env_options env_options;
     env_shape env_shape;
-    task_shape shape; // of the task; of an environment, its inputs and steps
+    task_shape shape;   // of the task; of an environment, its inputs and steps
+    stpn_conv *encoder; // (encoder_count) of images; NULL: none
+    int encoder_count;
+    int features;     // inputs of the first unit
     stpn_unit *units; // (unit_count)
     int unit_count;
     train_options train;
@@ -33,6 +36,9 @@ stpn_status experiment_read(experiment *e, const char *path, const char *const *
 stpn_status experiment_parse(experiment *e, const char *name, const char *text, size_t size, const char *const *set,
                              int set_count, const uint64_t *seed, stpn_error *error);
 void experiment_free(experiment *e);
+
+/* The keys of a layer of the encoder. */
+const option *encoder_option_table(int *count);
 
 /* A unit from {"name" or "unit": ..., options}, as experiment files and golden files have it. */
 stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char *name_key, const char *place,

@@ -12,9 +12,15 @@ static const option train_table[] = {
      "actions are discrete, or ppo"},
     {"epochs", OPTION_INTEGER, FIELD(epochs), NULL, 1, 1e9, "supervised: passes over the training sequences"},
     {"iterations", OPTION_INTEGER, FIELD(iterations), NULL, 1, 1e9,
-     "a2c: episodes of every copy, an update after each"},
+     "a2c, whole episodes: episodes of every copy, an update after each"},
     {"steps", OPTION_INTEGER, FIELD(steps), NULL, 1, 2e9,
-     "ppo: steps of all copies together, rounded up to whole rollouts"},
+     "ppo, a2c in rollouts: agent steps of all copies together, rounded up to whole rollouts, which are the iterations "
+     "of "
+     "such a run"},
+    {"rollout", OPTION_INTEGER, FIELD(rollout), NULL, 0, 1 << 20,
+     "ppo, a2c: steps of every copy between two updates, episodes go on across; a2c, 0: whole episodes, where they "
+     "have "
+     "one length (default: ppo 2048; a2c 50, or 0 where it may be)"},
     {"batch", OPTION_INTEGER, FIELD(batch), NULL, 1, 1 << 20,
      "sequences of an update, a last partial batch is dropped; a2c, ppo: copies of the environment"},
     {"truncate", OPTION_INTEGER, FIELD(truncate), NULL, 0, 1 << 24,
@@ -40,6 +46,10 @@ static const option train_table[] = {
      "epochs between evaluations; a2c, ppo: iterations, which are updates, that a row of metrics sums up"},
     {"test_iterations", OPTION_INTEGER, FIELD(test_iterations), NULL, 1, 1e6,
      "a2c, ppo: episodes of every copy that the test takes"},
+    {"test_greedy", OPTION_BOOLEAN, FIELD(test_greedy), NULL, 0, 0,
+     "a2c, ppo: the test takes the most probable actions, of continuous ones the mean, in place of drawn ones "
+     "(default: "
+     "a2c false, ppo true)"},
 };
 
 enum { TRAIN_OPTIONS = sizeof train_table / sizeof *train_table };
@@ -68,9 +78,10 @@ train_options train_option_defaults(void)
 
 int train_option_applies(const train_options *o, const char *name)
 {
-    static const char *const of_method[][5] = {[METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"},
-                                               [METHOD_A2C] = {"iterations", "test_iterations"},
-                                               [METHOD_PPO] = {"steps", "test_iterations"}};
+    static const char *const of_method[][6] = {
+        [METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"},
+        [METHOD_A2C] = {"iterations", "steps", "rollout", "test_iterations", "test_greedy"},
+        [METHOD_PPO] = {"steps", "rollout", "test_iterations", "test_greedy"}};
     int known = 0, own = 0;
     for (int method = 0; method <= METHOD_PPO; method++)
         for (int i = 0; of_method[method][i]; i++) {
@@ -79,6 +90,8 @@ int train_option_applies(const train_options *o, const char *name)
             own |= same && method == o->method;
         }
     if (known && !own) return 0;
+    if (strcmp(name, "iterations") == 0) return o->rollout == 0;
+    if (strcmp(name, "steps") == 0 || strcmp(name, "rollout") == 0) return o->rollout > 0;
     if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
     if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
     return 1;
@@ -121,7 +134,6 @@ a2c_options a2c_option_defaults(void)
 #define PPO_FIELD(name) offsetof(ppo_options, name)
 
 static const option ppo_table[] = {
-    {"rollout", OPTION_INTEGER, PPO_FIELD(rollout), NULL, 1, 1 << 20, "steps of every copy that an update learns from"},
     {"passes", OPTION_INTEGER, PPO_FIELD(passes), NULL, 1, 1000, "times that an update goes over the rollout"},
     {"sequence", OPTION_INTEGER, PPO_FIELD(sequence), NULL, 1, 1 << 16,
      "most steps of a sequence, which is replayed from the state at its start; the gradient goes back no further"},
@@ -141,8 +153,6 @@ static const option ppo_table[] = {
      "divergence that its weight is adapted to: times 1.5 above twice as much, halved below half as much"},
     {"normalise_advantages", OPTION_BOOLEAN, PPO_FIELD(normalise_advantages), NULL, 0, 0,
      "advantages of a rollout to mean 0 and deviation 1"},
-    {"test_greedy", OPTION_BOOLEAN, PPO_FIELD(test_greedy), NULL, 0, 0,
-     "the test takes the most probable actions, of continuous ones the mean; else they are drawn"},
 };
 
 enum { PPO_OPTIONS = sizeof ppo_table / sizeof *ppo_table };
@@ -155,8 +165,7 @@ const option *ppo_option_table(int *count)
 
 ppo_options ppo_option_defaults(void)
 {
-    return (ppo_options){.rollout = 2048,
-                         .passes = 10,
+    return (ppo_options){.passes = 10,
                          .sequence = 20,
                          .minibatch = 64,
                          .discount = 0.99,
@@ -165,6 +174,5 @@ ppo_options ppo_option_defaults(void)
                          .value_weight = 1,
                          .entropy_weight = 0.01,
                          .kl_target = 0.01,
-                         .normalise_advantages = 1,
-                         .test_greedy = 1};
+                         .normalise_advantages = 1};
 }

@@ -9,7 +9,8 @@ typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSIN
 
 typedef struct train_options {
     int method;
-    int epochs, iterations, steps; // the one that the method has; for ppo, iterations follows from steps
+    int epochs, iterations; // the one that the method has
+    int rollout, steps; // of a copy between two updates, 0: whole episodes; of all copies, iterations follow from it
     int batch;
     int truncate; // steps of a window; 0: whole sequences
     double learning_rate, beta1, beta2, epsilon, weight_decay;
@@ -22,6 +23,7 @@ typedef struct train_options {
     int patience;        // evaluations without a better one before the run ends; 0: never
     int evaluate_every;  // epochs, iterations
     int test_iterations; // of the test at the end
+    int test_greedy;
 } train_options;
 
 typedef enum a2c_reduction {
@@ -43,14 +45,13 @@ typedef struct a2c_options {
 } a2c_options;
 
 typedef struct ppo_options {
-    int rollout, passes;     // steps of a copy between two updates; times that they are gone over
+    int passes;              // times that a rollout is gone over
     int sequence, minibatch; // steps, at most
     double discount, lambda, clip;
     double value_weight, entropy_weight;
     int normalise_advantages;
     double value_clip;           // bound of the squared error; 0: none
     double kl_weight, kl_target; // 0: without
-    int test_greedy;
 } ppo_options;
 
 /* The tables, and the defaults, which for the actor-critic are those of the maze, for PPO those of the pendulum. */

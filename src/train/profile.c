@@ -12,8 +12,8 @@ struct profile {
 };
 
 static const char *const names[PROFILE_PARTS] = {
-    "start",     "data",       "forward", "read-out and loss", "backward", "sum of gradients",
-    "optimiser", "evaluation", "files",   "waiting",           "rest",
+    "start",      "data",  "encoder", "forward", "read-out and loss", "backward", "sum of gradients", "optimiser",
+    "evaluation", "files", "waiting", "rest",
 };
 
 static int64_t now(void)
@@ -65,6 +65,13 @@ static void change_at(profile_lane *lane, profile_part part, int64_t time)
 void profile_change(profile_lane *lane, profile_part part)
 {
     change_at(lane, part, now());
+}
+
+void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_t time)
+{
+    if (!lane) return;
+    lane->spent[from] -= time;
+    lane->spent[to] += time;
 }
 
 void profile_tell(profile *p, const stpn_run_options *options)

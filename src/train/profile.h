@@ -11,6 +11,7 @@
 typedef enum profile_part {
     PROFILE_START,
     PROFILE_DATA,
+    PROFILE_ENCODER,
     PROFILE_FORWARD,
     PROFILE_READ_OUT,
     PROFILE_BACKWARD,
@@ -47,6 +48,9 @@ static inline profile_part profile_enter(profile_lane *lane, profile_part part)
     profile_change(lane, part);
     return before;
 }
+
+/* Nanoseconds of one part were another's. */
+void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_t time);
 
 /* Tells the parts, once no other thread is at work. */
 void profile_tell(profile *p, const stpn_run_options *options);

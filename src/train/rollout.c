@@ -1,43 +1,9 @@
-#include "train/rollout.h"
-
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/threads.h"
-#include "train/a2c_learner.h"
-#include "train/ppo_learner.h"
+#include "train/rollout_inside.h"
 
 #include <math.h>
 #include <string.h>
-
-/* What came of a chunk's turn. */
-typedef struct chunk_end {
-    stpn_status status;
-    stpn_error error;
-    rollout_episodes ended;
-} chunk_end;
-
-struct rollout {
-    stpn_pool *pool;
-    profile *profile; // or NULL
-    actor *acting;    // of one of the learners, or its own
-    a2c *a2c;         // or
-    ppo *ppo;         // or
-    actor own;        // that only acts, or
-    const env_policy *policy;
-    uint64_t seed;
-    void *notes; // (B, N) of the policy
-    env *env;
-    int chunks, workers;
-    float *observations; // (B, I)
-    float *rewards;      // (B)
-    double *sums;        // (B) rewards of the episode
-    int64_t *lengths;    // (B) steps of it
-    void *actions;       // (B)
-    uint8_t *ends;       // (B)
-    uint8_t *starts;     // (B) a new episode starts
-    float *last;         // (B, I) last observations of episodes
-    chunk_end *results;  // (chunks)
-};
 
 static stpn_status open_rollout(rollout **out, const experiment *e, random_purpose purpose, stpn_pool *pool,
                                 stpn_error *error)
@@ -45,23 +11,24 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     *out = NULL;
     rollout *r = memory_zeroed(1, sizeof *r);
     if (!r) return error_memory(error, "the episodes");
-    size_t B = (size_t)e->train.batch, I = (size_t)e->env_shape.observations;
+    size_t B = (size_t)e->train.batch;
     int threads = stpn_pool_threads(pool);
     r->pool = pool;
     r->seed = e->seed;
     r->chunks = (e->train.batch - 1) / CHUNK + 1;
     r->workers = threads < r->chunks ? threads : r->chunks;
-    r->observations = memory_zeroed(B, I * sizeof *r->observations);
+    r->steps = e->train.rollout;
+    r->observations = memory_zeroed(B, env_observation_bytes(&e->env_shape));
     r->rewards = memory_zeroed(B, sizeof *r->rewards);
     r->sums = memory_zeroed(B, sizeof *r->sums);
     r->lengths = memory_zeroed(B, sizeof *r->lengths);
     r->actions = memory_zeroed(B, env_action_bytes(&e->env_shape));
     r->ends = memory_zeroed(B, sizeof *r->ends);
-    r->starts = memory_zeroed(B, sizeof *r->starts);
-    r->last = memory_zeroed(B, I * sizeof *r->last);
+    r->fresh = memory_zeroed(B, sizeof *r->fresh);
+    r->finished = memory_zeroed((size_t)r->chunks, sizeof *r->finished);
     r->results = memory_zeroed((size_t)r->chunks, sizeof *r->results);
-    int done = r->observations && r->rewards && r->sums && r->lengths && r->actions && r->ends && r->starts &&
-               r->last && r->results;
+    int done = r->observations && r->rewards && r->sums && r->lengths && r->actions && r->ends && r->fresh &&
+               r->finished && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
@@ -73,17 +40,18 @@ static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, 
 {
     if (e->train.method == METHOD_PPO) {
         const ppo_plan plan = {.batch = e->train.batch,
-                               .steps = e->ppo.rollout,
+                               .steps = e->train.rollout,
                                .continuous = e->env_shape.continuous,
-                               .type = STPN_INPUT_FLOAT,
+                               .type = e->env_shape.type,
                                .updates = e->train.iterations};
         stpn_status status = ppo_create(&r->ppo, net, &e->train, &e->ppo, &plan, r->pool, e->seed, error);
         if (!status) r->acting = &r->ppo->actor;
-        if (!status) rollout_resume(r);
         return status;
     }
-    const a2c_plan plan = {
-        .batch = e->train.batch, .steps = e->env_shape.steps, .type = STPN_INPUT_FLOAT, .updates = e->train.iterations};
+    const a2c_plan plan = {.batch = e->train.batch,
+                           .steps = e->train.rollout ? e->train.rollout : e->env_shape.steps,
+                           .type = e->env_shape.type,
+                           .updates = e->train.iterations};
     stpn_status status = a2c_create(&r->a2c, net, &e->train, &e->a2c, &plan, r->pool, e->seed, error);
     if (!status) r->acting = &r->a2c->actor;
     return status;
@@ -92,7 +60,7 @@ static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, 
 static stpn_status open_actor(rollout *r, const experiment *e, stpn_net *net, stpn_error *error)
 {
     const actor_plan plan = {
-        .batch = e->train.batch, .continuous = e->env_shape.continuous, .type = STPN_INPUT_FLOAT, .seed = e->seed};
+        .batch = e->train.batch, .continuous = e->env_shape.continuous, .type = e->env_shape.type, .seed = e->seed};
     stpn_status status = actor_open(&r->own, net, &plan, error);
     r->own.energy_wanted = 1;
     if (!status) r->acting = &r->own;
@@ -141,8 +109,8 @@ void rollout_free(rollout *r)
     memory_free(r->lengths);
     memory_free(r->actions);
     memory_free(r->ends);
-    memory_free(r->starts);
-    memory_free(r->last);
+    memory_free(r->fresh);
+    memory_free(r->finished);
     memory_free(r->results);
     memory_free(r);
 }
@@ -152,6 +120,7 @@ void rollout_set_profile(rollout *r, profile *p)
     r->profile = p;
     if (r->a2c) a2c_set_profile(r->a2c, p);
     if (r->ppo) ppo_set_profile(r->ppo, p);
+    if (p && r->acting) net_watch(r->acting->state, r->acting->tape);
 }
 
 a2c *rollout_agent(const rollout *r)
@@ -206,7 +175,7 @@ static void play_turn(void *context, int chunk, int thread)
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
     profile_lane *lane = profile_lane_of(r->profile, thread);
-    int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
+    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
     profile_enter(lane, PROFILE_DATA);
     end->status = env_reset(r->env, first, last, r->observations, &end->error);
     /* A reset in the first step would leave the bits to what was in the state before. */
@@ -221,90 +190,31 @@ static void play_turn(void *context, int chunk, int thread)
     profile_enter(lane, PROFILE_WAITING);
 }
 
-static stpn_status run_chunks(rollout *r, pool_task turn, void *job, stpn_error *error)
+stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error)
 {
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_WAITING);
-    pool_run(r->pool, r->chunks, r->workers, turn, job);
+    pool_run(r->pool, last - first, r->workers, turn, job);
     profile_enter(lane, before);
-    for (int i = 0; i < r->chunks; i++)
+    for (int i = first; i < last; i++)
         if (r->results[i].status) return error_set(error, r->results[i].status, "%s", r->results[i].error.message);
     return STPN_OK;
 }
 
-stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
+static stpn_status play_episodes(rollout *r, act_choice choice, stpn_error *error)
 {
     play_job job = {r, choice};
-    return run_chunks(r, play_turn, &job, error);
+    return rollout_run_chunks(r, 0, r->chunks, play_turn, &job, error);
 }
 
-/* ------------------------------------------------------------------------------------------------------- to collect */
-
-/* Ends of the step that was made: their last observations are kept, and new episodes started. */
-static stpn_status turn_over(rollout *r, int first, int last, rollout_episodes *ended, stpn_error *error)
+stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 {
-    size_t I = (size_t)r->env->shape.observations;
-    stpn_status status = STPN_OK;
-    for (int b = first; b < last && !status; b++) {
-        size_t row = (size_t)b * I;
-        r->sums[b] += (double)r->rewards[b];
-        r->lengths[b]++;
-        r->starts[b] = r->ends[b] != 0;
-        if (!r->ends[b]) continue;
-        ended->count++;
-        ended->reward += r->sums[b];
-        ended->steps += r->lengths[b];
-        r->sums[b] = 0;
-        r->lengths[b] = 0;
-        memcpy(r->last + row, r->observations + row, I * sizeof *r->last);
-        status = env_reset(r->env, b, b + 1, r->observations, error);
-    }
-    return status;
+    return r->steps ? rollout_play_steps(r, choice, error) : play_episodes(r, choice, error);
 }
 
-static stpn_status collect_step(rollout *r, int first, int last, profile_lane *lane, rollout_episodes *ended,
-                                stpn_error *error)
+stpn_state *rollout_state(const rollout *r)
 {
-    profile_enter(lane, PROFILE_FORWARD);
-    stpn_status status = ppo_act(r->ppo, first, last, r->observations, r->starts, ACT_SAMPLE, r->actions, error);
-    profile_enter(lane, PROFILE_DATA);
-    if (!status) status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
-    if (!status) status = turn_over(r, first, last, ended, error);
-    if (!status) status = ppo_record(r->ppo, first, last, r->rewards, r->ends, r->last, error);
-    return status;
-}
-
-static void collect_turn(void *context, int chunk, int thread)
-{
-    rollout *r = context;
-    chunk_end *end = &r->results[chunk];
-    profile_lane *lane = profile_lane_of(r->profile, thread);
-    int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
-    *end = (chunk_end){.status = STPN_OK};
-    for (int t = 0; t < r->acting->plan.steps && !end->status; t++)
-        end->status = collect_step(r, first, last, lane, &end->ended, &end->error);
-    /* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
-    for (int b = first; b < last; b++) {
-        if (r->starts[b]) ppo_restart_range(r->ppo, b, b + 1);
-        r->starts[b] = 0;
-    }
-    profile_enter(lane, PROFILE_WAITING);
-}
-
-stpn_status rollout_collect(rollout *r, rollout_episodes *ended, stpn_error *error)
-{
-    stpn_status status = run_chunks(r, collect_turn, r, error);
-    for (int i = 0; i < r->chunks && !status; i++) {
-        ended->count += r->results[i].ended.count;
-        ended->steps += r->results[i].ended.steps;
-        ended->reward += r->results[i].ended.reward;
-    }
-    return status;
-}
-
-const float *rollout_observations(const rollout *r)
-{
-    return r->observations;
+    return r->acting->state;
 }
 
 double *rollout_rewards(rollout *r)
@@ -312,32 +222,21 @@ double *rollout_rewards(rollout *r)
     return r->sums;
 }
 
-int64_t *rollout_steps(rollout *r)
+int64_t *rollout_lengths(rollout *r)
 {
     return r->lengths;
-}
-
-void rollout_resume(rollout *r)
-{
-    env_observe(r->env, 0, r->env->batch, r->observations);
-    if (!r->env->shape.restarts) return;
-    ppo_restart_range(r->ppo, 0, r->env->batch);
-    for (int b = 0; b < r->env->batch; b++) {
-        r->sums[b] = 0;
-        r->lengths[b] = 0;
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------------------ to test */
 
 /* Sums over episodes, in an order that depends on nothing else. */
-typedef struct test_sums {
+typedef struct episode_sums {
     double reward, square; // of episodes
     double energy, steps;  // of all steps
     env_goals goals;
-} test_sums;
+} episode_sums;
 
-static void add_episodes(rollout *r, test_sums *sums)
+static void add_episodes(rollout *r, episode_sums *sums)
 {
     double steps = 0;
     for (int b = 0; b < r->env->batch; b++) {
@@ -355,12 +254,13 @@ static void add_episodes(rollout *r, test_sums *sums)
 stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error)
 {
-    test_sums sums = {0};
+    if (r->env->shape.steps == 0) return rollout_test_steps(r, iterations, choice, stop, result, error);
+    episode_sums sums = {0};
     stpn_status status = STPN_OK;
     for (int i = 0; i < iterations && !status; i++) {
         if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             return error_set(error, STPN_STOPPED, "stopped in the test");
-        status = rollout_play(r, choice, error);
+        status = play_episodes(r, choice, error);
         if (!status) add_episodes(r, &sums);
     }
     if (status) return status;

@@ -1,6 +1,12 @@
-/* Whole episodes of all copies of an environment, played by an agent or by a reference policy, or a number of steps across
- * episodes, as PPO learns. A chunk of copies plays its episode from start to end on one thread, so that what belongs to it stays in that thread's cache; nothing that is
- * computed depends on which thread that is. */
+/* Copies of an environment, played by an agent or by a reference policy, in one of two ways. Nothing that is computed
+ * depends on which thread takes part.
+ *
+ * Whole episodes, where train.rollout is 0: a chunk of copies plays its episode from start to end on one thread, so that
+ * what belongs to it stays in that thread's cache.
+ *
+ * Rollouts of train.rollout steps: episodes end and begin inside, at any step, and the states go on from one rollout to
+ * the next. The copies are cut into two halves; where the environment works elsewhere, one of them steps while the agent
+ * thinks for the other. */
 #ifndef STPN_TRAIN_ROLLOUT_H
 #define STPN_TRAIN_ROLLOUT_H
 
@@ -26,25 +32,26 @@ a2c *rollout_agent(const rollout *r);
 ppo *rollout_ppo(const rollout *r);
 env *rollout_env(const rollout *r);
 
-/* The next episode of every copy, the agent's states zeroed before; an update or a drop is to follow. A policy chooses
- * by itself. */
+/* The next episode of every copy, the agent's states zeroed before, or its next steps; an update or a drop is to follow.
+ * A policy chooses by itself. */
 stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error);
+/* What the copies see after their steps, for the update; NULL after whole episodes. */
+const void *rollout_next(const rollout *r);
 
-/* Episodes that have ended, their rewards and steps added up. */
+/* Episodes that have ended in rollouts of steps, their steps and rewards added up. */
 typedef struct rollout_episodes {
     int64_t count, steps;
     double reward;
 } rollout_episodes;
 
-/* PPO: the next e->ppo.rollout steps of every copy, each in a new episode where the one before has ended, and adds the
- * episodes that ended; an update or a drop is to follow, with the observations that come next. */
-stpn_status rollout_collect(rollout *r, rollout_episodes *ended, stpn_error *error);
-const float *rollout_observations(const rollout *r);
+/* Adds those since the last call. */
+void rollout_add_episodes(rollout *r, rollout_episodes *sums);
 
-/* Of each copy, what a checkpoint holds beside the environment and the learner: rewards and steps of the episode under
- * way. After those were restored, rollout_resume is to be called. */
+/* What a checkpoint between rollouts of steps holds beside the environment and the learner: what the net remembers, and
+ * of each copy rewards and steps of the episode under way. After those were restored, rollout_resume is to be called. */
+stpn_state *rollout_state(const rollout *r);
 double *rollout_rewards(rollout *r);
-int64_t *rollout_steps(rollout *r);
+int64_t *rollout_lengths(rollout *r);
 void rollout_resume(rollout *r);
 
 /* Means over episodes of a test. */
@@ -59,7 +66,7 @@ typedef struct rollout_result {
 } rollout_result;
 
 /* `iterations` episodes of every copy, of a rollout that was just created, as the draws count from there. `stop`, may be
- * NULL: not 0: STPN_STOPPED after the iteration under way. */
+ * NULL: not 0: STPN_STOPPED after the iteration, or step, under way. */
 stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error);
 

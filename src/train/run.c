@@ -98,7 +98,9 @@ static stpn_status train(trainer *t, stpn_error *error)
                          : e->train.method == METHOD_PPO ? trainer_run_rollouts(t, error)
                                                          : trainer_run_iterations(t, error);
     if (!status) return finish(t, error);
-    if (status == STPN_ERROR_NUMERIC) trainer_rescue(t);
+    /* An environment elsewhere may fail at any time. */
+    int is_elsewhere = t->run.experiment.env && t->run.experiment.env->begin;
+    if (status == STPN_ERROR_NUMERIC || (is_elsewhere && status != STPN_STOPPED)) trainer_rescue(t);
     return status;
 }
 

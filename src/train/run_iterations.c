@@ -16,6 +16,15 @@ static void add_stats(a2c_stats *sums, const a2c_stats *s)
     sums->reward += s->reward;
 }
 
+/* Mean of the episodes since the latest row of metrics; NaN before one has ended. Whole episodes: one of every copy in each
+ * iteration. */
+static double mean_reward(const trainer *t)
+{
+    const progress_counts *c = &t->counts;
+    if (t->run.experiment.train.rollout == 0) return c->since ? c->sums.reward / (double)c->since : NAN;
+    return c->episodes.count ? c->episodes.reward / (double)c->episodes.count : NAN;
+}
+
 static double mean_of(const trainer *t, double sum)
 {
     return t->counts.since ? sum / (double)t->counts.since : NAN;
@@ -38,35 +47,44 @@ static void report(trainer *t, int row_ended)
                        .epoch_ended = row_ended,
                        .validation_loss = NAN,
                        .environment = 1,
-                       .reward = mean_of(t, c->sums.reward)};
+                       .reward = mean_reward(t)};
     t->options->progress(t->options->context, &p);
 }
 
 static stpn_status add_row(trainer *t, double energy, stpn_error *error)
 {
     const a2c_stats *sums = &t->counts.sums;
-    metrics_row row = {.env = {.reward = mean_of(t, sums->reward),
-                               .loss = mean_of(t, sums->loss),
-                               .policy_loss = mean_of(t, sums->policy_loss),
-                               .value_loss = mean_of(t, sums->value_loss),
-                               .concentration = mean_of(t, sums->concentration),
-                               .entropy = mean_of(t, sums->entropy),
-                               .gradient_norm = mean_of(t, sums->gradient_norm),
-                               .energy = energy}};
+    const progress_counts *c = &t->counts;
+    const train_options *train = &t->run.experiment.train;
+    metrics_row row = {
+        .env = {.steps = c->epoch * train->batch * train->rollout,
+                .episodes = c->episodes.count,
+                .episode_steps = c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
+                .reward = mean_reward(t),
+                .loss = mean_of(t, sums->loss),
+                .policy_loss = mean_of(t, sums->policy_loss),
+                .value_loss = mean_of(t, sums->value_loss),
+                .concentration = mean_of(t, sums->concentration),
+                .entropy = mean_of(t, sums->entropy),
+                .gradient_norm = mean_of(t, sums->gradient_norm),
+                .energy = energy}};
     return trainer_add_row(t, &row, (double)t->lap_updates, error);
 }
 
 static stpn_status end_row(trainer *t, double energy, stpn_error *error)
 {
     progress_counts *c = &t->counts;
-    double reward = mean_of(t, c->sums.reward);
-    int better = c->best_epoch == 0 || reward > c->best_reward;
+    double reward = mean_reward(t);
+    /* The first parameters are the best until an episode has ended. */
+    int first = c->best_epoch == 0, unknown = isnan(reward), better = !unknown && (first || reward > c->best_reward);
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = reward;
-    trainer_keep_best(t, better);
+    trainer_keep_best(t, better || (first && unknown));
+    if (first && unknown) c->best_epoch = 0;
     report(t, 1);
     c->since = 0;
+    c->episodes = (rollout_episodes){0};
     c->sums = (a2c_stats){0};
     return STPN_OK;
 }
@@ -82,13 +100,14 @@ static stpn_status iterate(trainer *t, stpn_error *error)
     /* It costs time, and that of one iteration is as good as that of all. */
     a2c_set_energy(agent, ends_row);
     stpn_status status = rollout_play(t->run.rollout, ACT_SAMPLE, &inner);
-    if (!status) status = a2c_update(agent, NULL, &stats, &inner);
+    if (!status) status = a2c_update(agent, rollout_next(t->run.rollout), &stats, &inner);
     if (status)
         return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,
                          c->epoch + 1, RUN_LAST);
     c->epoch++;
     c->since++;
     add_stats(&c->sums, &stats);
+    rollout_add_episodes(t->run.rollout, &c->episodes);
     t->lap_updates++;
     if (ends_row) status = end_row(t, stats.energy, error);
     else report(t, 0);

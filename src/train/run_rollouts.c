@@ -25,7 +25,7 @@ static double mean_of(const trainer *t, double sum)
 /* NaN where no episode has ended. */
 static double mean_reward(const trainer *t)
 {
-    const rollout_episodes *e = &t->counts.ended;
+    const rollout_episodes *e = &t->counts.episodes;
     return e->count ? e->reward / (double)e->count : NAN;
 }
 
@@ -53,17 +53,17 @@ static void report(trainer *t, int row_ended)
 static int64_t steps_each(const trainer *t)
 {
     const experiment *e = &t->run.experiment;
-    return (int64_t)e->ppo.rollout * e->train.batch;
+    return (int64_t)e->train.rollout * e->train.batch;
 }
 
 static stpn_status add_row(trainer *t, double energy, stpn_error *error)
 {
     const ppo_stats *sums = &t->counts.ppo;
-    const rollout_episodes *e = &t->counts.ended;
+    const rollout_episodes *e = &t->counts.episodes;
     metrics_row row = {.env = {.steps = t->counts.epoch * steps_each(t),
                                .episodes = e->count,
                                .reward = mean_reward(t),
-                               .length = e->count ? (double)e->steps / (double)e->count : NAN,
+                               .episode_steps = e->count ? (double)e->steps / (double)e->count : NAN,
                                .loss = mean_of(t, sums->loss),
                                .policy_loss = mean_of(t, sums->policy_loss),
                                .value_loss = mean_of(t, sums->value_loss),
@@ -80,16 +80,17 @@ static stpn_status end_row(trainer *t, double energy, stpn_error *error)
 {
     progress_counts *c = &t->counts;
     double reward = mean_reward(t);
-    /* The first row counts where no episode has ended in it, so that there is a best; any reward is better. */
-    int better = c->best_epoch == 0 || (!isnan(reward) && reward > c->best_reward);
+    /* The first parameters are the best until an episode has ended. */
+    int first = c->best_epoch == 0, unknown = isnan(reward), better = !unknown && (first || reward > c->best_reward);
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
-    if (better) c->best_reward = isnan(reward) ? -1e300 : reward;
-    trainer_keep_best(t, better);
+    if (better) c->best_reward = reward;
+    trainer_keep_best(t, better || (first && unknown));
+    if (first && unknown) c->best_epoch = 0;
     report(t, 1);
     c->since = 0;
     c->ppo = (ppo_stats){0};
-    c->ended = (rollout_episodes){0};
+    c->episodes = (rollout_episodes){0};
     return STPN_OK;
 }
 
@@ -99,22 +100,19 @@ static stpn_status iterate(trainer *t, stpn_error *error)
     progress_counts *c = &t->counts;
     rollout *r = t->run.rollout;
     ppo_stats stats;
-    rollout_episodes ended = {0};
     stpn_error inner = {{0}};
     int ends_row = (c->epoch + 1) % train->evaluate_every == 0 || c->epoch + 1 == train->iterations;
     /* It costs time, and that of one iteration is as good as that of all. */
     ppo_set_energy(rollout_ppo(r), ends_row);
-    stpn_status status = rollout_collect(r, &ended, &inner);
-    if (!status) status = ppo_update(rollout_ppo(r), rollout_observations(r), &stats, &inner);
+    stpn_status status = rollout_play(r, ACT_SAMPLE, &inner);
+    if (!status) status = ppo_update(rollout_ppo(r), rollout_next(r), &stats, &inner);
     if (status)
         return error_set(error, status, "%s: %s in iteration %" PRId64 "; %s is from before", t->folder, inner.message,
                          c->epoch + 1, RUN_LAST);
     c->epoch++;
     c->since++;
     add_stats(&c->ppo, &stats);
-    c->ended.count += ended.count;
-    c->ended.steps += ended.steps;
-    c->ended.reward += ended.reward;
+    rollout_add_episodes(r, &c->episodes);
     t->lap_updates++;
     if (ends_row) status = end_row(t, stats.energy, error);
     else report(t, 0);

@@ -110,9 +110,9 @@ static json_t *rewards(const run *r, const rollout_result *result)
     json_t *object = json_object();
     failed |= set_measure(object, "reward", result->reward);
     failed |= set_measure(object, "reward_error", result->reward_error);
+    if (r->experiment.train.rollout) failed |= set_measure(object, "episode_steps", result->steps);
     failed |= set_measure(object, "goals", result->goals);
     failed |= set_measure(object, "return_steps", result->return_steps);
-    if (r->experiment.train.method == METHOD_PPO) failed |= set_measure(object, "steps", result->steps);
     failed |= set_measure(object, "energy", result->energy);
     failed |= set_measure(object, "energy_per_neuron", result->energy / neurons);
     failed |= json_object_set_new(object, "episodes", json_integer(result->episodes));
@@ -124,7 +124,7 @@ static json_t *rewards(const run *r, const rollout_result *result)
 int summary_is_greedy(const run *r, const summary_test *how)
 {
     const experiment *e = &r->experiment;
-    return how->greedy || (e->train.method == METHOD_PPO && e->ppo.test_greedy);
+    return how->greedy || e->train.test_greedy;
 }
 
 stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error)
@@ -157,13 +157,12 @@ static double rate_of(int64_t count, const summary_times *times)
 static int add_iterations(const run *r, const progress_counts *c, const summary_times *times, json_t *object)
 {
     const experiment *e = &r->experiment;
-    int by_steps = e->train.method == METHOD_PPO;
-    int64_t steps = c->epoch * e->train.batch * (by_steps ? e->ppo.rollout : e->env_shape.steps);
+    int64_t steps = c->epoch * e->train.batch * (e->train.rollout ? e->train.rollout : e->env_shape.steps);
     int failed = json_object_set_new(object, "iterations", json_integer(c->epoch));
-    if (by_steps) failed |= json_object_set_new(object, "steps", json_integer(steps));
     failed |= json_object_set_new(object, "updates", json_integer(times->updates));
     failed |= json_object_set_new(object, "best_iteration", json_integer(c->best_epoch));
-    failed |= json_object_set_new(object, "best_reward", json_real(c->best_reward));
+    failed |= set_measure(object, "best_reward", c->best_epoch ? c->best_reward : NAN);
+    if (e->train.rollout) failed |= json_object_set_new(object, "steps", json_integer(steps));
     failed |= json_object_set_new(object, "stopped_early", json_boolean(c->epoch < e->train.iterations));
     failed |= json_object_set_new(object, "wall_seconds", json_real(times->seconds));
     failed |= json_object_set_new(object, "iterations_per_second", json_real(rate_of(c->epoch, times)));

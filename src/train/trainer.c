@@ -181,11 +181,11 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
     } else if (!status) {
         status = trainer_save(t, error);
     }
-    int measures = e->env && e->train.method == METHOD_PPO ? METRICS_PPO
-                   : e->env                                ? METRICS_REWARD
-                   : e->shape.loss == LOSS_SQUARED         ? 0
-                   : e->shape.loss == LOSS_BINARY          ? METRICS_ACCURACY | METRICS_RATES
-                                                           : METRICS_ACCURACY;
+    int learning = e->train.method == METHOD_PPO ? METRICS_PPO : METRICS_REWARD;
+    int measures = e->env                          ? learning | (e->train.rollout ? METRICS_EPISODES : 0)
+                   : e->shape.loss == LOSS_SQUARED ? 0
+                   : e->shape.loss == LOSS_BINARY  ? METRICS_ACCURACY | METRICS_RATES
+                                                   : METRICS_ACCURACY;
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
     if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
     return status;

@@ -1,6 +1,6 @@
 /* Where the parts of the program lie: beside its executable, in the source tree or where it is installed. */
-#ifndef STPN_CLI_PLACE_H
-#define STPN_CLI_PLACE_H
+#ifndef STPN_BASE_PLACE_H
+#define STPN_BASE_PLACE_H
 
 #include <stddef.h>
 

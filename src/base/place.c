@@ -1,4 +1,4 @@
-#include "cli/place.h"
+#include "base/place.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,0 +1,1 @@
+"""Environments that live in Python, for the stpn command and library."""

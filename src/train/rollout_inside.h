@@ -1,0 +1,65 @@
+/* Rollouts inside: what whole episodes (rollout.c) and rollouts of some steps (rollout_steps.c) share. */
+#ifndef STPN_TRAIN_ROLLOUT_INSIDE_H
+#define STPN_TRAIN_ROLLOUT_INSIDE_H
+
+#include "base/threads.h"
+#include "train/a2c_learner.h"
+#include "train/ppo_learner.h"
+#include "train/rollout.h"
+
+/* What came of a chunk's turn. */
+typedef struct chunk_end {
+    stpn_status status;
+    stpn_error error;
+} chunk_end;
+
+/* What a copy has played in a test. */
+typedef struct test_sums {
+    int64_t episodes, steps;
+    double reward, square; // of episodes
+    double energy;         // of steps
+} test_sums;
+
+struct rollout {
+    stpn_pool *pool;
+    profile *profile; // or NULL
+    actor *acting;    // of one of the learners, or its own
+    a2c *a2c;         // or
+    ppo *ppo;         // or
+    actor own;        // that only acts, or
+    const env_policy *policy;
+    uint64_t seed;
+    void *notes; // (B, N) of the policy
+    env *env;
+    int chunks, workers;
+    void *observations; // (B, I)
+    float *rewards;     // (B)
+    double *sums;       // (B) rewards of the episode
+    int64_t *lengths;   // (B) steps of it
+    void *actions;      // (B)
+    uint8_t *ends;      // (B)
+    chunk_end *results; // (chunks)
+    /* Where a rollout has some steps and episodes go on from one to the next. */
+    int steps;                  // T, or 0: whole episodes
+    int started;                // the copies' episodes have begun
+    uint8_t *fresh;             // (B) an episode begins with the next action
+    rollout_episodes *finished; // (chunks) since they were last added
+    test_sums *tested;          // (B) of a test, or NULL
+    int wanted;                 // episodes of a test that count of each copy
+};
+
+static inline int rollout_chunk_end(const rollout *r, int chunk)
+{
+    int last = (chunk + 1) * CHUNK;
+    return last < r->env->batch ? last : r->env->batch;
+}
+
+/* A turn of every chunk of [first, last), which leaves its end in `results`. */
+stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error);
+
+/* rollout_play and rollout_test where episodes are not played whole. */
+stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error);
+stpn_status rollout_test_steps(rollout *r, int episodes, act_choice choice, const volatile int *stop,
+                               rollout_result *result, stpn_error *error);
+
+#endif
