@@ -64,7 +64,7 @@ static stpn_status end_row(trainer *t, double energy, stpn_error *error)
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = reward;
-    trainer_keep_best(t, better);
+    trainer_keep_best(t, better, t->run.net->parameters);
     report(t, 1);
     c->since = 0;
     c->sums = (a2c_stats){0};

@@ -85,7 +85,7 @@ static stpn_status end_row(trainer *t, double energy, stpn_error *error)
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = isnan(reward) ? -1e300 : reward;
-    trainer_keep_best(t, better);
+    trainer_keep_best(t, better, ppo_parameters_before(rollout_ppo(t->run.rollout)));
     report(t, 1);
     c->since = 0;
     c->ppo = (ppo_stats){0};

@@ -61,8 +61,9 @@ double trainer_seconds(const trainer *t);
 /* Whether it is time to tell the progress: always where something has `ended`. */
 int trainer_reports(trainer *t, int ended);
 int trainer_stop_asked(const trainer *t);
-/* The latest evaluation, at the end of epoch or iteration counts.epoch, is the best so far, or it is not. */
-void trainer_keep_best(trainer *t, int is_better);
+/* The latest evaluation, at the end of epoch or iteration counts.epoch, of these parameters (a block), is the best so far,
+ * or it is not. */
+void trainer_keep_best(trainer *t, int is_better, const void *parameters);
 /* Adds the row of an evaluation, which gets its epoch, updates, rates and times here; `done`: sequences or iterations
  * since the one before. */
 stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_error *error);
