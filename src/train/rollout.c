@@ -1,43 +1,8 @@
-#include "train/rollout.h"
-
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/threads.h"
-#include "train/a2c_learner.h"
-#include "train/ppo_learner.h"
+#include "train/rollout_inside.h"
 
 #include <math.h>
-#include <string.h>
-
-/* What came of a chunk's turn. */
-typedef struct chunk_end {
-    stpn_status status;
-    stpn_error error;
-    rollout_episodes ended;
-} chunk_end;
-
-struct rollout {
-    stpn_pool *pool;
-    profile *profile; // or NULL
-    actor *acting;    // of one of the learners, or its own
-    a2c *a2c;         // or
-    ppo *ppo;         // or
-    actor own;        // that only acts, or
-    const env_policy *policy;
-    uint64_t seed;
-    void *notes; // (B, N) of the policy
-    env *env;
-    int chunks, workers;
-    float *observations; // (B, I)
-    float *rewards;      // (B)
-    double *sums;        // (B) rewards of the episode
-    int64_t *lengths;    // (B) steps of it
-    void *actions;       // (B)
-    uint8_t *ends;       // (B)
-    uint8_t *starts;     // (B) a new episode starts
-    float *last;         // (B, I) last observations of episodes
-    chunk_end *results;  // (chunks)
-};
 
 static stpn_status open_rollout(rollout **out, const experiment *e, random_purpose purpose, stpn_pool *pool,
                                 stpn_error *error)
@@ -79,6 +44,7 @@ static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, 
                                .updates = e->train.iterations};
         stpn_status status = ppo_create(&r->ppo, net, &e->train, &e->ppo, &plan, r->pool, e->seed, error);
         if (!status) r->acting = &r->ppo->actor;
+        if (!status) status = rollout_open_scaling(r, &e->ppo, error);
         if (!status) rollout_resume(r);
         return status;
     }
@@ -133,6 +99,7 @@ void rollout_free(rollout *r)
     a2c_free(r->a2c);
     ppo_free(r->ppo);
     actor_close(&r->own);
+    if (r->results) rollout_close_scaling(r);
     env_free(r->env);
     memory_free(r->notes);
     memory_free(r->observations);
@@ -181,7 +148,8 @@ static stpn_status play_step(const play_job *job, int first, int last, profile_l
     rollout *r = job->r;
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
-    if (r->acting) status = actor_act(r->acting, first, last, r->observations, NULL, job->choice, r->actions, error);
+    if (r->acting)
+        status = actor_act(r->acting, first, last, rollout_look(r, first, last), NULL, job->choice, r->actions, error);
     else r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
     profile_enter(lane, PROFILE_DATA);
     for (int b = first; b < last && !status; b++) r->lengths[b] += r->ends[b] == 0;
@@ -206,7 +174,7 @@ static void play_turn(void *context, int chunk, int thread)
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
     profile_lane *lane = profile_lane_of(r->profile, thread);
-    int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
+    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
     profile_enter(lane, PROFILE_DATA);
     end->status = env_reset(r->env, first, last, r->observations, &end->error);
     /* A reset in the first step would leave the bits to what was in the state before. */
@@ -221,7 +189,7 @@ static void play_turn(void *context, int chunk, int thread)
     profile_enter(lane, PROFILE_WAITING);
 }
 
-static stpn_status run_chunks(rollout *r, pool_task turn, void *job, stpn_error *error)
+stpn_status rollout_run_chunks(rollout *r, pool_task turn, void *job, stpn_error *error)
 {
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_WAITING);
@@ -235,97 +203,7 @@ static stpn_status run_chunks(rollout *r, pool_task turn, void *job, stpn_error 
 stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 {
     play_job job = {r, choice};
-    return run_chunks(r, play_turn, &job, error);
-}
-
-/* ------------------------------------------------------------------------------------------------------- to collect */
-
-/* Ends of the step that was made: their last observations are kept, and new episodes started. */
-static stpn_status turn_over(rollout *r, int first, int last, rollout_episodes *ended, stpn_error *error)
-{
-    size_t I = (size_t)r->env->shape.observations;
-    stpn_status status = STPN_OK;
-    for (int b = first; b < last && !status; b++) {
-        size_t row = (size_t)b * I;
-        r->sums[b] += (double)r->rewards[b];
-        r->lengths[b]++;
-        r->starts[b] = r->ends[b] != 0;
-        if (!r->ends[b]) continue;
-        ended->count++;
-        ended->reward += r->sums[b];
-        ended->steps += r->lengths[b];
-        r->sums[b] = 0;
-        r->lengths[b] = 0;
-        memcpy(r->last + row, r->observations + row, I * sizeof *r->last);
-        status = env_reset(r->env, b, b + 1, r->observations, error);
-    }
-    return status;
-}
-
-static stpn_status collect_step(rollout *r, int first, int last, profile_lane *lane, rollout_episodes *ended,
-                                stpn_error *error)
-{
-    profile_enter(lane, PROFILE_FORWARD);
-    stpn_status status = ppo_act(r->ppo, first, last, r->observations, r->starts, ACT_SAMPLE, r->actions, error);
-    profile_enter(lane, PROFILE_DATA);
-    if (!status) status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, error);
-    if (!status) status = turn_over(r, first, last, ended, error);
-    if (!status) status = ppo_record(r->ppo, first, last, r->rewards, r->ends, r->last, error);
-    return status;
-}
-
-static void collect_turn(void *context, int chunk, int thread)
-{
-    rollout *r = context;
-    chunk_end *end = &r->results[chunk];
-    profile_lane *lane = profile_lane_of(r->profile, thread);
-    int first = chunk * CHUNK, last = first + CHUNK < r->env->batch ? first + CHUNK : r->env->batch;
-    *end = (chunk_end){.status = STPN_OK};
-    for (int t = 0; t < r->acting->plan.steps && !end->status; t++)
-        end->status = collect_step(r, first, last, lane, &end->ended, &end->error);
-    /* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
-    for (int b = first; b < last; b++) {
-        if (r->starts[b]) ppo_restart_range(r->ppo, b, b + 1);
-        r->starts[b] = 0;
-    }
-    profile_enter(lane, PROFILE_WAITING);
-}
-
-stpn_status rollout_collect(rollout *r, rollout_episodes *ended, stpn_error *error)
-{
-    stpn_status status = run_chunks(r, collect_turn, r, error);
-    for (int i = 0; i < r->chunks && !status; i++) {
-        ended->count += r->results[i].ended.count;
-        ended->steps += r->results[i].ended.steps;
-        ended->reward += r->results[i].ended.reward;
-    }
-    return status;
-}
-
-const float *rollout_observations(const rollout *r)
-{
-    return r->observations;
-}
-
-double *rollout_rewards(rollout *r)
-{
-    return r->sums;
-}
-
-int64_t *rollout_steps(rollout *r)
-{
-    return r->lengths;
-}
-
-void rollout_resume(rollout *r)
-{
-    env_observe(r->env, 0, r->env->batch, r->observations);
-    if (!r->env->shape.restarts) return;
-    ppo_restart_range(r->ppo, 0, r->env->batch);
-    for (int b = 0; b < r->env->batch; b++) {
-        r->sums[b] = 0;
-        r->lengths[b] = 0;
-    }
+    return rollout_run_chunks(r, play_turn, &job, error);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ to test */

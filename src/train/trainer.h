@@ -32,10 +32,11 @@ typedef struct trainer {
     char *text; // resolved experiment
     progress_counts counts;
     metrics metrics;
-    events events;  // the same for TensorBoard
-    void *best;     // block: parameters of the best evaluation of this process
-    int best_waits; // they are not written yet
-    int rows_wait;  // nor are rows of metrics
+    events events;        // the same for TensorBoard
+    void *best;           // block: parameters of the best evaluation of this process
+    scaling best_scaling; // that its observations were scaled by
+    int best_waits;       // they are not written yet
+    int rows_wait;        // nor are rows of metrics
     epoch_end end;
     double saved;        // clock of the latest checkpoint
     double reported;     // clock of the latest report
@@ -84,7 +85,8 @@ stpn_status trainer_save(trainer *t, stpn_error *error);
 stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error);
 /* At the end of an epoch or an iteration: the same, and where it is not yet time, keeps what an error later on would lose. */
 stpn_status trainer_end_epoch(trainer *t, stpn_error *error);
-/* After a loss that is not finite: saves the evaluations and the latest end of an epoch or iteration, and hides no error. */
+/* After a loss that is not finite: saves the evaluations and the latest end of an epoch or iteration, of PPO the former
+ * alone, and hides no error. */
 void trainer_rescue(trainer *t);
 void trainer_free(trainer *t);
 

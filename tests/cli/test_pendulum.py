@@ -9,7 +9,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from support import SHARE, SOURCE, CommandTest, read  # noqa: E402
+from support import SHARE, SOURCE, CommandTest, read, read_tensors  # noqa: E402
 
 HAS_MUJOCO = os.environ.get("STPN_MUJOCO") == "1"
 PENDULUM = {
@@ -18,7 +18,7 @@ PENDULUM = {
     "task": {"name": "pendulum", "steps": 60},
     "units": [{"name": "stpn_r", "hidden": 6, "norm": "none", "clamp": 0.1}],
     "train": {"method": "ppo", "steps": 16000 // SHARE, "batch": 3, "rollout": 50, "minibatch": 40, "passes": 3,
-              "kl_weight": 0.1, "learning_rate": 0.001, "evaluate_every": 3, "test_iterations": 4},
+              "kl_weight": 0.1, "normalise_observations": True, "normalise_rewards": True, "learning_rate": 0.001, "evaluate_every": 3, "test_iterations": 4},
 }
 MAZE = {
     "name": "ways",
@@ -93,7 +93,7 @@ class Discrete(PpoTest):
         begin = time.monotonic()
         self.train("whole")
         taken = time.monotonic() - begin
-        for run in range(6 // SHARE):
+        for run in range(4 // SHARE):
             out = "run%d" % run
             for _ in range(draw.choice([1, 1, 3])):
                 process = self.start("train", self.file, "--out", out, "--resume")
@@ -159,6 +159,7 @@ class Continuous(Discrete):
         greedy = self.document("eval", "run", "--json")
         self.assertEqual(greedy["actions"], "greedy")
         self.assertEqual(greedy["test"], self.summary("run")["test"])
+        self.assertEqual(self.document("eval", "run", "--best", "--json")["test"], self.summary("run")["test_best"])
         policy = self.document("eval", "run", "--policy", "random", "--json", "--iterations", "40")["test"]
         self.assertEqual(policy["reward"] + 1, policy["steps"])
         self.assertLess(policy["reward"], 15)
@@ -166,6 +167,30 @@ class Continuous(Discrete):
         self.assertIn("small", table)
         self.refuse(2, "eval", "run", "--policy", "oracle", says="expected random")
         self.refuse(2, "play", "run", says="pendulum cannot be shown")
+
+    def test_what_is_scaled(self):
+        """The files hold it, and the network is tested with it: of all rollouts with the last parameters."""
+        self.train("run", *QUICK)
+        header, data = read_tensors(self.path("run", "last.safetensors"))
+        begin, _ = header["scaling.count"]["data_offsets"]
+        self.assertEqual(int.from_bytes(data[begin:begin + 8], "little"), 900)
+        self.assertEqual(header["scaling.mean"]["shape"], [4])
+        self.assertEqual(header["state.discounted"]["shape"], [3])
+        self.assertIn("scaling.squares", read_tensors(self.path("run", "best.safetensors"))[0])
+        self.assertNotIn("state.discounted", read_tensors(self.path("run", "best.safetensors"))[0])
+        plain = ["--set", "train.normalise_observations=false", "--set", "train.normalise_rewards=false"]
+        self.train("plain", *QUICK, *plain)
+        header, _ = read_tensors(self.path("plain", "last.safetensors"))
+        self.assertEqual([name for name in header if "scaling" in name or "discounted" in name], [])
+
+    def test_a_loss_that_is_not_finite(self):
+        words = ["--set", "train.learning_rate=1000", "--set", "train.value_weight=1000", "--set", "units.0.clamp=0",
+                 "--set", "train.normalise_rewards=false", "--quiet"]
+        result = self.run_command("train", self.file, "--out", "run", *words)
+        self.assert_refused(result, 1, ["in iteration ", "last.safetensors"])
+        self.assertFalse(os.path.exists(self.path("run", "summary.json")))
+        again = self.run_command("train", self.file, "--out", "run", *words, "--resume")
+        self.assertEqual((again.returncode, again.stderr), (1, result.stderr))
 
     def test_it_learns(self):
         """Random forces keep it up for about 6 steps; four seeds came to 50 and more."""
