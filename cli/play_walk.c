@@ -67,10 +67,11 @@ stpn_status walk_open(walk *w, const run *r, uint64_t seed, int greedy, stpn_err
     size_t H = (size_t)e->units[e->unit_count - 1].hidden;
     *w = (walk){.run = r, .seed = seed, .greedy = greedy};
     w->x = memory_zeroed(I, sizeof *w->x);
+    w->seen = memory_zeroed(I, sizeof *w->seen);
     w->y = memory_zeroed(H, sizeof *w->y);
     w->logits = memory_zeroed(A, sizeof *w->logits);
     w->policy = memory_zeroed(A, sizeof *w->policy);
-    stpn_status status = w->x && w->y && w->logits && w->policy ? STPN_OK : error_memory(error, "the agent");
+    stpn_status status = w->x && w->seen && w->y && w->logits && w->policy ? STPN_OK : error_memory(error, "the agent");
     if (!status) status = env_create(&w->env, e->env, &e->env_options, 1, RANDOM_TEST, seed, error);
     if (!status) status = stpn_state_create(&w->state, r->net, 1, error);
     if (!status) status = open_synapses(w, error);
@@ -90,6 +91,7 @@ void walk_close(walk *w)
     stpn_state_free(w->state);
     env_free(w->env);
     memory_free(w->x);
+    memory_free(w->seen);
     memory_free(w->y);
     memory_free(w->logits);
     memory_free(w->policy);
@@ -178,7 +180,9 @@ static stpn_status act(walk *w, stpn_error *error)
     static const int32_t first = 0;
     const stpn_net *net = w->run->net;
     int A = w->run->experiment.env_shape.actions, finite;
-    stpn_step(net, w->state, w->x, w->y);
+    memcpy(w->seen, w->x, (size_t)w->run->experiment.env_shape.observations * sizeof *w->x);
+    scaling_apply(&w->run->scaling, w->x, w->seen);
+    stpn_step(net, w->state, w->seen, w->y);
     look_at_synapses(w);
     stpn_head_forward(net, POLICY, 1, w->y, w->logits);
     stpn_head_forward(net, VALUE, 1, w->y, &w->value);

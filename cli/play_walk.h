@@ -26,7 +26,8 @@ typedef struct walk {
     int greedy;
     env *env;
     stpn_state *state;
-    float *x;       // (I) what the agent sees now
+    float *x;       // (I) what is there to see now
+    float *seen;    // (I) that, as the net sees it
     float *y;       // (H)
     float *logits;  // (A)
     float *policy;  // (A) probabilities that the latest action was taken by

@@ -24,6 +24,13 @@ set(pkgconfig_libdir "\${prefix}")
 cmake_path(APPEND pkgconfig_libdir ${CMAKE_INSTALL_LIBDIR})
 set(pkgconfig_includedir "\${prefix}")
 cmake_path(APPEND pkgconfig_includedir ${CMAKE_INSTALL_INCLUDEDIR})
+# A library of the system is found by its name, another one is where it is.
+set(mujoco_libs "")
+if(MUJOCO_FOUND AND STPN_MUJOCO)
+    set(mujoco_libs " ${MUJOCO_LIBRARY}")
+elseif(MUJOCO_FOUND)
+    set(mujoco_libs " -lmujoco")
+endif()
 configure_file(stpn.pc.in ${CMAKE_BINARY_DIR}/stpn.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/stpn.pc DESTINATION ${pkgconfig_dir})
 

@@ -10,7 +10,7 @@
 
 enum { NAME_SIZE = 160 };
 
-const char *const net_file_others[] = {"adam.", "progress.", "state.", NULL};
+const char *const net_file_others[] = {"adam.", "progress.", "state.", "scaling.", NULL};
 
 stpn_status net_file_mark(tensor_file *file, stpn_error *error)
 {

@@ -10,8 +10,7 @@
 
 #include <string.h>
 
-static const double REACH = 3;     // of the motor
-static const double UPRIGHT = 0.2; // rad
+static const double REACH = 3; // of the motor
 enum { INNER_STEPS = 2, COORDINATES = 2, OBSERVATIONS = 2 * COORDINATES };
 /* Behind the velocities: where the engine's search for the forces of the joints' limits begins. */
 enum { WARM = PENDULUM_SPEED + COORDINATES, STATE = WARM + COORDINATES };
@@ -52,6 +51,8 @@ static const char *observation_name(int index)
 
 #include <math.h>
 #include <mujoco/mujoco.h>
+
+static const double UPRIGHT = 0.2; // rad
 
 /* Nothing touches: the rail only shows where the cart runs. */
 static const char model_text[] =
@@ -233,15 +234,16 @@ static void close_pendulum(env *e)
 static stpn_status compile(mjModel **model, stpn_error *error)
 {
     static const char name[] = "pendulum.xml";
+    const int size = (int)sizeof model_text - 1;
     char message[200] = "";
     mjVFS *files = memory_zeroed(1, sizeof *files);
     if (!files) return error_memory(error, "the pendulum");
     mj_defaultVFS(files);
 #if mjVERSION_HEADER >= 310
-    int failed = mj_addBufferVFS(files, name, model_text, (int)strlen(model_text));
+    int failed = mj_addBufferVFS(files, name, model_text, size);
 #else
-    int failed = mj_makeEmptyFileVFS(files, name, (int)strlen(model_text));
-    if (!failed) memcpy(files->filedata[mj_findFileVFS(files, name)], model_text, strlen(model_text));
+    int failed = mj_makeEmptyFileVFS(files, name, size);
+    if (!failed) memcpy(files->filedata[mj_findFileVFS(files, name)], model_text, (size_t)size);
 #endif
     *model = failed ? NULL : mj_loadXML(name, files, message, (int)sizeof message);
     mj_deleteVFS(files);

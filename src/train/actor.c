@@ -202,6 +202,10 @@ static stpn_status act_chunk(actor *a, int chunk, const void *observations, cons
     if (a->recorded[chunk] != t)
         return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): what came of step %d is not recorded", begin, end,
                          t - 1);
+    /* A tape says so itself. */
+    if (a->logits && !a->tape && t >= a->plan.steps)
+        return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): the rollout has all of its %d steps", begin, end,
+                         a->plan.steps);
     for (size_t b = (size_t)begin; b < (size_t)end; b++) {
         int cut = a->logits && t > 0 && (a->over[b * T + (size_t)t - 1] & ACT_CUT);
         a->reset[b] = (uint8_t)(cut || (reset && reset[b]));

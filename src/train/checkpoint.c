@@ -149,6 +149,31 @@ static stpn_status add_env(tensor_file *file, const env *e, stpn_error *error)
     return status;
 }
 
+static const char returns_prefix[] = "state.returns_", discounted_name[] = "state.discounted";
+
+static stpn_status add_scaling(tensor_file *file, const char *prefix, const scaling *s, stpn_error *error)
+{
+    char name[NAME_SIZE];
+    int64_t width = s->width;
+    snprintf(name, sizeof name, "%scount", prefix);
+    stpn_status status = tensor_file_add(file, name, TENSOR_I64, 0, NULL, &s->count, error);
+    snprintf(name, sizeof name, "%smean", prefix);
+    if (!status) status = tensor_file_add(file, name, TENSOR_F64, 1, &width, s->mean, error);
+    snprintf(name, sizeof name, "%ssquares", prefix);
+    return status ? status : tensor_file_add(file, name, TENSOR_F64, 1, &width, s->squares, error);
+}
+
+static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *error)
+{
+    const scaling *observations = rollout_scaling(r->rollout), *returns = rollout_return_scaling(r->rollout);
+    int64_t batch = rollout_env(r->rollout)->batch;
+    stpn_status status = observations->width ? add_scaling(file, "scaling.", observations, error) : STPN_OK;
+    if (status || !returns->width) return status;
+    status = add_scaling(file, returns_prefix, returns, error);
+    if (status) return status;
+    return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, rollout_discounted(r->rollout), error);
+}
+
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
 static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *error)
 {
@@ -172,7 +197,8 @@ static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *err
         status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_lengths(r->rollout), error);
     if (status || !ppo_of(r)) return status;
     double weight = ppo_kl_weight(ppo_of(r));
-    return tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
+    status = tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
+    return status ? status : add_scalings(file, r, error);
 }
 
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
@@ -201,14 +227,15 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
     return status;
 }
 
-stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const void *parameters, const char *text,
-                                 stpn_error *error)
+stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const void *parameters,
+                                 const scaling *observations, const char *text, stpn_error *error)
 {
     tensor_file *file;
     stpn_status status = tensor_file_create(&file, error);
     if (status) return status;
     status = set_metadata(file, net, text, error);
     if (!status) status = net_block_to_file(net, parameters, "", file, error);
+    if (!status && observations->width) status = add_scaling(file, "scaling.", observations, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
@@ -318,6 +345,52 @@ static stpn_status read_copies(const tensor_file *file, const char *name, tensor
     return STPN_OK;
 }
 
+static stpn_status read_scaling(const tensor_file *file, const char *prefix, scaling *s, stpn_error *error)
+{
+    char name[NAME_SIZE];
+    int64_t count = 0;
+    int valid = 1;
+    snprintf(name, sizeof name, "%scount", prefix);
+    stpn_status status = read_scalar(file, name, TENSOR_I64, &count, error);
+    snprintf(name, sizeof name, "%smean", prefix);
+    if (!status) status = read_copies(file, name, TENSOR_F64, s->width, s->mean, error);
+    snprintf(name, sizeof name, "%ssquares", prefix);
+    if (!status) status = read_copies(file, name, TENSOR_F64, s->width, s->squares, error);
+    if (status) return status;
+    for (int i = 0; i < s->width; i++)
+        valid = valid && isfinite(s->mean[i]) && isfinite(s->squares[i]) && s->squares[i] >= 0;
+    s->count = count;
+    if (valid && count >= 0) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s* is out of range", tensor_file_name(file), prefix);
+}
+
+static stpn_status read_scalings(const tensor_file *file, const run *r, stpn_error *error)
+{
+    scaling *observations = rollout_scaling(r->rollout), *returns = rollout_return_scaling(r->rollout);
+    double *discounted = rollout_discounted(r->rollout);
+    int batch = rollout_env(r->rollout)->batch, valid = 1;
+    stpn_status status = observations->width ? read_scaling(file, "scaling.", observations, error) : STPN_OK;
+    if (status || !returns->width) return status;
+    status = read_scaling(file, returns_prefix, returns, error);
+    if (!status) status = read_copies(file, discounted_name, TENSOR_F64, batch, discounted, error);
+    for (int b = 0; b < batch && !status; b++) valid = valid && isfinite(discounted[b]);
+    if (status || valid) return status;
+    return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s is out of range", tensor_file_name(file),
+                     discounted_name);
+}
+
+stpn_status checkpoint_load_agent(run *r, const char *path, stpn_error *error)
+{
+    tensor_file *file;
+    stpn_status status = stpn_net_load(r->net, path, error);
+    if (status || !r->scaling.width) return status;
+    status = tensor_file_read(&file, path, error);
+    if (status) return status;
+    status = read_scaling(file, "scaling.", &r->scaling, error);
+    tensor_file_free(file);
+    return status;
+}
+
 static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error *error)
 {
     stpn_state *state = rollout_state(r->rollout);
@@ -349,6 +422,7 @@ static stpn_status read_episodes(const tensor_file *file, const run *r, stpn_err
     if (!status) status = read_copies(file, episode_steps, TENSOR_I64, batch, steps, error);
     if (!status && ppo_of(r)) status = read_scalar(file, kl_weight, TENSOR_F64, &weight, error);
     if (!status) status = read_memory(file, r, error);
+    if (!status && ppo_of(r)) status = read_scalings(file, r, error);
     if (status) return status;
     for (int b = 0; b < batch; b++) valid = valid && isfinite(rewards[b]) && steps[b] >= 0;
     if (!valid || !isfinite(weight) || weight < 0)

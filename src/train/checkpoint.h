@@ -27,8 +27,11 @@ typedef struct progress_counts {
 /* Both write FOLDER/NAME atomically. `text` is the resolved experiment, `parameters` a block. */
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
                             stpn_error *error);
-stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const void *parameters, const char *text,
-                                 stpn_error *error);
+/* `observations`: what they are scaled by, or of no width. */
+stpn_status checkpoint_save_best(const char *path, const stpn_net *net, const void *parameters,
+                                 const scaling *observations, const char *text, stpn_error *error);
+/* Parameters, and what observations are scaled by, of either file or, where nothing is scaled, of any of the net's. */
+stpn_status checkpoint_load_agent(run *r, const char *path, stpn_error *error);
 
 /* Restores net, optimiser, counts and, in the middle of a batch, the state, or that of the environment; an error leaves
  * the first three as they were. `kernel` is the name that must have written the file; NULL: any. */

@@ -153,6 +153,10 @@ static const option ppo_table[] = {
      "divergence that its weight is adapted to: times 1.5 above twice as much, halved below half as much"},
     {"normalise_advantages", OPTION_BOOLEAN, PPO_FIELD(normalise_advantages), NULL, 0, 0,
      "advantages of a rollout to mean 0 and deviation 1"},
+    {"normalise_observations", OPTION_BOOLEAN, PPO_FIELD(normalise_observations), NULL, 0, 0,
+     "observations to mean 0 and deviation 1 of all rollouts before, within -10 to 10"},
+    {"normalise_rewards", OPTION_BOOLEAN, PPO_FIELD(normalise_rewards), NULL, 0, 0,
+     "rewards, as they are learned from, divided by the deviation of discounted returns of all rollouts before"},
 };
 
 enum { PPO_OPTIONS = sizeof ppo_table / sizeof *ppo_table };

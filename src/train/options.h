@@ -49,7 +49,7 @@ typedef struct ppo_options {
     int sequence, minibatch; // steps, at most
     double discount, lambda, clip;
     double value_weight, entropy_weight;
-    int normalise_advantages;
+    int normalise_advantages, normalise_observations, normalise_rewards;
     double value_clip;           // bound of the squared error; 0: none
     double kl_weight, kl_target; // 0: without
 } ppo_options;

@@ -26,9 +26,10 @@ static double sigmoid(double x)
 /* What a score is less than its log p. */
 static double log_sum(int count, const double *s)
 {
-    double most = s[0], sum = 0;
+    double most = s[0], sum;
     for (int i = 1; i < count; i++) most = s[i] > most ? s[i] : most;
-    for (int i = 0; i < count; i++) sum += exp(s[i] - most);
+    sum = exp(s[0] - most);
+    for (int i = 1; i < count; i++) sum += exp(s[i] - most);
     return most + log(sum);
 }
 

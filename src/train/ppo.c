@@ -234,3 +234,8 @@ void ppo_restart_range(ppo *p, int first, int last)
 {
     actor_restart(&p->actor, first, last);
 }
+
+const void *ppo_parameters_before(const ppo *p)
+{
+    return p->kept[0];
+}

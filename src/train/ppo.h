@@ -59,6 +59,8 @@ typedef struct ppo_stats {
  * copies whose episode goes on are bootstrapped; NULL: nothing is expected after the rollout. A loss or a gradient that
  * is not finite is STPN_ERROR_NUMERIC: the rollout is forgotten, parameters, optimiser and counters are as before. */
 stpn_status ppo_update(ppo *p, const void *next_observations, ppo_stats *stats, stpn_error *error);
+/* Parameters that the rollout of the latest update was acted with: a block. */
+const void *ppo_parameters_before(const ppo *p);
 /* Forgets the rollout. */
 void ppo_drop(ppo *p);
 /* Every copy of a range starts from a state of zeros; in the middle of a rollout, `reset` of ppo_act is for that. */

@@ -247,7 +247,7 @@ static stpn_status pass(ppo *p, int steps, int index, update_sums *u, stpn_error
     u->last = (ppo_sums){0};
     for (int first = 0, n; first < count && !status; first += n) {
         ppo_sums sums;
-        double loss, norm = 0;
+        double loss = 0, norm = 0;
         n = fill(p, first, count);
         status = ppo_gradient(p, p->sequences + first, n, &sums, &loss, error);
         if (status) break;

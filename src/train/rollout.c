@@ -3,7 +3,6 @@
 #include "train/rollout_inside.h"
 
 #include <math.h>
-#include <string.h>
 
 static stpn_status open_rollout(rollout **out, const experiment *e, random_purpose purpose, stpn_pool *pool,
                                 stpn_error *error)
@@ -46,6 +45,7 @@ static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, 
                                .updates = e->train.iterations};
         stpn_status status = ppo_create(&r->ppo, net, &e->train, &e->ppo, &plan, r->pool, e->seed, error);
         if (!status) r->acting = &r->ppo->actor;
+        if (!status) status = rollout_open_scaling(r, &e->ppo, error);
         return status;
     }
     const a2c_plan plan = {.batch = e->train.batch,
@@ -101,6 +101,7 @@ void rollout_free(rollout *r)
     a2c_free(r->a2c);
     ppo_free(r->ppo);
     actor_close(&r->own);
+    if (r->results) rollout_close_scaling(r);
     env_free(r->env);
     memory_free(r->notes);
     memory_free(r->observations);
@@ -150,7 +151,8 @@ static stpn_status play_step(const play_job *job, int first, int last, profile_l
     rollout *r = job->r;
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
-    if (r->acting) status = actor_act(r->acting, first, last, r->observations, NULL, job->choice, r->actions, error);
+    if (r->acting)
+        status = actor_act(r->acting, first, last, rollout_look(r, first, last), NULL, job->choice, r->actions, error);
     else r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
     profile_enter(lane, PROFILE_DATA);
     for (int b = first; b < last && !status; b++) r->lengths[b] += r->ends[b] == 0;

@@ -14,6 +14,7 @@
 #include "train/a2c.h"
 #include "train/experiment.h"
 #include "train/ppo.h"
+#include "train/scaling.h"
 
 typedef struct rollout rollout;
 
@@ -26,6 +27,8 @@ stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_
                                   stpn_error *error);
 void rollout_free(rollout *r);
 void rollout_set_profile(rollout *r, profile *p);
+/* Of one that was just created and does not learn: the agent sees observations scaled by a copy of this. */
+stpn_status rollout_set_scaling(rollout *r, const scaling *s, stpn_error *error);
 
 /* The learner, of the method that the experiment says, or NULL; and what it plays in. */
 a2c *rollout_agent(const rollout *r);
@@ -52,6 +55,12 @@ void rollout_add_episodes(rollout *r, rollout_episodes *sums);
 stpn_state *rollout_state(const rollout *r);
 double *rollout_rewards(rollout *r);
 int64_t *rollout_lengths(rollout *r);
+/* And what observations and returns are scaled by, of no width where they are not; as it was in the latest rollout; the
+ * discounted return of each episode under way, NULL where returns are not scaled. */
+scaling *rollout_scaling(rollout *r);
+const scaling *rollout_scaling_before(const rollout *r);
+scaling *rollout_return_scaling(rollout *r);
+double *rollout_discounted(rollout *r);
 void rollout_resume(rollout *r);
 
 /* Means over episodes of a test. */

@@ -11,6 +11,7 @@
 typedef struct chunk_end {
     stpn_status status;
     stpn_error error;
+    scaling observations, returns; // what the rollout adds to those below
 } chunk_end;
 
 /* What a copy has played in a test. */
@@ -46,6 +47,12 @@ struct rollout {
     rollout_episodes *finished; // (chunks) since they were last added
     test_sums *tested;          // (B) of a test, or NULL
     int wanted;                 // episodes of a test that count of each copy
+    /* Where they are scaled, by what was seen in the rollouts before; else of no width. */
+    scaling observed, before; // as it is now, as it was in the latest rollout
+    scaling returns;          // of discounted returns
+    double *discounted;       // (B) return of the episode under way, up to now
+    double discount;
+    float *seen; // (B, I) scaled observations
 };
 
 static inline int rollout_chunk_end(const rollout *r, int chunk)
@@ -56,6 +63,18 @@ static inline int rollout_chunk_end(const rollout *r, int chunk)
 
 /* A turn of every chunk of [first, last), which leaves its end in `results`. */
 stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error);
+
+/* Where observations or rewards are scaled (rollout_scaling.c). */
+stpn_status rollout_open_scaling(rollout *r, const ppo_options *options, stpn_error *error);
+void rollout_close_scaling(rollout *r);
+/* Observations of a range as the net sees them. */
+const void *rollout_look(rollout *r, int first, int last);
+/* Takes in what copies see, and what came of a step, whose reward is scaled. */
+void rollout_note_observations(rollout *r, int chunk);
+void rollout_scale_reward(rollout *r, int chunk, int copy);
+/* A rollout begins; it has ended, and the next one is scaled by what it was. */
+void rollout_begin_scaling(rollout *r);
+void rollout_end_scaling(rollout *r);
 
 /* rollout_play and rollout_test where episodes are not played whole. */
 stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error);

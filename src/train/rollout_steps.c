@@ -51,11 +51,15 @@ static void count_episode(rollout *r, int chunk, int b)
 static stpn_status take_in(rollout *r, int chunk, int first, int last, stpn_error *error)
 {
     stpn_status status = STPN_OK;
-    if (r->acting) status = actor_record(r->acting, first, last, r->rewards, r->ends, r->observations, error);
-    for (int b = first; b < last && !status; b++) {
+    for (int b = first; b < last; b++) {
         r->sums[b] += (double)r->rewards[b];
         r->lengths[b]++;
         r->fresh[b] = 0;
+        rollout_scale_reward(r, chunk, b);
+    }
+    if (r->acting)
+        status = actor_record(r->acting, first, last, r->rewards, r->ends, rollout_look(r, first, last), error);
+    for (int b = first; b < last && !status; b++) {
         if (!r->ends[b]) continue;
         count_episode(r, chunk, b);
         status = env_reset(r->env, b, b + 1, r->observations, error);
@@ -63,8 +67,9 @@ static stpn_status take_in(rollout *r, int chunk, int first, int last, stpn_erro
     return status;
 }
 
-static stpn_status act(rollout *r, act_choice choice, int first, int last, stpn_error *error)
+static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *error)
 {
+    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
     if (!r->acting) {
         r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
         return STPN_OK;
@@ -94,7 +99,7 @@ static stpn_status chunk_turn(const steps_job *job, int chunk, profile_lane *lan
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
     if (job->ends) status = take_in(r, chunk, first, last, error);
-    if (job->goes_on && !status) status = act(r, job->choice, first, last, error);
+    if (job->goes_on && !status) status = act(r, job->choice, chunk, error);
     if (!job->goes_on && !status && r->acting) settle(r, first, last);
     profile_enter(lane, PROFILE_DATA);
     if (r->acting)
@@ -110,7 +115,7 @@ static void half_task(void *context, int task, int thread)
     int chunk = job->first + task;
     chunk_end *end = &job->r->results[chunk];
     profile_lane *lane = profile_lane_of(job->r->profile, thread);
-    *end = (chunk_end){.status = STPN_OK};
+    end->status = STPN_OK;
     end->status = chunk_turn(job, chunk, lane, &end->error);
     profile_enter(lane, PROFILE_WAITING);
 }
@@ -121,7 +126,7 @@ static void whole_task(void *context, int task, int thread)
     steps_job job = *(const steps_job *)context;
     chunk_end *end = &job.r->results[task];
     profile_lane *lane = profile_lane_of(job.r->profile, thread);
-    *end = (chunk_end){.status = STPN_OK};
+    end->status = STPN_OK;
     for (int t = 0; t <= job.r->steps && !end->status; t++) {
         job.ends = t > 0;
         job.goes_on = t < job.r->steps;
@@ -156,6 +161,7 @@ static stpn_status start(rollout *r, stpn_error *error)
     memset(r->fresh, 0, (size_t)B);
     memset(r->lengths, 0, (size_t)B * sizeof *r->lengths);
     memset(r->sums, 0, (size_t)B * sizeof *r->sums);
+    if (r->discounted) memset(r->discounted, 0, (size_t)B * sizeof *r->discounted);
     if (r->acting) actor_restart(r->acting, 0, B);
     stpn_status status = env_reset(r->env, 0, B, r->observations, error);
     r->started = !status;
@@ -168,23 +174,23 @@ stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error)
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_DATA);
     stpn_status status = start(r, error);
-    if (!status && !r->env->type->begin) {
-        status = rollout_run_chunks(r, 0, r->chunks, whole_task, &job, error);
-        profile_enter(lane, before);
-        return status;
-    }
-    for (int t = 0; t <= r->steps && !status; t++) {
+    rollout_begin_scaling(r);
+    int here = !r->env->type->begin;
+    if (!status && here) status = rollout_run_chunks(r, 0, r->chunks, whole_task, &job, error);
+    for (int t = 0; t <= r->steps && !status && !here; t++) {
         job.ends = t > 0;
         job.goes_on = t < r->steps;
         for (int half = 0; half < HALVES && !status; half++) status = half_turn(&job, half, error);
     }
+    if (!status) rollout_end_scaling(r);
     profile_enter(lane, before);
     return status;
 }
 
 const void *rollout_next(const rollout *r)
 {
-    return r->steps ? r->observations : NULL;
+    if (r->steps == 0) return NULL;
+    return r->observed.width ? r->seen : r->observations;
 }
 
 void rollout_add_episodes(rollout *r, rollout_episodes *sums)

@@ -32,7 +32,7 @@ int trainer_stop_asked(const trainer *t)
     return t->options->stop && __atomic_load_n(t->options->stop, __ATOMIC_RELAXED);
 }
 
-void trainer_keep_best(trainer *t, int is_better)
+void trainer_keep_best(trainer *t, int is_better, const void *parameters)
 {
     progress_counts *c = &t->counts;
     const stpn_net *net = t->run.net;
@@ -40,7 +40,7 @@ void trainer_keep_best(trainer *t, int is_better)
     if (!is_better) return;
     c->best_epoch = c->epoch;
     c->waited = 0;
-    memcpy(t->best, net->parameters, net->block_values * net->kernel->size);
+    memcpy(t->best, parameters, net->block_values * net->kernel->size);
     t->best_waits = 1;
 }
 

@@ -26,6 +26,7 @@ typedef struct run {
     stpn_pool *pool;
     supervised *learner;
     rollout *rollout;
+    scaling scaling; // of observations, where an agent that is tested sees them scaled; else of no width
 } run;
 
 stpn_adam *run_adam(const run *r);

@@ -72,7 +72,7 @@ static void keep_best(trainer *t)
         c->best_loss = t->validation.loss;
         c->best_accuracy = isnan(t->validation.accuracy) ? 0 : t->validation.accuracy;
     }
-    trainer_keep_best(t, better);
+    trainer_keep_best(t, better, t->run.net->parameters);
 }
 
 /* A row of metrics; the epoch's counts still stand. */

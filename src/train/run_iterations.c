@@ -80,7 +80,7 @@ static stpn_status end_row(trainer *t, double energy, stpn_error *error)
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = reward;
-    trainer_keep_best(t, better || (first && unknown));
+    trainer_keep_best(t, better || (first && unknown), t->run.net->parameters);
     if (first && unknown) c->best_epoch = 0;
     report(t, 1);
     c->since = 0;

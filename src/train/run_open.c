@@ -1,7 +1,6 @@
 #include "base/error.h"
 #include "base/file.h"
-#include "io/net_file.h"
-#include "train/run.h"
+#include "train/checkpoint.h"
 
 #include <stdio.h>
 
@@ -58,6 +57,8 @@ stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_err
         stpn_net_init(r->net, own->seed);
         status = stpn_pool_create(&r->pool, threads, error);
     }
+    if (!status && own->train.method == METHOD_PPO && own->ppo.normalise_observations)
+        status = scaling_open(&r->scaling, own->env_shape.observations, error);
     if (!status && own->task) status = open_data(r, profile_lane_of(told, 0), error);
     if (status) run_close(r);
     if (r->learner) supervised_set_profile(r->learner, told);
@@ -82,6 +83,7 @@ void run_close(run *r)
 {
     supervised_free(r->learner);
     rollout_free(r->rollout);
+    scaling_close(&r->scaling);
     task_data_free(&r->data);
     stpn_pool_free(r->pool);
     stpn_net_free(r->net);
@@ -102,7 +104,7 @@ stpn_status run_open_folder(run *r, const char *folder, int best, int threads, s
     if (!status) status = run_open(r, &e, threads, NULL, error);
     if (status) return status;
     status = run_path(path, folder, best ? RUN_BEST : RUN_LAST, error);
-    if (!status) status = stpn_net_load(r->net, path, error);
+    if (!status) status = checkpoint_load_agent(r, path, error);
     if (status) run_close(r);
     return status;
 }

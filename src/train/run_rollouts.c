@@ -85,7 +85,9 @@ static stpn_status end_row(trainer *t, double energy, stpn_error *error)
     stpn_status status = add_row(t, energy, error);
     if (status) return status;
     if (better) c->best_reward = reward;
-    trainer_keep_best(t, better || (first && unknown));
+    better |= first && unknown;
+    if (better && t->best_scaling.width) scaling_copy(&t->best_scaling, rollout_scaling_before(t->run.rollout));
+    trainer_keep_best(t, better, ppo_parameters_before(rollout_ppo(t->run.rollout)));
     if (first && unknown) c->best_epoch = 0;
     report(t, 1);
     c->since = 0;
@@ -128,10 +130,13 @@ static stpn_status stopped(trainer *t, stpn_error *error)
 
 stpn_status trainer_run_rollouts(trainer *t, stpn_error *error)
 {
+    const scaling *observations = rollout_scaling(t->run.rollout);
     stpn_status status = STPN_OK;
+    if (observations->width) status = scaling_open(&t->best_scaling, observations->width, error);
     while (!status && !trainer_is_finished(t)) {
         if (trainer_stop_asked(t)) return stopped(t, error);
         status = iterate(t, error);
     }
+    if (t->run.scaling.width) scaling_copy(&t->run.scaling, observations);
     return status;
 }

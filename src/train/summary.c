@@ -136,10 +136,12 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
                                      : rollout_create(&tested, e, r->net, 0, r->pool, error);
     if (status) return status;
+    if (r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
     profile_lane *lane = profile_lane_of(how->told, 0);
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
-    status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
-                          summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
+    if (!status)
+        status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
+                              summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
     profile_enter(lane, before);
     rollout_free(tested);
     if (status) return status;
@@ -211,7 +213,7 @@ static stpn_status measure_all(run *r, const char *best, const summary_test *how
     stpn_status status = r->learner ? summary_of_split(r, &r->data.validation, &a->validation, error) : STPN_OK;
     if (!status) status = measure_test(r, how, &a->test, error);
     if (!status && r->learner) status = summary_of_probes(r, &a->probes, error);
-    if (!status) status = stpn_net_load(r->net, best, error);
+    if (!status) status = checkpoint_load_agent(r, best, error);
     if (!status) status = measure_test(r, how, &a->test_best, error);
     memcpy(r->net->parameters, kept, bytes);
     stpn_block_free(kept);

@@ -79,7 +79,7 @@ static stpn_status save_evaluations(trainer *t, stpn_error *error)
     if (!status) t->rows_wait = 0;
     if (status || !t->best_waits) return status;
     status = run_path(path, t->folder, RUN_BEST, error);
-    if (!status) status = checkpoint_save_best(path, t->run.net, t->best, t->text, error);
+    if (!status) status = checkpoint_save_best(path, t->run.net, t->best, &t->best_scaling, t->text, error);
     if (!status) t->best_waits = 0;
     return status;
 }
@@ -108,6 +108,8 @@ stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
 {
     epoch_end *end = &t->end;
     if (machine_seconds() - t->saved >= EPOCH_SECONDS) return trainer_save(t, error);
+    /* Its episodes go on where they are, with all that is remembered there. */
+    if (t->run.rollout && t->run.experiment.train.rollout) return STPN_OK;
     const stpn_net *net = t->run.net;
     const stpn_adam *adam = run_adam(&t->run);
     const void *blocks[3] = {net->parameters, adam->first, adam->second};
@@ -194,6 +196,7 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
 void trainer_free(trainer *t)
 {
     stpn_block_free(t->best);
+    scaling_close(&t->best_scaling);
     stpn_block_free(t->end.parameters);
     stpn_block_free(t->end.first);
     stpn_block_free(t->end.second);

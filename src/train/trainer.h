@@ -32,10 +32,11 @@ typedef struct trainer {
     char *text; // resolved experiment
     progress_counts counts;
     metrics metrics;
-    events events;  // the same for TensorBoard
-    void *best;     // block: parameters of the best evaluation of this process
-    int best_waits; // they are not written yet
-    int rows_wait;  // nor are rows of metrics
+    events events;        // the same for TensorBoard
+    void *best;           // block: parameters of the best evaluation of this process
+    scaling best_scaling; // that its observations were scaled by
+    int best_waits;       // they are not written yet
+    int rows_wait;        // nor are rows of metrics
     epoch_end end;
     double saved;        // clock of the latest checkpoint
     double reported;     // clock of the latest report
@@ -61,8 +62,9 @@ double trainer_seconds(const trainer *t);
 /* Whether it is time to tell the progress: always where something has `ended`. */
 int trainer_reports(trainer *t, int ended);
 int trainer_stop_asked(const trainer *t);
-/* The latest evaluation, at the end of epoch or iteration counts.epoch, is the best so far, or it is not. */
-void trainer_keep_best(trainer *t, int is_better);
+/* The latest evaluation, at the end of epoch or iteration counts.epoch, of these parameters (a block), is the best so far,
+ * or it is not. */
+void trainer_keep_best(trainer *t, int is_better, const void *parameters);
 /* Adds the row of an evaluation, which gets its epoch, updates, rates and times here; `done`: sequences or iterations
  * since the one before. */
 stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_error *error);
@@ -83,7 +85,8 @@ stpn_status trainer_save(trainer *t, stpn_error *error);
 stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error);
 /* At the end of an epoch or an iteration: the same, and where it is not yet time, keeps what an error later on would lose. */
 stpn_status trainer_end_epoch(trainer *t, stpn_error *error);
-/* After a loss that is not finite: saves the evaluations and the latest end of an epoch or iteration, and hides no error. */
+/* After a loss that is not finite: saves the evaluations and the latest end of an epoch or iteration, of PPO the former
+ * alone, and hides no error. */
 void trainer_rescue(trainer *t);
 void trainer_free(trainer *t);
 

@@ -221,7 +221,7 @@ class Experiments(MazeTest):
                 ("train.discount", 2, "train.discount is 2, expected a number from 0 to 1"),
                 ("train.iterations", 0, "train.iterations is 0"), ("train.epochs", 3, "has no effect with this train.method"),
                 ("train.shuffle", True, "has no effect with this train.method"),
-                ("train.method", "supervised", 'expected "a2c" with task maze'),
+                ("train.method", "supervised", 'expected "a2c" or "ppo" with task maze'),
                 ("train.final_rate", 0.5, "has no effect with this train.schedule"),
                 ("train.batch", 1 << 21, "train.batch is 2097152")):
             changed = json.loads(json.dumps(MAZE))

@@ -160,6 +160,56 @@ static void columns_are_those_of_the_task(void **state)
     }
 }
 
+/* Where no episode has ended there is no reward, and the row is one all the same. */
+static void rows_of_ppo(void **state)
+{
+    (void)state;
+    static const char expected[] =
+        "iteration,updates,steps,episodes,reward,length,loss,policy_loss,value_loss,entropy,kl,"
+        "clip_fraction,explained_variance,gradient_norm,energy,learning_rate,seconds,"
+        "iterations_per_second\n"
+        "1,35,2048,0,,,1,2,3,4,0.5,0.25,-6,7,8,0.01,1.500,9\n"
+        "2,70,4096,3,10.5,11.5,1,2,3,4,0.5,0.25,-6,7,8,0.01,2.500,9\n";
+    metrics m, again;
+    metrics_row row = {.epoch = 1,
+                       .updates = 35,
+                       .learning_rate = 0.01,
+                       .seconds = 1.5,
+                       .env = {.steps = 2048,
+                               .reward = NAN,
+                               .length = NAN,
+                               .loss = 1,
+                               .policy_loss = 2,
+                               .value_loss = 3,
+                               .entropy = 4,
+                               .kl = 0.5,
+                               .clip_fraction = 0.25,
+                               .explained_variance = -6,
+                               .gradient_norm = 7,
+                               .energy = 8,
+                               .iterations_per_second = 9}};
+    assert_int_equal(metrics_start(&m, METRICS_PPO, &error), STPN_OK);
+    assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+    row.epoch = 2;
+    row.updates = 70;
+    row.seconds = 2.5;
+    row.env.steps = 4096;
+    row.env.episodes = 3;
+    row.env.reward = 10.5;
+    row.env.length = 11.5;
+    assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
+    assert_string_equal(m.text.data, expected);
+    assert_int_equal(metrics_save(&m, scratch_path(path, "ppo.csv"), &error), STPN_OK);
+    metrics_free(&m);
+    assert_int_equal(metrics_resume(&again, METRICS_PPO, path, 2, &error), STPN_OK);
+    assert_string_equal(again.text.data, expected);
+    assert_true(again.seconds == 2.5);
+    metrics_free(&again);
+    assert_int_equal(metrics_resume(&again, METRICS_REWARD, path, 2, &error), STPN_OK);
+    assert_null(strstr(again.text.data, "\n1,"));
+    metrics_free(&again);
+}
+
 static void an_environment_has_columns_of_its_own(void **state)
 {
     (void)state;
@@ -326,6 +376,7 @@ int main(void)
         cmocka_unit_test(rows_up_to_an_epoch_are_kept),
         cmocka_unit_test(a_resumed_file_goes_on),
         cmocka_unit_test(columns_are_those_of_the_task),
+        cmocka_unit_test(rows_of_ppo),
         cmocka_unit_test(an_environment_has_columns_of_its_own),
         cmocka_unit_test(a_missing_file_gives_no_rows),
         cmocka_unit_test(what_is_no_row_is_left_out),

@@ -243,7 +243,7 @@ static void the_table_of_train_is_public(void **state)
     assert_int_equal(options_to_json(rows, count, &defaults, object), 1);
     for (int i = 0; i < count; i++)
         if (!train_option_applies(&defaults, rows[i].name)) json_object_del(object, rows[i].name);
-    assert_int_equal(json_object_size(object), count - 5);
+    assert_int_equal(json_object_size(object), count - 6);
     assert_true(json_equal(object, json_object_get(e.resolved, "train")));
     json_decref(object);
     assert_int_equal(options_check(rows, count, &defaults, "train", &error), STPN_OK);
@@ -393,7 +393,8 @@ static const struct {
     /* the training */
     {WITH_TRAIN("{'epoch': 1}"), "train.epoch is not a known key; the nearest is \"epochs\""},
     {WITH_TRAIN("{'lr': 1}"), "train.lr is not a known key; the nearest is \""},
-    {WITH_TRAIN("{'method': 'ppo'}"), "train.method is \"ppo\", expected one of supervised"},
+    {WITH_TRAIN("{'method': 'dqn'}"), "train.method is \"dqn\", expected one of supervised"},
+    {WITH_TRAIN("{'method': 'ppo'}"), "train.method is \"ppo\", expected \"supervised\" with task retrieval"},
     {WITH_TRAIN("{'epochs': 0}"), "train.epochs is 0, expected an integer from 1 to 1000000000"},
     {WITH_TRAIN("{'epochs': 1000000001}"), "train.epochs is 1000000001, expected an integer from 1 to 1000000000"},
     {WITH_TRAIN("{'batch': 0}"), "train.batch is 0, expected an integer from 1 to 1048576"},

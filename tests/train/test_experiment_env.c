@@ -6,8 +6,10 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "net/net.h"
 #include "train/experiment.h"
 
 static stpn_error error;
@@ -151,7 +153,8 @@ static void every_error_says_what_and_where(void **state)
         {WITH_TRAIN("{'truncate': 3}"), "train.truncate has no effect with this train.method"},
         {WITH_TRAIN("{'shuffle': false}"), "train.shuffle has no effect with this train.method"},
         {WITH_TRAIN("{'final_rate': 0}"), "train.final_rate has no effect with this train.schedule"},
-        {WITH_TRAIN("{'method': 'supervised'}"), "train.method is \"supervised\", expected \"a2c\" with task maze"},
+        {WITH_TRAIN("{'method': 'supervised'}"),
+         "train.method is \"supervised\", expected \"a2c\" or \"ppo\" with task maze"},
         {OF_DATA("{'method': 'a2c'}"), "train.method is \"a2c\", expected \"supervised\" with task retrieval"},
         {OF_DATA("{'iterations': 3}"), "train.iterations has no effect with this train.method"},
         {OF_DATA("{'test_iterations': 3}"), "train.test_iterations has no effect with this train.method"},
@@ -197,16 +200,62 @@ static void the_tables_are_public(void **state)
         for (int k = 0; k < others; k++) assert_string_not_equal(rows[i].name, train[k].name);
 }
 
+#define PPO                                                                                                     \
+    "{'name': 'n', 'task': {'name': 'pendulum', 'steps': 11, 'noise': 0.0625, 'mask': [3, 2]},"                 \
+    " 'units': [{'name': 'lstm', 'hidden': 7}],"                                                                \
+    " 'train': {'method': 'ppo', 'steps': 1000, 'batch': 13, 'rollout': 12, 'passes': 3, 'sequence': 4,"        \
+    " 'minibatch': 5, 'discount': 0.875, 'lambda': 0.375, 'clip': 0.5, 'value_weight': 6.0, 'value_clip': 7.0," \
+    " 'entropy_weight': 8.0, 'kl_weight': 9.0, 'kl_target': 10.0, 'normalise_advantages': false,"               \
+    " 'normalise_observations': true, 'normalise_rewards': true, 'test_greedy': false}}"
+
+/* A build without MuJoCo reads it too. */
+static void every_key_of_ppo_goes_to_its_field(void **state)
+{
+    (void)state;
+    experiment e = parsed("{'name': 'n', 'task': {'name': 'pendulum'}, 'units': [{'name': 'rnn', 'hidden': 7}]}", NULL);
+    const ppo_options *p = &e.ppo;
+    assert_int_equal(e.train.method, METHOD_PPO);
+    assert_int_equal(e.train.steps, 1000000);
+    assert_true(p->rollout == 2048 && p->passes == 10 && p->sequence == 20 && p->minibatch == 64);
+    assert_true(p->discount == 0.99 && p->lambda == 0.95 && p->clip == 0.2 && p->value_weight == 1);
+    assert_true(p->entropy_weight == 0.01 && p->kl_weight == 0 && p->kl_target == 0.01 && p->value_clip == 0);
+    assert_true(p->normalise_advantages && !p->normalise_observations && !p->normalise_rewards && p->test_greedy);
+    assert_true(e.env_options.noise == 0.01 && e.env_options.steps == 1000 && e.env_options.mask.count == 0);
+    experiment_free(&e);
+    e = parsed(PPO, NULL);
+    assert_true(e.env_options.noise == 0.0625 && e.env_options.steps == 11);
+    assert_true(e.env_options.mask.count == 2 && e.env_options.mask.values[0] == 3 &&
+                e.env_options.mask.values[1] == 2);
+    assert_true(p->rollout == 12 && p->passes == 3 && p->sequence == 4 && p->minibatch == 5);
+    assert_true(p->discount == 0.875 && p->lambda == 0.375 && p->clip == 0.5 && p->value_weight == 6);
+    assert_true(p->value_clip == 7 && p->entropy_weight == 8 && p->kl_weight == 9 && p->kl_target == 10);
+    assert_true(!p->normalise_advantages && p->normalise_observations && p->normalise_rewards && !p->test_greedy);
+    /* 13 copies of 12 steps each: 156 an iteration. */
+    assert_int_equal(e.train.iterations, 7);
+    experiment_free(&e);
+    e = parsed(PPO, "train.steps=936");
+    assert_int_equal(e.train.iterations, 6);
+    stpn_net *net;
+    assert_int_equal(experiment_net(&net, &e, STPN_FLOAT, &error), STPN_OK);
+    assert_int_equal(net->heads[0].outputs, 2);
+    stpn_net_free(net);
+    /* Written and read again it is the same. */
+    char *text = json_dumps(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    experiment again;
+    assert_int_equal(experiment_parse(&again, "b.json", text, strlen(text), NULL, 0, NULL, &error), STPN_OK);
+    assert_true(json_equal(e.resolved, again.resolved));
+    free(text);
+    experiment_free(&again);
+    experiment_free(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_key_has_its_default),
-        cmocka_unit_test(every_key_goes_to_its_field),
-        cmocka_unit_test(the_resolved_document_says_everything),
-        cmocka_unit_test(the_network_has_two_heads),
-        cmocka_unit_test(every_error_says_what_and_where),
-        cmocka_unit_test(settings_reach_both_tables),
-        cmocka_unit_test(the_tables_are_public),
+        cmocka_unit_test(every_key_of_ppo_goes_to_its_field), cmocka_unit_test(every_key_has_its_default),
+        cmocka_unit_test(every_key_goes_to_its_field),        cmocka_unit_test(the_resolved_document_says_everything),
+        cmocka_unit_test(the_network_has_two_heads),          cmocka_unit_test(every_error_says_what_and_where),
+        cmocka_unit_test(settings_reach_both_tables),         cmocka_unit_test(the_tables_are_public),
     };
     return cmocka_run_group_tests_name("train/experiment_env", tests, NULL, NULL);
 }

@@ -282,7 +282,7 @@ static void hostile_files_give_one_clear_error(void **state)
         {UNIT_FILE, {.tensor = "x", .value = NAN}, "tensor x: value 0 is"},
         {UNIT_FILE, {.extra = "grad.param.unheard_of"}, "tensor \"grad.param.unheard_of\" is none"},
         {UNIT_FILE, {.key = "kind"}, "is no golden file"},
-        {UNIT_FILE, {.key = "kind", .text = "a3c"}, "\"a3c\", expected one of unit, training, a2c"},
+        {UNIT_FILE, {.key = "kind", .text = "a3c"}, "\"a3c\", expected one of unit, training, a2c, ppo"},
         {UNIT_FILE, {.key = "unit"}, "metadata has no \"unit\""},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"lsm\"}"}, "\"lsm\", expected one of stpn_r, stpn_f"},
         {UNIT_FILE, {.key = "unit", .text = "{\"unit\": \"stpn_r\", \"nrom\": \"pre\"}"}, "the nearest is \"norm\""},
