@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { THREADS_MOST = 256, EPOCHS_MOST = 1000000000 };
+enum { THREADS_MOST = 256, EPOCHS_MOST = 1000000000, STEPS_MOST = 2000000000 };
 
 /* ------------------------------------------------------------------------------------------------------------ tables */
 
@@ -124,8 +124,8 @@ static int run_in_folder(const arguments *a, const plan_options *options, const 
 
 static int reproduce(const arguments *a, const char **settings)
 {
-    char out[RUN_PATH], epochs[64], episodes[64];
-    int64_t count = 0, iterations = 0, threads = 1, at_once = 0;
+    char out[RUN_PATH], epochs[64], episodes[64], all_steps[64];
+    int64_t count = 0, iterations = 0, steps = 0, threads = 1, at_once = 0;
     plan_options options = {.name = a->operands[0],
                             .folder = arguments_value(a, "--experiments"),
                             .out = arguments_value(a, "--out"),
@@ -133,6 +133,7 @@ static int reproduce(const arguments *a, const char **settings)
                             .set = settings};
     int code = arguments_number(a, "--epochs", 1, EPOCHS_MOST, &count);
     if (!code) code = arguments_number(a, "--iterations", 1, EPOCHS_MOST, &iterations);
+    if (!code) code = arguments_number(a, "--steps", 1, STEPS_MOST, &steps);
     if (!code) code = arguments_number(a, "--threads", 1, THREADS_MOST, &threads);
     if (!code) code = arguments_number(a, "--jobs", 1, THREADS_MOST, &at_once);
     if (code) return code;
@@ -144,6 +145,8 @@ static int reproduce(const arguments *a, const char **settings)
     if (count) settings[options.set_count++] = epochs;
     snprintf(episodes, sizeof episodes, "train.iterations=%lld", (long long)iterations);
     if (iterations) settings[options.set_count++] = episodes;
+    snprintf(all_steps, sizeof all_steps, "train.steps=%lld", (long long)steps);
+    if (steps) settings[options.set_count++] = all_steps;
     for (int i = 0; i < a->given_count; i++)
         if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
     jobs_options how = {.at_once = at_once < 1 ? 1 : (int)at_once,
@@ -156,7 +159,7 @@ static int reproduce(const arguments *a, const char **settings)
 
 static int run_reproduce(const arguments *a)
 {
-    const char **settings = memory_zeroed((size_t)a->given_count + 3, sizeof *settings);
+    const char **settings = memory_zeroed((size_t)a->given_count + 4, sizeof *settings);
     int code = settings ? reproduce(a, settings) : complain_of_memory();
     memory_free((void *)settings);
     return code;
@@ -166,6 +169,7 @@ static const argument_option options[] = {
     {"--seeds", "LIST", 0, "seeds of every experiment: 0-4, or 0,2,5 (default: the manifest's)"},
     {"--epochs", "N", 0, "trains every run for N epochs: --set train.epochs=N"},
     {"--iterations", "N", 0, "trains every run in an environment for N iterations: --set train.iterations=N"},
+    {"--steps", "N", 0, "trains every run that counts agent steps for N of them: --set train.steps=N"},
     {"--set", "KEY=VALUE", 1, "changes one value of every experiment"},
     {"--out", "DIR", 0, "folder of the runs and the tables (default runs/NAME)"},
     {"--jobs", "N", 0, "runs at a time (default: as many as the processors hold)"},

@@ -21,7 +21,7 @@ _stpn() {
             return
             ;;
         train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps) return ;;
-        reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
+        reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--steps | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
             return
@@ -50,7 +50,7 @@ _stpn() {
         train) options="--set --seed --seeds --out --resume --any-kernel --threads --quiet --profile" ;;
         eval) options="--json --best --examples --greedy --iterations --policy --threads --energy-table" ;;
         compare) options="--json --csv --markdown" ;;
-        reproduce) options="--seeds --epochs --iterations --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
+        reproduce) options="--seeds --epochs --iterations --steps --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --tokens --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;

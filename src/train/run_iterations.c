@@ -66,7 +66,7 @@ static stpn_status add_row(trainer *t, double energy, stpn_error *error)
     const train_options *train = &t->run.experiment.train;
     metrics_row row = {.env = {.steps = c->epoch * train->batch * train->rollout,
                                .episodes = c->episodes.count,
-                               .episode_steps =
+                               .length =
                                    c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
                                .reward = mean_reward(t),
                                .loss = mean_of(t, sums->loss),

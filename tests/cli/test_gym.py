@@ -79,17 +79,17 @@ class Train(GymTest):
         self.assertEqual((task["observations"], task["actions"], task["continuous"]), (3, 2, 0))
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertEqual(summary["test"]["episodes"], 80)
-        self.assertTrue(5 <= summary["test"]["episode_steps"] <= 9)
+        self.assertTrue(5 <= summary["test"]["steps"] <= 9)
         self.assertEqual((summary["train"]["steps"], summary["train"]["updates"]), (2400, 10))
         heading, *rows = [line.split(",") for line in read(self.path("run", "metrics.csv")).decode().splitlines()]
         rows = [dict(zip(heading, row)) for row in rows]
         self.assertEqual([row["iteration"] for row in rows], ["2", "4", "6", "8", "10"])
         self.assertEqual([row["steps"] for row in rows], ["480", "960", "1440", "1920", "2400"])
         for row in rows:
-            self.assertTrue(5 <= float(row["episode_steps"]) <= 9)
-            self.assertTrue(0 <= float(row["reward"]) <= float(row["episode_steps"]))
+            self.assertTrue(5 <= float(row["length"]) <= 9)
+            self.assertTrue(0 <= float(row["reward"]) <= float(row["length"]))
         # Every step of the copies belongs to an episode that has ended, or to one of at most 8 steps under way.
-        counted = sum(int(row["episodes"]) * float(row["episode_steps"]) for row in rows)
+        counted = sum(int(row["episodes"]) * float(row["length"]) for row in rows)
         self.assertTrue(2400 - 40 * 8 <= counted + 1e-3 <= 2400)
 
     def test_threads_change_nothing(self):
@@ -103,13 +103,13 @@ class Train(GymTest):
         self.train("run", "--set", "train.steps=%d" % (40 * 6 * 200), "--set", "train.learning_rate=0.02",
                    "--set", "train.evaluate_every=20", "--set", "train.test_greedy=true")
         test = json.loads(read(self.path("run", "summary.json")))["test"]
-        self.assertGreater(test["reward"], 0.9 * test["episode_steps"])
+        self.assertGreater(test["reward"], 0.9 * test["steps"])
 
     def test_a_row_in_which_no_episode_ends(self):
         self.train("run", "--set", "train.rollout=2", "--set", "train.steps=80", "--set", "train.evaluate_every=1")
         heading, row = [line.split(",") for line in read(self.path("run", "metrics.csv")).decode().splitlines()]
         row = dict(zip(heading, row))
-        self.assertEqual((row["episodes"], row["episode_steps"], row["reward"]), ("0", "", ""))
+        self.assertEqual((row["episodes"], row["length"], row["reward"]), ("0", "", ""))
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertNotIn("best_reward", summary["train"])
         self.assertEqual(summary["test"], summary["test_best"])
@@ -125,7 +125,7 @@ class Train(GymTest):
         self.train("run", "--set", "task.mask=[1]", "--set", "train.steps=%d" % (40 * 6 * 100),
                    "--set", "train.test_greedy=true")
         test = json.loads(read(self.path("run", "summary.json")))["test"]
-        self.assertLess(test["reward"], 0.8 * test["episode_steps"])
+        self.assertLess(test["reward"], 0.8 * test["steps"])
 
     def test_cartpole(self):
         file = os.path.join(SOURCE, "experiments", "gym", "cartpole.json")

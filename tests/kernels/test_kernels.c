@@ -16,7 +16,7 @@
 static stpn_status make(stpn_real real, stpn_net **net, stpn_error *error)
 {
     stpn_unit unit = stpn_unit_default("stpn_r", 3);
-    stpn_net_desc desc = {real, 2, &unit, 1, NULL, 0};
+    stpn_net_desc desc = {.real = real, .inputs = 2, .units = &unit, .unit_count = 1};
     return stpn_net_create(net, &desc, error);
 }
 

@@ -157,7 +157,7 @@ static void through_a_net(stpn_activation activation, exact_function exact, doub
         u.lambda = u.gamma = 0;
         u.bias = 0;
         u.activation = activation;
-        stpn_net_desc desc = {STPN_FLOAT, 1, &u, 1, NULL, 0};
+        stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = 1, .units = &u, .unit_count = 1};
         stpn_net *net = NULL;
         stpn_state *s = NULL;
         float one = 1;
@@ -211,7 +211,7 @@ static void exp_of_every_kernel(void **state)
     for (int i = 0; i < COUNT; i++) logits[i][1] = (float)(-86.9 * i / COUNT);
     for (int k = 0; stpn_kernel_name(k); k++) {
         stpn_unit u = stpn_unit_default("stpn_f", 1);
-        stpn_net_desc desc = {STPN_FLOAT, 1, &u, 1, NULL, 0};
+        stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = 1, .units = &u, .unit_count = 1};
         stpn_net *net = NULL;
         assert_int_equal(setenv("STPN_KERNEL", stpn_kernel_name(k), 1), 0);
         assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_OK);

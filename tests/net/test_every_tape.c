@@ -38,7 +38,7 @@ typedef struct hand {
 static hand open_hand(const stpn_unit *form, int steps, int batch)
 {
     hand h = {0};
-    stpn_net_desc desc = {STPN_DOUBLE, INPUTS, form, 1, NULL, 0};
+    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = INPUTS, .units = form, .unit_count = 1};
     assert_int_equal(stpn_net_create(&h.net, &desc, NULL), STPN_OK);
     stpn_net_init(h.net, 1);
     assert_int_equal(stpn_state_create(&h.state, h.net, batch, NULL), STPN_OK);

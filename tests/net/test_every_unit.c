@@ -366,7 +366,7 @@ static void check_readout(stpn_unit form, int index)
     stpn_net *net = NULL;
     stpn_state *s = NULL;
     stpn_head head = {"readout", CLASSES};
-    stpn_net_desc desc = {STPN_DOUBLE, 2, &form, 1, &head, 1};
+    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = 2, .units = &form, .unit_count = 1, .heads = &head, .head_count = 1};
     double x[ROWS * 2], y[ROWS * WIDTH], logits[ROWS * CLASSES], losses[ROWS], dlogits[ROWS * CLASSES],
         dy[ROWS * WIDTH];
     int32_t labels[ROWS] = {0, 1, 2, 0, 1, 2};
@@ -401,7 +401,7 @@ static void assert_refused(const stpn_unit *form, const char *word)
 {
     stpn_net *net = NULL;
     stpn_error error = {""};
-    stpn_net_desc desc = {STPN_FLOAT, 3, form, 1, NULL, 0};
+    stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = 3, .units = form, .unit_count = 1};
     stpn_status status = stpn_net_create(&net, &desc, &error);
     if (status != STPN_ERROR_INPUT || net || !strstr(error.message, word) || !strstr(error.message, "units[0]"))
         fail_msg("%s: status %d, message \"%s\", expected units[0] and \"%s\"", form->name, (int)status, error.message,

@@ -54,7 +54,7 @@ static stpn_net *net_with_heads(stpn_real real, int hidden, int outputs)
 {
     stpn_unit unit = stpn_unit_default("stpn_f", hidden);
     stpn_head heads[2] = {{"first", 2}, {"second", outputs}};
-    stpn_net_desc desc = {real, 1, &unit, 1, heads, 2};
+    stpn_net_desc desc = {.real = real, .inputs = 1, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2};
     stpn_net *net = NULL;
     assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_OK);
     return net;

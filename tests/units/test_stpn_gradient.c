@@ -234,7 +234,7 @@ typedef struct hand {
 static hand open_hand(const stpn_unit *unit, int inputs, int steps)
 {
     hand h = {0};
-    stpn_net_desc desc = {STPN_DOUBLE, inputs, unit, 1, NULL, 0};
+    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = inputs, .units = unit, .unit_count = 1};
     assert_int_equal(stpn_net_create(&h.net, &desc, NULL), STPN_OK);
     assert_int_equal(stpn_state_create(&h.state, h.net, 1, NULL), STPN_OK);
     assert_int_equal(stpn_state_create(&h.dstate, h.net, 1, NULL), STPN_OK);
@@ -532,7 +532,7 @@ static void samples_may_have_recorded_less(void **state)
     enum { B = 3, T = 3, I = 2, H = 3 };
     static const int recorded[B] = {3, 1, 0};
     stpn_unit unit = stpn_unit_default("stpn_r", H);
-    stpn_net_desc desc = {STPN_DOUBLE, I, &unit, 1, NULL, 0};
+    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = I, .units = &unit, .unit_count = 1};
     for (int k = 0; use_kernel(k); k++) {
         stpn_net *net = NULL;
         stpn_state *s = NULL, *dstate = NULL;
