@@ -144,7 +144,9 @@ static json_t *episodes_document(const run *r, const char *name, const summary_t
     failed |= json_object_set_new(root, "seed", json_integer((json_int_t)r->experiment.seed));
     if (how->policy) failed |= json_object_set_new(root, "policy", json_string(how->policy->name));
     else failed |= json_object_set_new(root, "parameters", json_string(best ? "best" : "last"));
-    if (!how->policy) failed |= json_object_set_new(root, "actions", json_string(how->greedy || r->experiment.train.test_greedy ? "greedy" : "sampled"));
+    if (!how->policy)
+        failed |= json_object_set_new(
+            root, "actions", json_string(how->greedy || r->experiment.train.test_greedy ? "greedy" : "sampled"));
     failed |= json_object_set_new(root, "test", test);
     if (!how->policy) failed |= json_object_set_new(root, "hardware", hardware_to_json(&count, table));
     failed |= json_object_set_new(root, "machine", summary_machine(r));

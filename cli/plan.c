@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "cli/cli.h"
 #include "base/place.h"
+#include "cli/cli.h"
 
 #include <dirent.h>
 #include <inttypes.h>

@@ -21,7 +21,8 @@ int main(void)
 {
     stpn_unit layer = stpn_unit_default("stpn_r", NEURONS);
     stpn_head head = {"answer", CUES};
-    stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = SYMBOLS, .units = &layer, .unit_count = 1, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_FLOAT, .inputs = SYMBOLS, .units = &layer, .unit_count = 1, .heads = &head, .head_count = 1};
     stpn_sequence sequence = {.steps = STEPS, .batch = BATCH, .type = STPN_INPUT_TOKEN, .x = tokens};
     stpn_net *net = NULL;
     stpn_state *state = NULL;

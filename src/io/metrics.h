@@ -27,7 +27,7 @@ typedef struct metrics_row {
         double iterations_per_second;
         int64_t steps, episodes; // agent steps so far; episodes that have ended since the row before
         double length;           // steps of one
-    } env; // of an environment
+    } env;                       // of an environment
 } metrics_row;
 
 stpn_status metrics_start(metrics *m, int measures, stpn_error *error);

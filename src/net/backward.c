@@ -93,8 +93,8 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->ready = memory_zeroed(chunks, sizeof *tape->ready);
     tape->work_bytes = space_bytes(net, steps);
     tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
-    int complete = tape->kept && tape->encoding && tape->recorded && tape->flags && tape->x && tape->out && tape->own && tape->own_values &&
-                   tape->chunk_grad && tape->ready && tape->work;
+    int complete = tape->kept && tape->encoding && tape->recorded && tape->flags && tape->x && tape->out && tape->own &&
+                   tape->own_values && tape->chunk_grad && tape->ready && tape->work;
     for (size_t i = 0; i < units && complete; i++) {
         const unit *u = &net->units[i];
         tape->own_values[i] = u->type->tape_values(u, steps);

@@ -15,13 +15,15 @@ static stpn_status check_layer(const stpn_conv *c, int index, int height, int wi
 {
     int least = height < width ? height : width;
     if (c->filters < FILTERS_EACH || c->filters > FILTERS_MOST || c->filters % FILTERS_EACH)
-        return error_set(error, STPN_ERROR_INPUT, "encoder[%d].filters is %d, expected a multiple of %d up to %d", index,
-                         c->filters, (int)FILTERS_EACH, (int)FILTERS_MOST);
+        return error_set(error, STPN_ERROR_INPUT, "encoder[%d].filters is %d, expected a multiple of %d up to %d",
+                         index, c->filters, (int)FILTERS_EACH, (int)FILTERS_MOST);
     if (c->size < 1 || c->size > least)
-        return error_set(error, STPN_ERROR_INPUT, "encoder[%d].size is %d, expected 1 to %d, the image's least side there",
-                         index, c->size, least);
+        return error_set(error, STPN_ERROR_INPUT,
+                         "encoder[%d].size is %d, expected 1 to %d, the image's least side there", index, c->size,
+                         least);
     if (c->stride < 1 || c->stride > least)
-        return error_set(error, STPN_ERROR_INPUT, "encoder[%d].stride is %d, expected 1 to %d", index, c->stride, least);
+        return error_set(error, STPN_ERROR_INPUT, "encoder[%d].stride is %d, expected 1 to %d", index, c->stride,
+                         least);
     return STPN_OK;
 }
 
@@ -36,8 +38,8 @@ stpn_status encoder_check(const stpn_net_desc *desc, int *features, stpn_error *
     int valid = height > 0 && height <= SIDE_MOST && width > 0 && width <= SIDE_MOST && channels > 0 &&
                 channels <= FILTERS_MOST;
     if (!valid || (int64_t)height * width * channels != desc->inputs)
-        return error_set(error, STPN_ERROR_INPUT, "an image of %d x %d with %d channels is no input of %d values", height,
-                         width, channels, desc->inputs);
+        return error_set(error, STPN_ERROR_INPUT, "an image of %d x %d with %d channels is no input of %d values",
+                         height, width, channels, desc->inputs);
     if (!isfinite(desc->offset) || !isfinite(desc->scale))
         return error_set(error, STPN_ERROR_INPUT, "offset and scale are %g and %g, expected numbers", desc->offset,
                          desc->scale);

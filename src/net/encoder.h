@@ -14,17 +14,17 @@
 /* One layer, planned. */
 typedef struct net_conv {
     int filters, size, stride;
-    int width, channels;        // of what comes in
-    int out_height, out_width;  // of what goes out
-    size_t in_values, values;   // of both
-    unit_tensor weight, bias;   // (F, size size channels), (F); offsets from the start of the block
+    int width, channels;       // of what comes in
+    int out_height, out_width; // of what goes out
+    size_t in_values, values;  // of both
+    unit_tensor weight, bias;  // (F, size size channels), (F); offsets from the start of the block
 } net_conv;
 
 typedef struct net_encoder {
     net_conv *layers; // (count); count 0: no encoder
     int count;
     double offset, scale; // a value v of the image is taken as (v - offset) scale
-    size_t kept;          // values that the backward pass needs of a step: the image and every layer's output but the last
+    size_t kept; // values that the backward pass needs of a step: the image and every layer's output but the last
 } net_encoder;
 
 /* Checks what the description says of an encoder, and tells the values it makes: the inputs of the first unit. Where there

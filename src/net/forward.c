@@ -162,9 +162,14 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
     block_rows rows = {space.flags, steps, space.x, steps * net->input_row, net->input_row, space.kept, 0, 0};
     if (tape) {
         size_t at = (size_t)first * capacity + (size_t)begin, kept = net->encoder.kept;
-        rows = (block_rows){tape->flags + at,          capacity,       value_at(k, tape->x, at * net->input_row),
-                            capacity * net->input_row, net->input_row, value_at(k, tape->kept, at * kept),
-                            capacity * kept,           kept};
+        rows = (block_rows){tape->flags + at,
+                            capacity,
+                            value_at(k, tape->x, at * net->input_row),
+                            capacity * net->input_row,
+                            net->input_row,
+                            value_at(k, tape->kept, at * kept),
+                            capacity * kept,
+                            kept};
     }
     int64_t started = state->watched ? net_clock() : 0;
     encode_block(net, q, t0, t1, first, last, &rows);
@@ -298,9 +303,9 @@ void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y)
         forward_space space = space_of_chunk(state, first);
         memset(space.flags, STEP_LIVE, (size_t)samples);
         for (int b = 0; b < samples && net->encoder.count; b++)
-            encoder_forward(&net->encoder, k, net->parameters, k->real == STPN_DOUBLE ? STPN_INPUT_DOUBLE : STPN_INPUT_FLOAT,
-                            value_at(k, x, (size_t)(first + b) * I), space.kept,
-                            value_at(k, space.x, (size_t)b * net->input_row));
+            encoder_forward(
+                &net->encoder, k, net->parameters, k->real == STPN_DOUBLE ? STPN_INPUT_DOUBLE : STPN_INPUT_FLOAT,
+                value_at(k, x, (size_t)(first + b) * I), space.kept, value_at(k, space.x, (size_t)b * net->input_row));
         unit_sweep sweep = {.samples = samples,
                             .steps = 1,
                             .flags = space.flags,

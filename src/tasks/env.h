@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 enum { ENV_COPIES = 1 << 20 }; // B at most
-enum { ENV_TEXT = 255 };          // bytes of a text option at most
+enum { ENV_TEXT = 255 };       // bytes of a text option at most
 enum { ENV_TERMINATED = 1, ENV_TRUNCATED = 2 };
 
 /* Options of every environment; each uses the fields its table names. */

@@ -82,8 +82,7 @@ static stpn_status start(gym *g, int first, int last, stpn_error *error)
 {
     const worker_arrays *a = worker_arrays_of(g->worker);
     for (int b = first; b < last; b++) {
-        random_stream stream =
-            random_open(g->head.seed, g->head.purpose, (uint64_t)b << 44 | (uint64_t)g->episodes[b]);
+        random_stream stream = random_open(g->head.seed, g->head.purpose, (uint64_t)b << 44 | (uint64_t)g->episodes[b]);
         a->seeds[b] = random_below(&stream, (uint32_t)1 << 31);
         g->ended[b] = 0;
     }
@@ -125,8 +124,8 @@ static stpn_status check_rows(const gym *g, int first, int last, const void *row
     if (g->head.shape.type != STPN_INPUT_FLOAT) return STPN_OK;
     for (size_t i = (size_t)first * I; i < (size_t)last * I; i++)
         if (!isfinite(values[i]))
-            return error_set(error, STPN_ERROR_INPUT, "%s: copy %zu: value %zu of its observation is %g",
-                             g->id, i / I, i % I, (double)values[i]);
+            return error_set(error, STPN_ERROR_INPUT, "%s: copy %zu: value %zu of its observation is %g", g->id, i / I,
+                             i % I, (double)values[i]);
     return STPN_OK;
 }
 
@@ -205,8 +204,7 @@ stpn_status gym_finish(env *e, int first, int last, void *observations, float *r
     if (!status) status = check_rows(g, first, last, a->observations, error);
     for (int b = first; b < last && !status; b++) {
         if (!isfinite(a->rewards[b]))
-            return error_set(error, STPN_ERROR_INPUT, "%s: copy %d: its reward is %g", g->id, b,
-                             (double)a->rewards[b]);
+            return error_set(error, STPN_ERROR_INPUT, "%s: copy %d: its reward is %g", g->id, b, (double)a->rewards[b]);
         if (a->ends[b] > (ENV_TERMINATED | ENV_TRUNCATED))
             return error_set(error, STPN_ERROR_SYSTEM, "%s: copy %d: its end is %d, expected 0 to 3", g->id, b,
                              (int)a->ends[b]);

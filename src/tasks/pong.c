@@ -10,7 +10,8 @@ enum { SIDE = 84, ACTIONS = 6 };
 
 static const option options[] = {
     {"preprocessing", OPTION_CHOICE, FIELD(preprocessing), "deepmind|paper", 0, 0,
-     "deepmind: 1 to 30 frames without action and fire at the start, every action repeated for 4 frames, the brighter of "
+     "deepmind: 1 to 30 frames without action and fire at the start, every action repeated for 4 frames, the brighter "
+     "of "
      "the last two, v / 255; paper: every frame, without its first and last 25 rows, (v - 128) / 128"},
     {"time_limit", OPTION_NUMBER, FIELD(time_limit), NULL, 0.01, 1e6,
      "seconds that the worker process may take to start, and for a step of its copies"},
@@ -43,8 +44,8 @@ static const char *action_name(int action)
 static stpn_status open_pong(env **out, const env *head, stpn_error *error)
 {
     int paper = head->options.preprocessing == PREPROCESSING_PAPER;
-    return gym_open(out, head, "pong", "pong", paper ? "{\"preprocessing\": \"paper\"}" : "{\"preprocessing\": \"deepmind\"}",
-                    error);
+    return gym_open(out, head, "pong", "pong",
+                    paper ? "{\"preprocessing\": \"paper\"}" : "{\"preprocessing\": \"deepmind\"}", error);
 }
 
 const env_type env_pong = {

@@ -144,8 +144,8 @@ static int spawn(worker *w, const char *python, char *const *line, char *const *
     if (!code) code = posix_spawnattr_setsigdefault(&attributes, &ordinary);
     if (!code) code = posix_spawnattr_setpgroup(&attributes, 0);
     if (!code)
-        code = posix_spawnattr_setflags(
-            &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        code = posix_spawnattr_setflags(&attributes,
+                                        POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     if (!code) code = posix_spawnp(&w->process, python, &actions, &attributes, line, environment);
     if (code) w->process = 0;
     posix_spawnattr_destroy(&attributes);
@@ -169,8 +169,8 @@ static stpn_status start_process(worker *w, stpn_error *error)
     const char *python = python_find(path);
     int pair[2] = {-1, -1};
     snprintf(copies, sizeof copies, "%d", w->plan.copies);
-    const char *const line[] = {python, "-m", "stpn.envs.worker", w->plan.kind, w->plan.id, w->plan.arguments, copies,
-                                NULL};
+    const char *const line[] = {python, "-m", "stpn.envs.worker", w->plan.kind, w->plan.id, w->plan.arguments,
+                                copies, NULL};
     w->memory = moved(memfd_create("stpn", MFD_CLOEXEC));
     if (w->memory < 0) return error_system(error, errno, "memory to share with a worker");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -196,8 +196,7 @@ static stpn_status tell_death(worker *w, stpn_error *error)
     static const char advice[] = "see its own words above; gymnasium and ale-py are in the environment that "
                                  "scripts/python-env.sh makes";
     for (int i = 0; i < END_PATIENCE && !reap(w, WNOHANG); i++) pause_shortly();
-    if (!w->died)
-        return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s has closed its connection", w->plan.id);
+    if (!w->died) return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s has closed its connection", w->plan.id);
     if (WIFSIGNALED(w->how))
         return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s was ended by signal %d", w->plan.id,
                          WTERMSIG(w->how));

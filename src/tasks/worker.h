@@ -18,10 +18,10 @@ typedef struct worker_plan {
 
 /* What the process says of its environment. */
 typedef struct worker_space {
-    int observations; // I
-    int bytes;        // 1: they are bytes, 0: floats
-    int actions;      // number of discrete ones, or 0
-    int continuous;   // A, or 0
+    int observations;  // I
+    int bytes;         // 1: they are bytes, 0: floats
+    int actions;       // number of discrete ones, or 0
+    int continuous;    // A, or 0
     float *low, *high; // (A) bounds, maybe infinite
 } worker_space;
 

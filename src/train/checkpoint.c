@@ -186,7 +186,8 @@ static stpn_status read_counts(const tensor_file *file, const run *r, progress_c
     if (status) return status;
     int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
                 c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
-                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && c->episodes.count >= 0 && c->episodes.steps >= 0 && *updates >= 0;
+                c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && c->episodes.count >= 0 &&
+                c->episodes.steps >= 0 && *updates >= 0;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));

@@ -171,10 +171,8 @@ static stpn_status read_environment(experiment *e, const json_t *object, stpn_er
         options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
     if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
     if (!status && e->env->resolve) e->env->resolve(&e->env_options, &e->env_shape);
-    e->shape = (task_shape){.inputs = e->env_shape.observations,
-                            .steps = e->env_shape.steps,
-                            .type = e->env_shape.type,
-                            .per_step = 1};
+    e->shape = (task_shape){
+        .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = e->env_shape.type, .per_step = 1};
     return status;
 }
 

@@ -17,7 +17,7 @@ typedef struct experiment {
     const env_type *env; // or an environment
     env_options env_options;
     env_shape env_shape;
-    task_shape shape; // of the task; of an environment, its inputs and steps
+    task_shape shape;   // of the task; of an environment, its inputs and steps
     stpn_conv *encoder; // (encoder_count) of images; NULL: none
     int encoder_count;
     int features;     // inputs of the first unit

@@ -10,7 +10,7 @@ typedef enum train_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSIN
 typedef struct train_options {
     int method;
     int epochs, iterations; // the one that the method has
-    int rollout, steps;     // of a copy between two updates, 0: whole episodes; of all copies, iterations follow from it
+    int rollout, steps; // of a copy between two updates, 0: whole episodes; of all copies, iterations follow from it
     int batch;
     int truncate; // steps of a window; 0: whole sequences
     double learning_rate, beta1, beta2, epsilon, weight_decay;

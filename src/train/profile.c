@@ -12,8 +12,8 @@ struct profile {
 };
 
 static const char *const names[PROFILE_PARTS] = {
-    "start",     "data",       "encoder", "forward", "read-out and loss", "backward", "sum of gradients",
-    "optimiser", "evaluation", "files",   "waiting",           "rest",
+    "start",      "data",  "encoder", "forward", "read-out and loss", "backward", "sum of gradients", "optimiser",
+    "evaluation", "files", "waiting", "rest",
 };
 
 static int64_t now(void)

@@ -27,7 +27,8 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     r->fresh = memory_zeroed(B, 1);
     r->lengths = memory_zeroed(B, sizeof *r->lengths);
     r->finished = memory_zeroed((size_t)r->chunks, sizeof *r->finished);
-    int done = r->fresh && r->lengths && r->finished && r->observations && r->rewards && r->sums && r->actions && r->ends && r->results;
+    int done = r->fresh && r->lengths && r->finished && r->observations && r->rewards && r->sums && r->actions &&
+               r->ends && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
@@ -41,7 +42,7 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
     stpn_status status = open_rollout(out, e, learns ? RANDOM_TRAIN : RANDOM_TEST, pool, error);
     if (status) return status;
     const a2c_plan plan = {.batch = e->train.batch,
-                           .steps = !learns           ? 0
+                           .steps = !learns            ? 0
                                     : e->train.rollout ? e->train.rollout
                                                        : e->env_shape.steps,
                            .type = e->env_shape.type,

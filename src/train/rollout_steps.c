@@ -13,9 +13,9 @@ enum { HALVES = 2 };
 typedef struct steps_job {
     rollout *r;
     a2c_choice choice;
-    int first;    // chunk of the half
-    int ends;     // a step is to be taken in
-    int goes_on;  // another one is to be taken
+    int first;   // chunk of the half
+    int ends;    // a step is to be taken in
+    int goes_on; // another one is to be taken
 
 } steps_job;
 
@@ -91,8 +91,7 @@ static void steps_turn(void *context, int task, int thread)
     profile_enter(lane, PROFILE_DATA);
     if (r->agent) profile_move(lane, PROFILE_FORWARD, PROFILE_ENCODER, a2c_take_encoding(r->agent, chunk));
     if (job->goes_on && !end->status && !r->env->type->begin)
-        end->status =
-            env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, &end->error);
+        end->status = env_step(r->env, first, last, r->actions, r->observations, r->rewards, r->ends, &end->error);
     profile_enter(lane, PROFILE_WAITING);
 }
 
@@ -107,8 +106,7 @@ static stpn_status half_turn(steps_job *job, int half, stpn_error *error)
     stpn_status status = STPN_OK;
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_DATA);
-    if (job->ends && elsewhere)
-        status = env_finish(r->env, first, last, r->observations, r->rewards, r->ends, error);
+    if (job->ends && elsewhere) status = env_finish(r->env, first, last, r->observations, r->rewards, r->ends, error);
     profile_enter(lane, PROFILE_WAITING);
     if (!status) pool_run(r->pool, chunks, r->workers, steps_turn, job);
     for (int i = job->first; i < job->first + chunks && !status; i++)

@@ -64,18 +64,18 @@ static stpn_status add_row(trainer *t, double energy, stpn_error *error)
     const a2c_stats *sums = &t->counts.sums;
     const progress_counts *c = &t->counts;
     const train_options *train = &t->run.experiment.train;
-    metrics_row row = {.env = {.steps = c->epoch * train->batch * train->rollout,
-                               .episodes = c->episodes.count,
-                               .length =
-                                   c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
-                               .reward = mean_reward(t),
-                               .loss = mean_of(t, sums->loss),
-                               .policy_loss = mean_of(t, sums->policy_loss),
-                               .value_loss = mean_of(t, sums->value_loss),
-                               .concentration = mean_of(t, sums->concentration),
-                               .entropy = mean_of(t, sums->entropy),
-                               .gradient_norm = mean_of(t, sums->gradient_norm),
-                               .energy = energy}};
+    metrics_row row = {
+        .env = {.steps = c->epoch * train->batch * train->rollout,
+                .episodes = c->episodes.count,
+                .length = c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
+                .reward = mean_reward(t),
+                .loss = mean_of(t, sums->loss),
+                .policy_loss = mean_of(t, sums->policy_loss),
+                .value_loss = mean_of(t, sums->value_loss),
+                .concentration = mean_of(t, sums->concentration),
+                .entropy = mean_of(t, sums->entropy),
+                .gradient_norm = mean_of(t, sums->gradient_norm),
+                .energy = energy}};
     return trainer_add_row(t, &row, (double)t->lap_updates, error);
 }
 

@@ -57,8 +57,8 @@ static uint8_t *drawn(size_t count)
 /* ------------------------------------------------------------------------------------------------------------ values */
 
 /* One layer by its definition; weights (F, size, size, C). */
-static double *slow_layer(const double *in, int height, int width, int channels, const stpn_conv *c, const double *weight,
-                          const double *bias, int *out_height, int *out_width)
+static double *slow_layer(const double *in, int height, int width, int channels, const stpn_conv *c,
+                          const double *weight, const double *bias, int *out_height, int *out_width)
 {
     *out_height = (height - c->size) / c->stride + 1;
     *out_width = (width - c->size) / c->stride + 1;
@@ -117,8 +117,8 @@ static void names_and_first_values(void **state)
     static const struct {
         const char *name;
         int rows, columns;
-    } expected[] = {{"encoder.0.weight", 16, 18}, {"encoder.0.bias", 16, 0},  {"encoder.1.weight", 32, 64},
-                    {"encoder.1.bias", 32, 0},    {"encoder.2.weight", 16, 32}, {"encoder.2.bias", 16, 0},
+    } expected[] = {{"encoder.0.weight", 16, 18},   {"encoder.0.bias", 16, 0},    {"encoder.1.weight", 32, 64},
+                    {"encoder.1.bias", 32, 0},      {"encoder.2.weight", 16, 32}, {"encoder.2.bias", 16, 0},
                     {"units.0.weight", H, FEATURES}};
     stpn_net *net = made(STPN_DOUBLE, 3, "mlp");
     for (int i = 0; i < 7; i++) {
@@ -224,10 +224,8 @@ static float *course(const stpn_net *net, const uint8_t *x, int threads, int in_
     assert_int_equal(stpn_state_create(&s, net, MANY, &error), STPN_OK);
     assert_int_equal(stpn_tape_create(&tape, net, T, MANY, threads, &error), STPN_OK);
     for (int t = 0; t < T; t += in_calls ? 1 : T) {
-        const stpn_sequence q = {.steps = in_calls ? 1 : T,
-                                 .batch = MANY,
-                                 .type = STPN_INPUT_BYTE,
-                                 .x = x + (size_t)t * MANY * IMAGE};
+        const stpn_sequence q = {
+            .steps = in_calls ? 1 : T, .batch = MANY, .type = STPN_INPUT_BYTE, .x = x + (size_t)t * MANY * IMAGE};
         assert_int_equal(stpn_forward(net, s, &q, y + (size_t)t * MANY * H, NULL, tape, pool, &error), STPN_OK);
     }
     assert_int_equal(stpn_backward(net, tape, c, NULL, grad, NULL, pool, &error), STPN_OK);

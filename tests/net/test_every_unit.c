@@ -366,7 +366,8 @@ static void check_readout(stpn_unit form, int index)
     stpn_net *net = NULL;
     stpn_state *s = NULL;
     stpn_head head = {"readout", CLASSES};
-    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = 2, .units = &form, .unit_count = 1, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_DOUBLE, .inputs = 2, .units = &form, .unit_count = 1, .heads = &head, .head_count = 1};
     double x[ROWS * 2], y[ROWS * WIDTH], logits[ROWS * CLASSES], losses[ROWS], dlogits[ROWS * CLASSES],
         dy[ROWS * WIDTH];
     int32_t labels[ROWS] = {0, 1, 2, 0, 1, 2};

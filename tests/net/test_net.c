@@ -18,7 +18,12 @@
 static stpn_net *new_net(stpn_real real, int inputs, const stpn_unit *units, int unit_count, const stpn_head *heads,
                          int head_count)
 {
-    stpn_net_desc desc = {.real = real, .inputs = inputs, .units = units, .unit_count = unit_count, .heads = heads, .head_count = head_count};
+    stpn_net_desc desc = {.real = real,
+                          .inputs = inputs,
+                          .units = units,
+                          .unit_count = unit_count,
+                          .heads = heads,
+                          .head_count = head_count};
     stpn_net *net = NULL;
     stpn_error error;
     if (stpn_net_create(&net, &desc, &error)) fail_msg("%s", error.message);
@@ -60,11 +65,11 @@ static void refused(const stpn_net_desc *desc, const char *message)
 }
 
 /* `change` is made to the second of two units. */
-#define assert_unit_refused(unit_name, change, expected)                                                  \
-    do {                                                                                                  \
-        stpn_unit u_[2] = {stpn_unit_default("stpn_r", 4), stpn_unit_default(unit_name, 3)}, *u = &u_[1]; \
-        u->change;                                                                                        \
-        refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = u_, .unit_count = 2}, expected);                               \
+#define assert_unit_refused(unit_name, change, expected)                                                    \
+    do {                                                                                                    \
+        stpn_unit u_[2] = {stpn_unit_default("stpn_r", 4), stpn_unit_default(unit_name, 3)}, *u = &u_[1];   \
+        u->change;                                                                                          \
+        refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = u_, .unit_count = 2}, expected); \
     } while (0)
 
 /* The message goes on with the names of all units. */
@@ -73,7 +78,9 @@ static void unit_name_refused(const char *name, const char *start)
     stpn_unit units[2] = {stpn_unit_default("stpn_r", 4), stpn_unit_default(name, 3)};
     stpn_net *net;
     stpn_error error;
-    assert_int_equal(stpn_net_create(&net, &(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = units, .unit_count = 2}, &error),
+    assert_int_equal(stpn_net_create(&net,
+                                     &(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = units, .unit_count = 2},
+                                     &error),
                      STPN_ERROR_INPUT);
     assert_memory_equal(error.message, start, strlen(start));
 }
@@ -118,24 +125,47 @@ static void net_errors_name_place_and_expectation(void **state)
     (void)state;
     stpn_unit unit = stpn_unit_default("stpn_r", 4), many[65];
     for (int i = 0; i < 65; i++) many[i] = unit;
-    refused(&(stpn_net_desc){.real = (stpn_real)2, .inputs = 2, .units = &unit, .unit_count = 1}, "real is 2, expected STPN_FLOAT or STPN_DOUBLE");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = NULL, .unit_count = 1}, "units has 0 entries, expected 1 to 64");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 0}, "units has 0 entries, expected 1 to 64");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = many, .unit_count = 65}, "units has 65 entries, expected 1 to 64");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 0, .units = &unit, .unit_count = 1}, "units[0] has 0 inputs, expected 1 to 1048576");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = -1, .units = &unit, .unit_count = 1}, "units[0] has -1 inputs, expected 1 to 1048576");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .head_count = 1}, "heads has 1 entries, expected 0 to 16");
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .head_count = -1}, "heads has -1 entries, expected 0 to 16");
+    refused(&(stpn_net_desc){.real = (stpn_real)2, .inputs = 2, .units = &unit, .unit_count = 1},
+            "real is 2, expected STPN_FLOAT or STPN_DOUBLE");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = NULL, .unit_count = 1},
+            "units has 0 entries, expected 1 to 64");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 0},
+            "units has 0 entries, expected 1 to 64");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = many, .unit_count = 65},
+            "units has 65 entries, expected 1 to 64");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 0, .units = &unit, .unit_count = 1},
+            "units[0] has 0 inputs, expected 1 to 1048576");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = -1, .units = &unit, .unit_count = 1},
+            "units[0] has -1 inputs, expected 1 to 1048576");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .head_count = 1},
+            "heads has 1 entries, expected 0 to 16");
+    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .head_count = -1},
+            "heads has -1 entries, expected 0 to 16");
     stpn_head heads[2] = {{"a", 2}, {"a", 3}};
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2}, "heads[1].name is \"a\", which heads[0] has too");
+    refused(
+        &(stpn_net_desc){
+            .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2},
+        "heads[1].name is \"a\", which heads[0] has too");
     heads[1].name = "";
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2}, "heads[1].name has 0 characters, expected 1 to 31");
+    refused(
+        &(stpn_net_desc){
+            .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2},
+        "heads[1].name has 0 characters, expected 1 to 31");
     heads[1].name = NULL;
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2}, "heads[1].name has 0 characters, expected 1 to 31");
+    refused(
+        &(stpn_net_desc){
+            .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2},
+        "heads[1].name has 0 characters, expected 1 to 31");
     heads[1].name = "a-name-of-thirty-two-characters-";
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2}, "heads[1].name has 32 characters, expected 1 to 31");
+    refused(
+        &(stpn_net_desc){
+            .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2},
+        "heads[1].name has 32 characters, expected 1 to 31");
     heads[1] = (stpn_head){"b", 0};
-    refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2}, "heads[1].outputs is 0, expected 1 to 1048576");
+    refused(
+        &(stpn_net_desc){
+            .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = heads, .head_count = 2},
+        "heads[1].outputs is 0, expected 1 to 1048576");
     unit.hidden = 1 << 20;
     refused(&(stpn_net_desc){.real = STPN_FLOAT, .inputs = 1 << 20, .units = &unit, .unit_count = 1},
             "units[0] with 1048576 inputs and 1048576 neurons is too large");
@@ -147,7 +177,8 @@ static void tensor_names_are_unique(void **state)
     (void)state;
     stpn_unit unit = stpn_unit_default("stpn_r", 4);
     stpn_head head = {"units.0", 2};
-    stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_FLOAT, .inputs = 2, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
     stpn_net *net = NULL;
     assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_ERROR_INPUT);
     stpn_net_free(net);

@@ -300,7 +300,12 @@ static void *trained(const problem_plan *plan, stpn_real real, int threads, size
     stpn_pool *pool = NULL;
     stpn_adam *adam = NULL;
     stpn_head head = {"readout", CLASSES};
-    stpn_net_desc desc = {.real = real, .inputs = plan->inputs, .units = plan->units, .unit_count = plan->unit_count, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {.real = real,
+                          .inputs = plan->inputs,
+                          .units = plan->units,
+                          .unit_count = plan->unit_count,
+                          .heads = &head,
+                          .head_count = 1};
     size_t size = real == STPN_DOUBLE ? sizeof(double) : sizeof(float), H = (size_t)plan_outputs(plan);
     int32_t tokens[ROWS], labels[ROWS];
     for (int i = 0; i < ROWS; i++) {

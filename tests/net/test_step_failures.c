@@ -25,7 +25,8 @@ static stpn_net *stacked_net(int index)
     if (index >= STPN_NETS && !registered(index - STPN_NETS, 9, &units[0])) return NULL;
     if (index >= STPN_NETS && !registered((index - STPN_NETS) / 2, 5, &units[1])) return NULL;
     stpn_head head = {"readout", 2};
-    stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = INPUTS, .units = units, .unit_count = 2, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_FLOAT, .inputs = INPUTS, .units = units, .unit_count = 2, .heads = &head, .head_count = 1};
     stpn_net *net = NULL;
     assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_OK);
     stpn_net_init(net, 1);
@@ -78,7 +79,8 @@ static void check_failed_allocations(int index)
     stpn_unit units[2] = {stpn_unit_default("stpn_f", 9)};
     registered(index, 5, &units[1]);
     stpn_head head = {"readout", 2};
-    stpn_net_desc desc = {.real = STPN_FLOAT, .inputs = INPUTS, .units = units, .unit_count = 2, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_FLOAT, .inputs = INPUTS, .units = units, .unit_count = 2, .heads = &head, .head_count = 1};
     stpn_net *net = NULL;
     assert_int_equal(stpn_net_create(&net, &desc, NULL), STPN_OK);
     int failures[4] = {0};

@@ -124,7 +124,8 @@ static void open_session(session *s, const problem *p, const run *r)
     *s = (session){.problem = p, .run = r, .size = r->real == STPN_DOUBLE ? sizeof(double) : sizeof(float)};
     const problem_plan *plan = &p->plan;
     size_t T = (size_t)plan->steps, B = (size_t)plan->batch;
-    stpn_net_desc desc = {.real = r->real, .inputs = plan->inputs, .units = plan->units, .unit_count = plan->unit_count};
+    stpn_net_desc desc = {
+        .real = r->real, .inputs = plan->inputs, .units = plan->units, .unit_count = plan->unit_count};
     assert_int_equal(setenv("STPN_KERNEL", r->kernel, 1), 0);
     assert_ok(s, stpn_net_create(&s->net, &desc, &s->error));
     assert_string_equal(stpn_net_kernel(s->net), r->kernel);

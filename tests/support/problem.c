@@ -56,7 +56,8 @@ static void lay_out_library(problem *p, int unit)
     stpn_net *net = NULL;
     stpn_state *state = NULL;
     stpn_error error;
-    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = plan_inputs(&p->plan, unit), .units = &p->plan.units[unit], .unit_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_DOUBLE, .inputs = plan_inputs(&p->plan, unit), .units = &p->plan.units[unit], .unit_count = 1};
     if (stpn_net_create(&net, &desc, &error) || stpn_state_create(&state, net, 1, &error))
         fail_msg("%s", error.message);
     stpn_tensor t;

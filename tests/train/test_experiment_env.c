@@ -62,6 +62,7 @@ static void every_key_has_its_default(void **state)
     " 'train': {'method': 'a2c', 'iterations': 12, 'batch': 13, 'learning_rate': 0.125, 'beta1': 0.5, 'beta2': 0.75,"  \
     " 'epsilon': 0.5, 'weight_decay': 0.0625, 'schedule': 'cosine', 'warmup': 14, 'final_rate': 0.25,"                 \
     " 'clip_value': 15.0, 'clip_norm': 16.0, 'patience': 17, 'evaluate_every': 18, 'test_iterations': 19,"             \
+    " 'test_greedy': true,"                                                                                            \
     " 'discount': 0.875, 'lambda': 0.375, 'value_weight': 20.0, 'concentration_weight': 21.0, 'entropy_weight': 22.0," \
     " 'reduction': 'steps', 'baseline': 'shared', 'burn_in': 23}}"
 
@@ -77,6 +78,7 @@ static void every_key_goes_to_its_field(void **state)
     assert_int_equal(e.train.batch, 13);
     assert_int_equal(e.train.evaluate_every, 18);
     assert_int_equal(e.train.test_iterations, 19);
+    assert_int_equal(e.train.test_greedy, 1);
     const a2c_options *a = &e.a2c;
     assert_true(a->discount == 0.875 && a->lambda == 0.375 && a->value_weight == 20 && a->concentration_weight == 21);
     assert_true(a->entropy_weight == 22 && a->reduction == A2C_STEPS && a->baseline == A2C_SHARED && a->burn_in == 23);
@@ -93,7 +95,7 @@ static void the_resolved_document_says_everything(void **state)
     experiment again = parsed(text, NULL);
     if (json_difference(e.resolved, again.resolved, place, sizeof place)) fail_msg("differs at %s", place);
     const json_t *train = json_object_get(e.resolved, "train");
-    assert_int_equal(json_object_size(train), 24);
+    assert_int_equal(json_object_size(train), 25);
     assert_null(json_object_get(train, "epochs"));
     assert_null(json_object_get(train, "step_every"));
     assert_int_equal(json_object_size(json_object_get(e.resolved, "task")), 6);

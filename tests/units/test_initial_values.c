@@ -104,7 +104,8 @@ static stpn_net *make_net(const char *unit)
     }
     if (strstr(unit, " scalar")) form.granularity = STPN_GRANULARITY_SCALAR;
     stpn_head head = {"readout", 3};
-    stpn_net_desc desc = {.real = STPN_DOUBLE, .inputs = I, .units = &form, .unit_count = 1, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {
+        .real = STPN_DOUBLE, .inputs = I, .units = &form, .unit_count = 1, .heads = &head, .head_count = 1};
     if (stpn_net_create(&net, &desc, &error)) fail_msg("%s: %s", unit, error.message);
     return net;
 }
