@@ -154,6 +154,7 @@ static void print_keys(void)
     print_row("seed", "an integer from 0 to 2^63 - 1", "`0`", "decides every random draw: data, initial values, order");
     print_row("version", "any", "none", "the version that resolved the file; ignored");
     print_row("task", "an object", "required", "what is learned");
+    print_row("encoder", "an array of 1 to 16 objects", "none", "convolutions of an image, before the units");
     print_row("units", "an array of 1 to 64 objects", "required", "the network, from the input to the read-out");
     print_row("train", "an object", "all defaults", "how it is learned");
     printf("\n");
@@ -169,8 +170,12 @@ static void print_keys(void)
         const unit_type *u = unit_at(i);
         print_named("units", u->name, "", "the unit", u->options, u->option_count, &u->defaults);
     }
+    print_heading("`encoder`, each layer");
+    const stpn_conv layer = {0};
+    const option *table = encoder_option_table(&count);
+    print_table(table, count, &layer);
     print_heading("`train`");
-    const option *table = train_option_table(&count);
+    table = train_option_table(&count);
     train_options defaults = train_option_defaults();
     print_table(table, count, &defaults);
     print_heading("`train` where `method` is `a2c`");

@@ -169,7 +169,7 @@ static const argument_option options[] = {
     {"--seeds", "LIST", 0, "seeds of every experiment: 0-4, or 0,2,5 (default: the manifest's)"},
     {"--epochs", "N", 0, "trains every run for N epochs: --set train.epochs=N"},
     {"--iterations", "N", 0, "trains every run in an environment for N iterations: --set train.iterations=N"},
-    {"--steps", "N", 0, "trains every run with PPO for N steps: --set train.steps=N"},
+    {"--steps", "N", 0, "trains every run that counts agent steps for N of them: --set train.steps=N"},
     {"--set", "KEY=VALUE", 1, "changes one value of every experiment"},
     {"--out", "DIR", 0, "folder of the runs and the tables (default runs/NAME)"},
     {"--jobs", "N", 0, "runs at a time (default: as many as the processors hold)"},

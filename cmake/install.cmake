@@ -35,6 +35,7 @@ configure_file(stpn.pc.in ${CMAKE_BINARY_DIR}/stpn.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/stpn.pc DESTINATION ${pkgconfig_dir})
 
 install(DIRECTORY experiments DESTINATION ${CMAKE_INSTALL_DATADIR}/stpn FILES_MATCHING PATTERN "*.json" PATTERN "*.csv")
+install(DIRECTORY python/stpn DESTINATION ${CMAKE_INSTALL_DATADIR}/stpn/python FILES_MATCHING PATTERN "*.py")
 install(FILES share/man/stpn.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES share/completions/stpn.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME stpn)
 install(FILES share/completions/_stpn DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)

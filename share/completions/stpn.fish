@@ -39,7 +39,7 @@ complete -c stpn -n '__fish_seen_subcommand_from reproduce' -a 'retrieval famili
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l seeds -x -d 'Seeds of every experiment: 0-4 or 0,2,5'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l epochs -x -d 'Epochs of every run'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l iterations -x -d 'Iterations of every run'
-complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l steps -x -d 'Steps of every run with PPO'
+complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l steps -x -d 'Agent steps of every run'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l set -x -d 'Change one value of every experiment: KEY=VALUE'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l out -x -a '(__fish_complete_directories)' -d 'Folder of the runs and the tables'
 complete -c stpn -n '__fish_seen_subcommand_from reproduce' -l jobs -x -d 'Runs at a time'

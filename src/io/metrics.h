@@ -27,7 +27,7 @@ typedef struct metrics_row {
         double reward, loss, policy_loss, value_loss, concentration, entropy, gradient_norm, energy;
         double iterations_per_second;
         int64_t steps, episodes; // agent steps so far; episodes that have ended since the row before
-        double episode_steps;    // of one
+        double length;           // steps of one
         double kl, clip_fraction, explained_variance;
     } env; // of an environment
 } metrics_row;

@@ -135,8 +135,9 @@ void env_names(char *text, size_t size);
 
 /* Checks the options, the mask among them, and tells the shape. */
 stpn_status env_describe(const env_type *type, const env_options *options, env_shape *shape, stpn_error *error);
-/* Checks the options and makes `batch` copies, each in an episode 0 whose observation `observe` tells. Draws depend on
- * `seed` and on what the copies are for: RANDOM_TRAIN, RANDOM_VALIDATION or RANDOM_TEST. */
+/* Checks the options and makes `batch` copies, each in an episode 0 whose observation `observe` tells; with shape.restarts
+ * they have to be reset first. Draws depend on `seed` and on what the copies are for: RANDOM_TRAIN, RANDOM_VALIDATION or
+ * RANDOM_TEST. */
 stpn_status env_create(env **e, const env_type *type, const env_options *options, int batch, random_purpose purpose,
                        uint64_t seed, stpn_error *error);
 void env_free(env *e);

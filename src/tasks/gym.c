@@ -76,7 +76,8 @@ static stpn_status check_shape(const gym *g, stpn_error *error)
                      expected->continuous);
 }
 
-/* Starts the episode of each copy of the range that its count names. */
+/* Starts the episode of each copy of the range that its count names. Copies are not started when they are made: the caller
+ * resets them anyway, and a reset may take long. */
 static stpn_status start(gym *g, int first, int last, stpn_error *error)
 {
     const worker_arrays *a = worker_arrays_of(g->worker);
@@ -102,7 +103,6 @@ stpn_status gym_open(env **out, const env *head, const char *kind, const char *i
     stpn_status status = g->episodes && g->ended ? STPN_OK : error_memory(error, "the environment");
     if (!status) status = worker_start(&g->worker, &plan, error);
     if (!status) status = check_shape(g, error);
-    if (!status) status = start(g, 0, head->batch, error);
     if (status) gym_close(&g->head);
     else *out = &g->head;
     return status;

@@ -130,7 +130,7 @@ static stpn_status read_encoder(experiment *e, const json_t *root, stpn_error *e
         snprintf(place, sizeof place, "encoder[%zu]", i);
         if (!json_is_object(object))
             return error_set(error, STPN_ERROR_INPUT, "%s is %s, expected an object", place, json_kind(object));
-        e->encoder[i] = (stpn_conv){.filters = 16, .size = 3, .stride = 1};
+        e->encoder[i] = (stpn_conv){0};
         int known;
         const option *table = encoder_option_table(&known);
         status = options_from_json(object, place, table, known, others, &e->encoder[i], error);

@@ -59,7 +59,7 @@ static stpn_status add_row(trainer *t, double energy, stpn_error *error)
     metrics_row row = {
         .env = {.steps = c->epoch * train->batch * train->rollout,
                 .episodes = c->episodes.count,
-                .episode_steps = c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
+                .length = c->episodes.count ? (double)c->episodes.steps / (double)c->episodes.count : NAN,
                 .reward = mean_reward(t),
                 .loss = mean_of(t, sums->loss),
                 .policy_loss = mean_of(t, sums->policy_loss),

@@ -63,7 +63,7 @@ static stpn_status add_row(trainer *t, double energy, stpn_error *error)
     metrics_row row = {.env = {.steps = t->counts.epoch * steps_each(t),
                                .episodes = e->count,
                                .reward = mean_reward(t),
-                               .episode_steps = e->count ? (double)e->steps / (double)e->count : NAN,
+                               .length = e->count ? (double)e->steps / (double)e->count : NAN,
                                .loss = mean_of(t, sums->loss),
                                .policy_loss = mean_of(t, sums->policy_loss),
                                .value_loss = mean_of(t, sums->value_loss),

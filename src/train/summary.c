@@ -110,7 +110,7 @@ static json_t *rewards(const run *r, const rollout_result *result)
     json_t *object = json_object();
     failed |= set_measure(object, "reward", result->reward);
     failed |= set_measure(object, "reward_error", result->reward_error);
-    if (r->experiment.train.rollout) failed |= set_measure(object, "episode_steps", result->steps);
+    if (r->experiment.train.rollout) failed |= set_measure(object, "steps", result->steps);
     failed |= set_measure(object, "goals", result->goals);
     failed |= set_measure(object, "return_steps", result->return_steps);
     failed |= set_measure(object, "energy", result->energy);

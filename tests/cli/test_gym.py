@@ -17,7 +17,8 @@ from support import SHARE, SOURCE, CommandTest, environment, read, read_tensors,
 FAKE = {
     "name": "fake",
     "seed": 2,
-    "task": {"name": "gym", "id": "fake_env:Fake-v0"},
+    # The environment need not be asked what it is: that would be another process.
+    "task": {"name": "gym", "id": "fake_env:Fake-v0", "observations": 3, "actions": 2, "continuous": 0},
     "units": [{"name": "lstm", "hidden": 4}],
     "train": {"steps": 40 * 6 * 10, "batch": 40, "rollout": 6, "learning_rate": 0.01, "evaluate_every": 2,
               "test_iterations": 2, "burn_in": 0},
@@ -25,8 +26,7 @@ FAKE = {
 LONG = ["--set", "train.steps=2000000000", "--set", "train.evaluate_every=1"]
 
 
-# The environment need not be asked, so that the one worker is that of the run.
-SHAPE = {"observations": 3, "actions": 2, "continuous": 0}
+ASK = ["--set", "task.observations=0", "--set", "task.actions=0"]
 
 
 def quoted(**arguments):
@@ -54,7 +54,7 @@ class GymTest(CommandTest):
 
     def wrong(self, does, **more):
         arguments = json.dumps({"does": does, **more})
-        return self.write_experiment(does + ".json", {**FAKE, "task": {**FAKE["task"], "arguments": arguments, **SHAPE}})
+        return self.write_experiment(does + ".json", {**FAKE, "task": {**FAKE["task"], "arguments": arguments}})
 
     def worker(self):
         return int(read(self.pid).decode())
@@ -73,23 +73,23 @@ class GymTest(CommandTest):
 
 class Train(GymTest):
     def test_a_run_and_its_files(self):
-        result = self.train("run")
+        result = self.train("run", *ASK)
         self.assertIn("run: fake, 10 iterations", result.stdout)
         task = json.loads(read(self.path("run", "experiment.json")))["task"]
         self.assertEqual((task["observations"], task["actions"], task["continuous"]), (3, 2, 0))
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertEqual(summary["test"]["episodes"], 80)
-        self.assertTrue(5 <= summary["test"]["episode_steps"] <= 9)
+        self.assertTrue(5 <= summary["test"]["steps"] <= 9)
         self.assertEqual((summary["train"]["steps"], summary["train"]["updates"]), (2400, 10))
         heading, *rows = [line.split(",") for line in read(self.path("run", "metrics.csv")).decode().splitlines()]
         rows = [dict(zip(heading, row)) for row in rows]
         self.assertEqual([row["iteration"] for row in rows], ["2", "4", "6", "8", "10"])
         self.assertEqual([row["steps"] for row in rows], ["480", "960", "1440", "1920", "2400"])
         for row in rows:
-            self.assertTrue(5 <= float(row["episode_steps"]) <= 9)
-            self.assertTrue(0 <= float(row["reward"]) <= float(row["episode_steps"]))
+            self.assertTrue(5 <= float(row["length"]) <= 9)
+            self.assertTrue(0 <= float(row["reward"]) <= float(row["length"]))
         # Every step of the copies belongs to an episode that has ended, or to one of at most 8 steps under way.
-        counted = sum(int(row["episodes"]) * float(row["episode_steps"]) for row in rows)
+        counted = sum(int(row["episodes"]) * float(row["length"]) for row in rows)
         self.assertTrue(2400 - 40 * 8 <= counted + 1e-3 <= 2400)
 
     def test_threads_change_nothing(self):
@@ -103,13 +103,13 @@ class Train(GymTest):
         self.train("run", "--set", "train.steps=%d" % (40 * 6 * 200), "--set", "train.learning_rate=0.02",
                    "--set", "train.evaluate_every=20", "--set", "train.test_greedy=true")
         test = json.loads(read(self.path("run", "summary.json")))["test"]
-        self.assertGreater(test["reward"], 0.9 * test["episode_steps"])
+        self.assertGreater(test["reward"], 0.9 * test["steps"])
 
     def test_a_row_in_which_no_episode_ends(self):
         self.train("run", "--set", "train.rollout=2", "--set", "train.steps=80", "--set", "train.evaluate_every=1")
         heading, row = [line.split(",") for line in read(self.path("run", "metrics.csv")).decode().splitlines()]
         row = dict(zip(heading, row))
-        self.assertEqual((row["episodes"], row["episode_steps"], row["reward"]), ("0", "", ""))
+        self.assertEqual((row["episodes"], row["length"], row["reward"]), ("0", "", ""))
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertNotIn("best_reward", summary["train"])
         self.assertEqual(summary["test"], summary["test_best"])
@@ -125,11 +125,12 @@ class Train(GymTest):
         self.train("run", "--set", "task.mask=[1]", "--set", "train.steps=%d" % (40 * 6 * 100),
                    "--set", "train.test_greedy=true")
         test = json.loads(read(self.path("run", "summary.json")))["test"]
-        self.assertLess(test["reward"], 0.8 * test["episode_steps"])
+        self.assertLess(test["reward"], 0.8 * test["steps"])
 
     def test_cartpole(self):
         file = os.path.join(SOURCE, "experiments", "gym", "cartpole.json")
-        self.succeed("train", file, "--out", "run", "--set", "train.steps=%d" % (60000 // SHARE))
+        self.succeed("train", file, "--out", "run", "--set", "train.steps=%d" % (60000 // SHARE),
+                     "--set", "train.test_iterations=1")
         test = json.loads(read(self.path("run", "summary.json")))["test"]
         # Without learning about 22 steps, of 10 where one action is taken all the time.
         self.assertGreater(test["reward"], 35 if SHARE == 1 else 12)
@@ -144,12 +145,14 @@ class Refused(GymTest):
             (["task.arguments=" + quoted(does="actions")], "its actions are MultiDiscrete"),
             (["task.arguments=" + quoted(continuous=True)], "continuous actions, which train.method a2c does not learn"),
             (["task.observations=4", "task.actions=2"], "has 3 observations, 2 actions, 0 continuous ones"),
-            (["task.observations=4"], "task.observations, task.actions and task.continuous are 4, 0, 0"),
+            (["task.observations=4", "task.actions=0"], "task.observations, task.actions and task.continuous are 4, 0, 0"),
             (["task.mask=[3]"], "task.mask has column 3, expected 0 to 2"),
             (["train.rollout=0"], "train.rollout is 0"),
             (["train.iterations=5"], "train.iterations has no effect with task gym"),
         ):
             words = [word for setting in settings for word in ("--set", setting)]
+            if not any("task.observations" in setting for setting in settings):
+                words = [*ASK, *words]
             self.refuse(2, "train", self.file, "--out", "run", *words, says=says)
 
     def test_no_python(self):
@@ -185,10 +188,6 @@ class Refused(GymTest):
 
 
 class Killed(GymTest):
-    def setUp(self):
-        super().setUp()
-        self.file = self.write_experiment("gym.json", {**FAKE, "task": {**FAKE["task"], **SHAPE}})
-
     def test_workers_killed_at_random(self):
         place = random.Random(5)
         reached = 0

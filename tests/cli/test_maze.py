@@ -247,7 +247,8 @@ class Experiments(MazeTest):
         keys = self.succeed("help", "keys").stdout
         for word in ("`maze`, an environment", "`wall_penalty`", "`burn_in`", "`test_iterations`"):
             self.assertIn(word, keys)
-        self.assertEqual([e["name"] for e in self.document("info", "--json")["environments"]], ["maze", "pendulum"])
+        self.assertEqual([e["name"] for e in self.document("info", "--json")["environments"]],
+                         ["maze", "pendulum", "gym", "pong"])
         self.assertIn("maze: size", self.succeed("info").stdout)
 
     def test_the_shipped_experiments(self):

@@ -19,7 +19,8 @@ QUICK = ["--set", "train.epochs=1", "--set", "task.train=256", "--set", "task.va
 QUICK_TASKS = {"familiarity": ["--set", "train.epochs=1", "--set", "task.steps=60", "--set", "task.test=1"],
                "sequences": ["--set", "train.epochs=1"],
                "maze": ["--set", "train.iterations=2", "--set", "train.batch=16", "--set", "train.test_iterations=1"],
-               "pendulum": ["--set", "train.steps=300", "--set", "train.rollout=100", "--set", "task.steps=50"]}
+                "pendulum": ["--set", "train.steps=300", "--set", "train.rollout=100", "--set", "task.steps=50"],
+                "gym": ["--set", "train.steps=512", "--set", "train.test_iterations=1"]}
 # What it shows stands on what it leaves: tests/cli/test_own_data.py walks through it.
 WALKED = "docs/your-own-data.md"
 FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", "python", ".ci")

@@ -310,7 +310,7 @@ static void the_registry_and_the_shape(void **state)
     assert_null(env_at(-1));
     assert_null(env_find("mazes"));
     env_names(names, sizeof names);
-    assert_string_equal(names, "maze, pendulum");
+    assert_string_equal(names, "maze, pendulum, gym, pong");
     bench *b = opened(env_maze.defaults, 2, 1);
     assert_ptr_equal(b->e->type, &env_maze);
     assert_int_equal(b->e->batch, 2);

@@ -64,6 +64,7 @@ static void every_key_has_its_default(void **state)
     " 'train': {'method': 'a2c', 'iterations': 12, 'batch': 13, 'learning_rate': 0.125, 'beta1': 0.5, 'beta2': 0.75,"  \
     " 'epsilon': 0.5, 'weight_decay': 0.0625, 'schedule': 'cosine', 'warmup': 14, 'final_rate': 0.25,"                 \
     " 'clip_value': 15.0, 'clip_norm': 16.0, 'patience': 17, 'evaluate_every': 18, 'test_iterations': 19,"             \
+    " 'test_greedy': true,"                                                                                            \
     " 'discount': 0.875, 'lambda': 0.375, 'value_weight': 20.0, 'concentration_weight': 21.0, 'entropy_weight': 22.0," \
     " 'reduction': 'steps', 'baseline': 'shared', 'burn_in': 23}}"
 
@@ -79,6 +80,7 @@ static void every_key_goes_to_its_field(void **state)
     assert_int_equal(e.train.batch, 13);
     assert_int_equal(e.train.evaluate_every, 18);
     assert_int_equal(e.train.test_iterations, 19);
+    assert_int_equal(e.train.test_greedy, 1);
     const a2c_options *a = &e.a2c;
     assert_true(a->discount == 0.875 && a->lambda == 0.375 && a->value_weight == 20 && a->concentration_weight == 21);
     assert_true(a->entropy_weight == 22 && a->reduction == A2C_STEPS && a->baseline == A2C_SHARED && a->burn_in == 23);
@@ -95,7 +97,7 @@ static void the_resolved_document_says_everything(void **state)
     experiment again = parsed(text, NULL);
     if (json_difference(e.resolved, again.resolved, place, sizeof place)) fail_msg("differs at %s", place);
     const json_t *train = json_object_get(e.resolved, "train");
-    assert_int_equal(json_object_size(train), 24);
+    assert_int_equal(json_object_size(train), 25);
     assert_null(json_object_get(train, "epochs"));
     assert_null(json_object_get(train, "step_every"));
     assert_int_equal(json_object_size(json_object_get(e.resolved, "task")), 6);
@@ -216,20 +218,20 @@ static void every_key_of_ppo_goes_to_its_field(void **state)
     const ppo_options *p = &e.ppo;
     assert_int_equal(e.train.method, METHOD_PPO);
     assert_int_equal(e.train.steps, 1000000);
-    assert_true(p->rollout == 2048 && p->passes == 10 && p->sequence == 20 && p->minibatch == 64);
+    assert_true(e.train.rollout == 2048 && p->passes == 10 && p->sequence == 20 && p->minibatch == 64);
     assert_true(p->discount == 0.99 && p->lambda == 0.95 && p->clip == 0.2 && p->value_weight == 1);
     assert_true(p->entropy_weight == 0.01 && p->kl_weight == 0 && p->kl_target == 0.01 && p->value_clip == 0);
-    assert_true(p->normalise_advantages && !p->normalise_observations && !p->normalise_rewards && p->test_greedy);
+    assert_true(p->normalise_advantages && !p->normalise_observations && !p->normalise_rewards && e.train.test_greedy);
     assert_true(e.env_options.noise == 0.01 && e.env_options.steps == 1000 && e.env_options.mask.count == 0);
     experiment_free(&e);
     e = parsed(PPO, NULL);
     assert_true(e.env_options.noise == 0.0625 && e.env_options.steps == 11);
     assert_true(e.env_options.mask.count == 2 && e.env_options.mask.values[0] == 3 &&
                 e.env_options.mask.values[1] == 2);
-    assert_true(p->rollout == 12 && p->passes == 3 && p->sequence == 4 && p->minibatch == 5);
+    assert_true(e.train.rollout == 12 && p->passes == 3 && p->sequence == 4 && p->minibatch == 5);
     assert_true(p->discount == 0.875 && p->lambda == 0.375 && p->clip == 0.5 && p->value_weight == 6);
     assert_true(p->value_clip == 7 && p->entropy_weight == 8 && p->kl_weight == 9 && p->kl_target == 10);
-    assert_true(!p->normalise_advantages && p->normalise_observations && p->normalise_rewards && !p->test_greedy);
+    assert_true(!p->normalise_advantages && p->normalise_observations && p->normalise_rewards && !e.train.test_greedy);
     /* 13 copies of 12 steps each: 156 an iteration. */
     assert_int_equal(e.train.iterations, 7);
     experiment_free(&e);
