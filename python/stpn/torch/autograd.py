@@ -37,129 +37,138 @@ def _once(gradients):
 
 class _Kernel(Function):
     @staticmethod
-    def forward(ctx, told, x, lengths, reset, count, *tensors):
+    def forward(ctx, told, is_step, x, lengths, reset, count, *tensors):
         ctx.set_materialize_grads(False)
-        ctx.told, ctx.shape, ctx.count = told, x.shape[:2], count
-        y, finals, ticket = kernel.forward(told, x, lengths, reset, tensors[:count], tensors[count:], True)
+        y, finals, ticket, space = kernel.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
+        ctx.told = told, is_step, space, x.shape
         # Saved, so that it is freed with the graph and a second way back is refused as PyTorch does.
         ctx.save_for_backward(ticket)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx, dy, *dstates):
-        wants, count = ctx.needs_input_grad, ctx.count
-        with torch.no_grad():
-            dx, passed, dparameters = kernel.backward(ctx.told, ctx.saved_tensors[0], ctx.shape, None, dy, dstates, wants[1],
-                                                      any(wants[5:5 + count]), wants[5 + count:])
-        return _once((None, dx, None, None, None, *passed[:count], *dparameters))
+        wants, count, _ = ctx.needs_input_grad, len(ctx.told[0].places), ctx.saved_tensors
+        parameters = len(wants) - len(ctx.told[0].shapes)
+        dx, passed, dparameters = kernel.backward(*ctx.told, dy, dstates, wants[2], any(wants[6:parameters]), wants[parameters:])
+        return _once((None, None, dx, None, None, None, *passed[:parameters - 6], *dparameters))
 
 
 class _Plain(Function):
     @staticmethod
-    def forward(ctx, told, x, lengths, reset, count, *tensors):
+    def forward(ctx, told, is_step, x, lengths, reset, count, *tensors):
         ctx.set_materialize_grads(False)
-        ctx.told, ctx.count = told, count
-        y, finals, kept = plain.forward(told, x, lengths, reset, tensors[:count], tensors[count:], True)
+        y, finals, kept = plain.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
+        ctx.told, ctx.count = (told, is_step), count
         ctx.save_for_backward(x, lengths, reset, *tensors[count:], *kept)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx, dy, *dstates):
         x, lengths, reset, *rest = ctx.saved_tensors
-        width = len(ctx.told.parameter_shapes)
+        width = len(ctx.told[0].shapes)
         with torch.no_grad():
-            dx, passed, dparameters = plain.backward(ctx.told, x, lengths, reset, rest[width:], rest[:width], dy, dstates)
-        return _once((None, dx, None, None, None, *passed[:ctx.count], *dparameters))
+            dx, passed, dparameters = plain.backward(*ctx.told, x, lengths, reset, rest[width:], rest[:width], dy, dstates)
+        return _once((None, None, dx, None, None, None, *passed[:ctx.count], *dparameters))
 
 
 # ------------------------------------------------------------------------------------------------- under torch.compile
 
 
 @torch.library.custom_op("stpn::sequence", mutates_args=())
-def _sequence(text: str, in_plain: bool, keep: bool, x: torch.Tensor, lengths: Optional[torch.Tensor],
+def _sequence(text: str, in_plain: bool, is_step: bool, keep: bool, x: torch.Tensor, lengths: Optional[torch.Tensor],
               reset: Optional[torch.Tensor], states: List[torch.Tensor], parameters: List[torch.Tensor]) -> List[torch.Tensor]:
     """Outputs, the final state's tensors, a ticket."""
     told, x = spec(text), x.contiguous()
     if in_plain:
-        y, finals, _ = plain.forward(told, x, lengths, reset, states, parameters, False)
+        y, finals, _ = plain.forward(told, is_step, x, lengths, reset, states, parameters, False)
         return [y, *[final.clone() for final in finals], kernel.no_ticket()]
-    y, finals, ticket = kernel.forward(told, x, lengths, reset, states, parameters, keep)
+    y, finals, ticket, _ = kernel.forward(told, is_step, x, lengths, reset, states, parameters, keep)
     return [y, *finals, kernel.no_ticket() if ticket is None else ticket]
 
 
 @_sequence.register_fake
-def _(text, in_plain, keep, x, lengths, reset, states, parameters):
-    told, (T, B) = spec(text), x.shape[:2]
-    new = parameters[0].new_empty
-    return [new((T, B, told.hidden)), *[new((B, *shape)) for shape in told.state_shapes.values()],
-            torch.empty(1, dtype=torch.int64, device="cpu")]
+def _(text, in_plain, is_step, keep, x, lengths, reset, states, parameters):
+    told, (T, B), new = spec(text), kernel.shape_of(x, is_step), parameters[0].new_empty
+    lead = () if is_step else (1,)
+    return [new((B, told.hidden) if is_step else (T, B, told.hidden)),
+            *[new((*lead, B, *shape)) for shape in told.state_shapes.values()], torch.empty(1, dtype=torch.int64, device="cpu")]
 
 
 @torch.library.custom_op("stpn::sequence_backward", mutates_args=())
-def _sequence_backward(text: str, in_plain: bool, ticket: torch.Tensor, x: torch.Tensor, lengths: Optional[torch.Tensor],
-                       reset: Optional[torch.Tensor], states: List[torch.Tensor], parameters: List[torch.Tensor],
-                       dy: Optional[torch.Tensor], dstates: List[Optional[torch.Tensor]]) -> List[torch.Tensor]:
+def _sequence_backward(text: str, in_plain: bool, is_step: bool, ticket: torch.Tensor, x: torch.Tensor,
+                       lengths: Optional[torch.Tensor], reset: Optional[torch.Tensor], states: List[torch.Tensor],
+                       parameters: List[torch.Tensor], dy: Optional[torch.Tensor],
+                       dstates: List[Optional[torch.Tensor]]) -> List[torch.Tensor]:
     """dx (nothing for tokens and bytes), the starting state's gradients, the parameters'."""
     told, x = spec(text), x.contiguous()
     if in_plain:
-        kept = plain.forward(told, x, lengths, reset, states, parameters, True)[2]
-        dx, passed, dparameters = plain.backward(told, x, lengths, reset, kept, parameters, dy, dstates)
+        kept = plain.forward(told, is_step, x, lengths, reset, states, parameters, True)[2]
+        dx, passed, dparameters = plain.backward(told, is_step, x, lengths, reset, kept, parameters, dy, dstates)
     else:
-        # The compiler may have copied the ticket or kept it for later: then its work space is gone.
-        dx, passed, dparameters = kernel.backward(
-            told, ticket, x.shape[:2], lambda: kernel.forward(told, x, lengths, reset, states, parameters, True)[2], dy, dstates,
-            x.is_floating_point(), True, [True] * len(parameters))
+        space = kernel.space_of(ticket)
+        if space is None:  # the compiler has copied the ticket or kept it for later: forward once more
+            _, _, ticket, space = kernel.forward(told, is_step, x, lengths, reset, states, parameters, True)
+        dx, passed, dparameters = kernel.backward(told, is_step, space, x.shape, dy, dstates, x.is_floating_point(), True,
+                                                  [True] * len(parameters))
     return [x.new_empty(0) if dx is None else dx, *passed, *dparameters]
 
 
 @_sequence_backward.register_fake
-def _(text, in_plain, ticket, x, lengths, reset, states, parameters, dy, dstates):
+def _(text, in_plain, is_step, ticket, x, lengths, reset, states, parameters, dy, dstates):
     told, new = spec(text), parameters[0].new_empty
+    lead = (*(() if is_step else (1,)), kernel.shape_of(x, is_step)[1])
     dx = new(x.shape) if x.is_floating_point() else x.new_empty(0)
-    return [dx, *[new((x.shape[1], *shape)) for shape in told.state_shapes.values()], *[new(p.shape) for p in parameters]]
+    return [dx, *[new((*lead, *shape)) for shape in told.state_shapes.values()], *[new(p.shape) for p in parameters]]
 
 
 def _remember(ctx, inputs, output):
-    text, in_plain, _, x, lengths, reset, states, parameters = inputs
+    text, in_plain, is_step, _, x, lengths, reset, states, parameters = inputs
     ctx.set_materialize_grads(False)
-    ctx.text, ctx.in_plain, ctx.states, ctx.parameters = text, in_plain, len(states), len(parameters)
+    ctx.told, ctx.states, ctx.parameters = (text, in_plain, is_step), len(states), len(parameters)
     ctx.save_for_backward(x, lengths, reset, output[-1], *states, *parameters)
 
 
 def _gradients(ctx, gradients):
     x, lengths, reset, ticket, *rest = ctx.saved_tensors
     dy, *dstates = gradients[:-1]
-    found = _sequence_backward(ctx.text, ctx.in_plain, ticket, x, lengths, reset, rest[:ctx.states], rest[ctx.states:], dy, dstates)
+    found = _sequence_backward(*ctx.told, ticket, x, lengths, reset, rest[:ctx.states], rest[ctx.states:], dy, dstates)
     dx = found[0] if x.is_floating_point() else None
-    dparameters = found[len(found) - ctx.parameters:]
-    return None, None, None, dx, None, None, found[1:1 + ctx.states], dparameters
+    return None, None, None, None, dx, None, None, found[1:1 + ctx.states], found[len(found) - ctx.parameters:]
 
 
 _sequence.register_autograd(_gradients, setup_context=_remember)
 
 
-def sequence(text, in_plain, x, lengths, reset, states, parameters):
+def sequence(text, in_plain, is_step, x, lengths, reset, states, parameters):
     """Runs a unit over a sequence.
 
     Args:
         text: the unit (spec.text_of).
         in_plain: in plain PyTorch, else through the C library (tensors of the CPU).
-        x, lengths, reset, states, parameters: as for kernel.forward.
+        is_step, x, lengths, reset, states, parameters: as for kernel.forward.
 
-    Returns the outputs (T, B, H) and the final state's tensors, differentiable.
+    Returns the outputs and the final state's tensors, differentiable.
     """
-    tensors = [*states, *parameters]
-    keep = torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in tensors))
+    keep = torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)
     if torch.compiler.is_compiling():
-        y, *finals = _sequence(text, in_plain, keep, x, lengths, reset, list(states), list(parameters))
+        y, *finals = _sequence(text, in_plain, is_step, keep, x, lengths, reset, list(states), list(parameters))
         return y, finals[:-1]
-    x = x.contiguous()
+    if not x.is_contiguous():
+        x = x.contiguous()
     if not keep:
-        return (plain if in_plain else kernel).forward(spec(text), x, lengths, reset, states, parameters, False)[:2]
+        return (plain if in_plain else kernel).forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
     try:
-        y, *finals = (_Plain if in_plain else _Kernel).apply(spec(text), x, lengths, reset, len(states), *tensors)
+        y, *finals = (_Plain if in_plain else _Kernel).apply(spec(text), is_step, x, lengths, reset, len(states), *states,
+                                                             *parameters)
     except RuntimeError as problem:
         if "setup_context" not in str(problem):
             raise
         raise RuntimeError(TRANSFORMS) from None
     return y, finals
+
+
+def _any_requires_grad(x, states, parameters):
+    for tensor in parameters:
+        if tensor.requires_grad:
+            return True
+    return x.requires_grad or any(state.requires_grad for state in states)

@@ -41,8 +41,7 @@ class Cell(_Units):
                 parts = [part.unsqueeze(0) for part in parts]
             parts = [checked(f"{name} of the state", part, (x.shape[0], *shape), self._first_parameter())
                      for name, part, shape in zip(names, parts, self.states.shapes[0])]
-        y, finals = self._run(0, x.unsqueeze(0), None, None, parts)
-        y = y.squeeze(0)
+        y, finals = self._run(0, True, x, None, None, parts)
         if not batched:
             y, finals = y.squeeze(0), [final.squeeze(0) for final in finals]
         state = self.states.pack(finals)

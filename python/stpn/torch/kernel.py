@@ -33,11 +33,15 @@ class WorkSpace:
         self.state = self.adjoint = self.tape = self.gradient = None
 
     def set_parameters(self, parameters):
-        for index, (tensor, shape) in enumerate(zip(parameters, self.spec.parameter_shapes.values())):
-            if tensor.shape != shape or tensor.dtype is not self.spec.dtype:
-                raise ValueError(f"{list(self.spec.parameter_shapes)[index]} is {tensor.dtype} {tuple(tensor.shape)}, "
-                                 f"expected {self.spec.dtype} {shape}")
-            lib.stpn_block_set(self.net, self.parameters, index, _values(tensor.contiguous()))
+        spec, index = self.spec, 0
+        for tensor, shape in zip(parameters, spec.shapes):
+            if tensor.shape != shape or tensor.dtype is not spec.dtype:
+                raise ValueError(f"{list(spec.parameter_shapes)[index]} is {tensor.dtype} {tuple(tensor.shape)}, "
+                                 f"expected {spec.dtype} {shape}")
+            if not tensor.is_contiguous():
+                tensor = tensor.contiguous()
+            lib.stpn_block_set(self.net, self.parameters, index, ffi.cast(_VALUES, tensor.data_ptr()))
+            index += 1
 
     def _state(self):
         return made(lib.stpn_state_create, lib.stpn_state_free, self.net, self.batch)
@@ -52,25 +56,27 @@ class WorkSpace:
             self._set(self.state, states)
 
     def _set(self, state, tensors):
-        for place, tensor in zip(self.spec.state_places.values(), tensors):
+        for place, tensor in zip(self.spec.places, tensors):
             if tensor is not None:
-                check(lib.stpn_state_set(state, place, _values(tensor.contiguous()), self.error), self.error)
+                tensor = tensor.contiguous()  # a name: it must live as long as the call
+                check(lib.stpn_state_set(state, place, _values(tensor), self.error), self.error)
 
-    def _get(self, state):
-        spec, batch = self.spec, self.batch
-        found = [torch.empty((batch, *shape), dtype=spec.dtype) for shape in spec.state_shapes.values()]
-        for place, tensor in zip(spec.state_places.values(), found):
+    def _get(self, state, lead):
+        found, dtype = [], self.spec.dtype
+        for place, shape in zip(self.spec.places, self.spec.state_shapes.values()):
+            tensor = torch.empty((*lead, self.batch, *shape), dtype=dtype)
             lib.stpn_state_get(state, place, _values(tensor))
+            found.append(tensor)
         return found
 
     def threads(self):
         """No more than there are chunks of samples."""
-        return min(torch.get_num_threads(), (self.batch + CHUNK - 1) // CHUNK, 256)
+        chunks = (self.batch + CHUNK - 1) // CHUNK
+        return 1 if chunks == 1 else min(torch.get_num_threads(), chunks, 256)
 
-    def forward(self, x, lengths, reset, keep, energy=None):
-        """Runs the sequence from the state; returns outputs and the final state's tensors."""
-        T, B = x.shape[:2]
-        y, threads = torch.empty((T, B, self.spec.hidden), dtype=self.spec.dtype), self.threads()
+    def forward(self, T, x, lengths, reset, keep, y, energy=None):
+        """Runs the sequence from the state, outputs to `y`."""
+        B, threads = self.batch, self.threads()
         if keep:
             if self.tape_batch != B or self.tape_steps < T or self.tape_threads < threads:
                 self.tape = None
@@ -82,21 +88,26 @@ class WorkSpace:
         q.steps, q.batch, q.type, q.x = T, B, _KINDS[x.dtype], _values(x)
         q.reset = NULL if reset is None else ffi.cast(_BYTES, reset.data_ptr())
         q.lengths = NULL if lengths is None else ffi.cast(_INTS, lengths.data_ptr())
-        with borrowed_pool(threads) as pool:
-            check(lib.stpn_forward(self.net, self.state, q, _values(y), NULL if energy is None else _values(energy),
-                                   self.tape if keep else NULL, pool, self.error), self.error)
-        return y, self._get(self.state)
+        arguments = (self.net, self.state, q, _values(y), NULL if energy is None else _values(energy), self.tape if keep else NULL)
+        if threads == 1:
+            status = lib.stpn_forward(*arguments, NULL, self.error)
+        else:
+            with borrowed_pool(threads) as pool:
+                status = lib.stpn_forward(*arguments, pool, self.error)
+        if status:
+            check(status, self.error)
 
-    def backward(self, steps, dy, dstates, wants_x, wants_states, wanted):
-        """Gradients of inputs, of the starting state (or None each), and of the parameters that are wanted."""
+    def backward(self, steps, dy, dstates, dx, wants_states, wanted, lead):
+        """Gradients of the starting state (or None each) and of the parameters that are wanted; that of the inputs to `dx`
+        where that is a tensor."""
         spec, B = self.spec, self.batch
         if self.gradient is None:
             self.gradient = ffi.gc(lib.stpn_block_create(self.net), lib.stpn_block_free)
             if self.gradient == NULL:
                 raise MemoryError("no memory for a gradient")
+            self.bytes = lib.stpn_net_block_size(self.net) * spec.dtype.itemsize
         else:
-            size = lib.stpn_net_block_size(self.net) * spec.dtype.itemsize
-            ffi.memmove(self.gradient, bytes(size), size)
+            ffi.memmove(self.gradient, bytes(self.bytes), self.bytes)
         dy = torch.zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else dy.contiguous()
         adjoint = NULL
         if wants_states or any(gradient is not None for gradient in dstates):
@@ -106,16 +117,24 @@ class WorkSpace:
                 lib.stpn_state_zero(self.adjoint)
             adjoint = self.adjoint
             self._set(adjoint, [self._plastic_only(name, g) for name, g in zip(spec.state_shapes, dstates)])
-        dx = torch.empty((steps, B, spec.inputs), dtype=spec.dtype) if wants_x else None
-        with borrowed_pool(min(self.threads(), self.tape_threads)) as pool:
-            check(lib.stpn_backward(self.net, self.tape, _values(dy), adjoint, self.gradient,
-                                    NULL if dx is None else _values(dx), pool, self.error), self.error)
-        dparameters = []
-        for index, shape in enumerate(spec.parameter_shapes.values()):
-            dparameters.append(torch.empty(shape, dtype=spec.dtype) if wanted[index] else None)
+        arguments = (self.net, self.tape, _values(dy), adjoint, self.gradient, NULL if dx is None else _values(dx))
+        threads = min(self.threads(), self.tape_threads)
+        if threads == 1:
+            status = lib.stpn_backward(*arguments, NULL, self.error)
+        else:
+            with borrowed_pool(threads) as pool:
+                status = lib.stpn_backward(*arguments, pool, self.error)
+        if status:
+            check(status, self.error)
+        dparameters, index = [], 0
+        for shape in spec.shapes:
+            tensor = None
             if wanted[index]:
-                lib.stpn_block_get(self.net, self.gradient, index, _values(dparameters[-1]))
-        return dx, self._get(adjoint) if wants_states else [None] * len(spec.state_shapes), dparameters
+                tensor = torch.empty(shape, dtype=spec.dtype)
+                lib.stpn_block_get(self.net, self.gradient, index, ffi.cast(_VALUES, tensor.data_ptr()))
+            dparameters.append(tensor)
+            index += 1
+        return self._get(adjoint, lead) if wants_states else [None] * len(spec.places), dparameters
 
     def _plastic_only(self, name, gradient):
         """Columns without plasticity hold zeros: what flows to them ends there."""
@@ -153,47 +172,57 @@ def no_ticket():
     return torch.zeros(1, dtype=torch.int64)
 
 
-def forward(spec, x, lengths, reset, states, parameters, keep, energy=None):
-    """Outputs (T, B, H), the final state's tensors, and a ticket (None without `keep`).
+def space_of(ticket):
+    """The work space that a ticket stands for; None where it is gone."""
+    memory = _tickets.get(ticket.item())
+    return None if memory is None else memory.space
+
+
+def shape_of(x, is_step):
+    """T and B of inputs."""
+    return (1, x.shape[0]) if is_step else x.shape[:2]
+
+
+def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=None):
+    """Outputs, the final state's tensors, and with `keep` a ticket and its work space (else None).
 
     x is (T, B, I) of float32, float64 or uint8, or (T, B) of int32; lengths (B) int32 or None; reset (T, B) uint8 or None;
-    all in one piece. `states` is empty for zeros.
+    all in one piece. `states` is empty for zeros. Outputs are (T, B, H), states (1, B, ...). In a single step (`is_step`) x, the
+    outputs and the states lack the first dimension.
     """
-    if x.shape[0] == 0 or x.shape[1] == 0:
-        shape = x.shape[0], x.shape[1]
+    T, B = shape_of(x, is_step)
+    lead = () if is_step else (1,)
+    y = torch.empty((B, spec.hidden) if is_step else (T, B, spec.hidden), dtype=spec.dtype)
+    if T == 0 or B == 0:
         finals = [state.clone() for state in states] or [
-            torch.zeros((shape[1], *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
-        return torch.zeros((*shape, spec.hidden), dtype=spec.dtype), finals, no_ticket() if keep else None
+            torch.zeros((*lead, B, *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
+        return y, finals, no_ticket() if keep else None, None
     try:
         space = spec.idle.pop()
     except IndexError:
         space = WorkSpace(spec)
     try:
         space.set_parameters(parameters)
-        space.start(x.shape[1], states)
-        y, finals = space.forward(x, lengths, reset, keep, energy)
+        space.start(B, states)
+        space.forward(T, x, lengths, reset, keep, y, energy)
+        finals = space._get(space.state, lead)
     except ValueError:
         spec.idle.append(space)
         raise
     if keep:
-        return y, finals, _ticket(space)
+        return y, finals, _ticket(space), space
     spec.idle.append(space)
-    return y, finals, None
+    return y, finals, None, None
 
 
-def backward(spec, ticket, shape, again, dy, dstates, wants_x, wants_states, wanted):
-    """The gradient that a ticket stands for: dx, the starting state's, the parameters'.
-
-    `shape` is (T, B); `again` runs the forward pass anew where the ticket's work space is gone, and returns another ticket.
-    """
-    if shape[0] == 0 or shape[1] == 0:
-        dx = torch.zeros((*shape, spec.inputs), dtype=spec.dtype) if wants_x else None
-        passed = [torch.zeros((shape[1], *size), dtype=spec.dtype) if g is None else g.clone()
+def backward(spec, is_step, space, x_shape, dy, dstates, wants_x, wants_states, wanted):
+    """The gradient of what `space` has done: dx (or None), the starting state's, the parameters'. `x_shape` is that of x."""
+    T, B = (1, x_shape[0]) if is_step else x_shape[:2]
+    lead = () if is_step else (1,)
+    if T == 0 or B == 0:
+        passed = [torch.zeros((*lead, B, *size), dtype=spec.dtype) if g is None else g.clone()
                   for size, g in zip(spec.state_shapes.values(), dstates)]
-        return dx, passed, [torch.zeros(size, dtype=spec.dtype) for size in spec.parameter_shapes.values()]
-    memory = _tickets.get(ticket.item())
-    if memory is None:
-        ticket = again()
-        memory = _tickets[ticket.item()]
-    return memory.space.backward(shape[0], dy, dstates, wants_x, wants_states, wanted)
-
+        dx = torch.zeros(x_shape, dtype=spec.dtype) if wants_x else None
+        return dx, passed, [torch.zeros(size, dtype=spec.dtype) for size in spec.shapes]
+    dx = torch.empty(x_shape, dtype=spec.dtype) if wants_x else None
+    return (dx, *space.backward(T, dy, dstates, dx, wants_states, wanted, lead))

@@ -63,20 +63,28 @@ class _Units(Module):
 
     def _in_plain(self, parameter):
         if self.implementation == "auto":
-            return parameter.device.type != "cpu"
-        if self.implementation == "c" and parameter.device.type != "cpu":
+            return not parameter.is_cpu
+        if self.implementation == "c" and not parameter.is_cpu:
             raise RuntimeError(f'implementation is "c", which runs on the CPU, and the parameters are on {parameter.device}')
         return self.implementation == "plain"
 
-    def _run(self, layer, x, lengths, reset, states):
-        parameters = [getattr(self, name) for name in self._names[layer]]
+    def _layer_parameters(self, layer):
+        own, names = self._parameters, self._names[layer]
+        try:
+            return [own[name] for name in names]
+        except KeyError:  # parametrised: it is computed
+            return [getattr(self, name) for name in names]
+
+    def _run(self, layer, is_step, x, lengths, reset, states):
+        parameters = self._layer_parameters(layer)
         texts = self._texts.get(parameters[0].dtype)
         if texts is None:
             raise TypeError(f"the parameters are {parameters[0].dtype}, expected torch.float32 or torch.float64")
-        return sequence(texts[layer], self._in_plain(parameters[0]), x, lengths, reset, states, parameters)
+        in_plain = self._in_plain(parameters[0])
+        return sequence(texts[layer], in_plain, is_step, x, lengths, reset, states, parameters)
 
     def _first_parameter(self):
-        return getattr(self, self._names[0][0])
+        return self._layer_parameters(0)[0]
 
     def _checked_inputs(self, x, batched, unbatched):
         """x of a type that a layer takes; `batched` and `unbatched` are its dimensions, one less for tokens. Returns x and
@@ -84,6 +92,8 @@ class _Units(Module):
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"x is a {type(x).__name__}, expected a tensor")
         parameter = self._first_parameter()
+        if x.dtype is parameter.dtype and x.dim() == batched and x.shape[-1] == self.input_size and x.device == parameter.device:
+            return x, True
         if x.device != parameter.device:
             raise RuntimeError(f"x is on {x.device}, the parameters are on {parameter.device}")
         if x.is_floating_point():
@@ -167,7 +177,11 @@ class Layer(_Units):
         if self.batch_first:
             x = x.transpose(0, 1)
             reset = None if reset is None else reset.transpose(0, 1)
-        y, state = self._forward_batch(x, state, self._checked_reset(reset, x.shape[:2]), self._checked_lengths(lengths, x.shape))
+        if reset is not None:
+            reset = self._checked_reset(reset, x.shape[:2])
+        if lengths is not None:
+            lengths = self._checked_lengths(lengths, x.shape)
+        y, state = self._forward_batch(x, state, reset, lengths)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def _forward_batch(self, x, state, reset, lengths):
@@ -175,7 +189,7 @@ class Layer(_Units):
         for layer, states in enumerate(self.states.by_layer(state, x.shape[1], self._first_parameter())):
             if layer and self.dropout and self.training:
                 x = torch.nn.functional.dropout(x, self.dropout)
-            x, after = self._run(layer, x, lengths, reset, states)
+            x, after = self._run(layer, False, x, lengths, reset, states)
             finals.append(after)
         return x, self.states.join(finals)
 

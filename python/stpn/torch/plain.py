@@ -50,11 +50,16 @@ def segment_length(steps):
     return max(1, math.isqrt(steps))
 
 
-def forward(spec, x, lengths, reset, states, parameters, keep):
-    """Outputs, the final state's tensors, and the states at the start of every segment (without `keep`: none)."""
-    x, states = _inputs(spec, x), list(states) or _zeros(spec, x)
+def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
+    """As kernel.forward: outputs, the final state's tensors; and the states at the start of every segment (without `keep`:
+    none)."""
+    if is_step:
+        y, finals, kept = forward(spec, False, x.unsqueeze(0), lengths, reset, states, parameters, keep)
+        return y.squeeze(0), [final.squeeze(0) for final in finals], kept
+    x = _inputs(spec, x)
+    states = [state.reshape(x.shape[1], *shape) for state, shape in zip(states, spec.state_shapes.values())] or _zeros(spec, x)
     if x.shape[0] == 0 or x.shape[1] == 0:
-        return x.new_zeros((*x.shape[:2], spec.hidden)), [state.clone() for state in states], []
+        return x.new_zeros((*x.shape[:2], spec.hidden)), [state.unsqueeze(0).clone() for state in states], []
     kept, outputs, S = [], [], segment_length(x.shape[0])
     with torch.no_grad():
         for begin in range(0, x.shape[0], S):
@@ -62,16 +67,20 @@ def forward(spec, x, lengths, reset, states, parameters, keep):
             part = slice(begin, begin + S)
             y, states = _run(spec, x[part], lengths, None if reset is None else reset[part], states, parameters, begin)
             outputs.append(y)
-    return torch.cat(outputs), states, kept
+    return torch.cat(outputs), [state.unsqueeze(0) for state in states], kept
 
 
-def backward(spec, x, lengths, reset, kept, parameters, dy, dstates):
+def backward(spec, is_step, x, lengths, reset, kept, parameters, dy, dstates):
     """Gradients of inputs (None for tokens and bytes), of the starting state and of the parameters."""
+    if is_step:
+        dx, passed, dparameters = backward(spec, False, x.unsqueeze(0), lengths, reset, kept, parameters,
+                                           None if dy is None else dy.unsqueeze(0), dstates)
+        return None if dx is None else dx.squeeze(0), [state.squeeze(0) for state in passed], dparameters
     has_dx, x, S = x.is_floating_point(), _inputs(spec, x), segment_length(x.shape[0])
-    dstates = [torch.zeros_like(state) if g is None else g for state, g in zip(_zeros(spec, x), dstates)]
+    dstates = [state if g is None else g.reshape(state.shape) for state, g in zip(_zeros(spec, x), dstates)]
     dx, dparameters = torch.zeros_like(x), [torch.zeros_like(p) for p in parameters]
     if x.shape[0] == 0 or x.shape[1] == 0:
-        return dx if has_dx else None, dstates, dparameters
+        return dx if has_dx else None, [state.unsqueeze(0) for state in dstates], dparameters
     own = [p.detach().requires_grad_() for p in parameters]
     width = len(spec.state_shapes)
     for index in reversed(range(-(-x.shape[0] // S))):
@@ -91,4 +100,4 @@ def backward(spec, x, lengths, reset, kept, parameters, dy, dstates):
         for total, g in zip(dparameters, found[1 + width:]):
             if g is not None:
                 total += g
-    return dx if has_dx else None, dstates, dparameters
+    return dx if has_dx else None, [state.unsqueeze(0) for state in dstates], dparameters

@@ -31,6 +31,7 @@ class Spec:
         # h first, as in nn.LSTM; places are those in the C library.
         self.state_places = {tensor: list(shapes).index(tensor) for tensor in sorted(shapes, key=lambda word: word != "h")}
         self.state_shapes = {tensor: shapes[tensor] for tensor in self.state_places}
+        self.shapes, self.places = list(self.parameter_shapes.values()), list(self.state_places.values())
         self.plain_columns = self._plain_columns()
         self.idle = []  # work spaces (kernel.py) that no call holds
 

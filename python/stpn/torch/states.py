@@ -49,18 +49,25 @@ class StateLayout:
                           for part in self.parts(state)])
 
     def by_layer(self, state, batch, like):
-        """For each layer its tensors (B, ...), of the type and on the device of `like`; none where the state is None."""
+        """For each layer its tensors (1, B, ...), of the type and on the device of `like`; none where the state is None."""
         if state is None:
             return [()] * self.layers
-        parts = self.parts(state)
-        return [[checked(f"{name} of layer {layer} of the state", part[layer], (batch, *shape), like)
-                 for name, shape, part in zip(self.names, shapes, parts)] for layer, shapes in enumerate(self.shapes)]
+        parts, found = self.parts(state), []
+        for layer, shapes in enumerate(self.shapes):
+            tensors = []
+            for name, shape, part in zip(self.names, shapes, parts):
+                if self.layers > 1:
+                    part = part[layer].unsqueeze(0)
+                tensors.append(checked(f"{name} of layer {layer} of the state", part, (1, batch, *shape), like))
+            found.append(tensors)
+        return found
 
     def join(self, finals):
-        """A state of each layer's tensors."""
+        """A state of each layer's tensors (1, B, ...)."""
         if self.layers == 1:
-            return self.pack([tensor.unsqueeze(0) for tensor in finals[0]])
-        return self.pack([torch.stack(part) if stacked else tuple(part) for stacked, part in zip(self.stacked, zip(*finals))])
+            return self.pack(finals[0])
+        return self.pack([torch.cat(part) if stacked else tuple(each.squeeze(0) for each in part)
+                          for stacked, part in zip(self.stacked, zip(*finals))])
 
 
 def checked(name, tensor, shape, like):
