@@ -36,39 +36,45 @@ def _once(gradients):
 
 
 class _Kernel(Function):
+    """apply(call, x, *states, *parameters); `call` is the rest: the spec, is_step, lengths, reset, the number of states."""
+
     @staticmethod
-    def forward(ctx, told, is_step, x, lengths, reset, count, *tensors):
+    def forward(ctx, call, x, *tensors):
+        told, is_step, lengths, reset, count = call
         ctx.set_materialize_grads(False)
         y, finals, ticket, space = kernel.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
-        ctx.told = told, is_step, space, x.shape
+        ctx.told, ctx.count = (told, is_step, space, x.shape), count
         # Saved, so that it is freed with the graph and a second way back is refused as PyTorch does.
         ctx.save_for_backward(ticket)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx, dy, *dstates):
-        wants, count, _ = ctx.needs_input_grad, len(ctx.told[0].places), ctx.saved_tensors
-        parameters = len(wants) - len(ctx.told[0].shapes)
-        dx, passed, dparameters = kernel.backward(*ctx.told, dy, dstates, wants[2], any(wants[6:parameters]), wants[parameters:])
-        return _once((None, None, dx, None, None, None, *passed[:parameters - 6], *dparameters))
+        ctx.saved_tensors  # refuses where they were freed: the work space may be another call's by now
+        wants, parameters = ctx.needs_input_grad, 2 + ctx.count
+        dx, passed, dparameters = kernel.backward(*ctx.told, dy, dstates, wants[1], any(wants[2:parameters]), wants[parameters:])
+        return _once((None, dx, *passed[:ctx.count], *dparameters))
 
 
 class _Plain(Function):
+    """The same in plain PyTorch."""
+
     @staticmethod
-    def forward(ctx, told, is_step, x, lengths, reset, count, *tensors):
+    def forward(ctx, call, x, *tensors):
+        told, is_step, lengths, reset, count = call
         ctx.set_materialize_grads(False)
         y, finals, kept = plain.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
-        ctx.told, ctx.count = (told, is_step), count
-        ctx.save_for_backward(x, lengths, reset, *tensors[count:], *kept)
+        ctx.call = call
+        ctx.save_for_backward(x, *tensors[count:], *kept)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx, dy, *dstates):
-        x, lengths, reset, *rest = ctx.saved_tensors
-        width = len(ctx.told[0].shapes)
+        (x, *rest), (told, is_step, lengths, reset, count) = ctx.saved_tensors, ctx.call
+        width = len(told.shapes)
         with torch.no_grad():
-            dx, passed, dparameters = plain.backward(*ctx.told, x, lengths, reset, rest[width:], rest[:width], dy, dstates)
-        return _once((None, None, dx, None, None, None, *passed[:ctx.count], *dparameters))
+            dx, passed, dparameters = plain.backward(told, is_step, x, lengths, reset, rest[width:], rest[:width], dy, dstates)
+        return _once((None, dx, *passed[:count], *dparameters))
 
 
 # ------------------------------------------------------------------------------------------------- under torch.compile
@@ -82,7 +88,7 @@ def _sequence(text: str, in_plain: bool, is_step: bool, keep: bool, x: torch.Ten
     if in_plain:
         y, finals, _ = plain.forward(told, is_step, x, lengths, reset, states, parameters, False)
         return [y, *[final.clone() for final in finals], kernel.no_ticket()]
-    y, finals, ticket, _ = kernel.forward(told, is_step, x, lengths, reset, states, parameters, keep)
+    y, finals, ticket, _ = kernel.forward(told, is_step, x, lengths, reset, states, parameters, keep, True)
     return [y, *finals, kernel.no_ticket() if ticket is None else ticket]
 
 
@@ -158,7 +164,7 @@ def sequence(text, in_plain, is_step, x, lengths, reset, states, parameters):
     if not keep:
         return (plain if in_plain else kernel).forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
     try:
-        y, *finals = (_Plain if in_plain else _Kernel).apply(spec(text), is_step, x, lengths, reset, len(states), *states,
+        y, *finals = (_Plain if in_plain else _Kernel).apply((spec(text), is_step, lengths, reset, len(states)), x, *states,
                                                              *parameters)
     except RuntimeError as problem:
         if "setup_context" not in str(problem):

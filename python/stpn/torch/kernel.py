@@ -16,10 +16,12 @@ IDLE_MOST = 4  # work spaces of a unit that are kept for later calls
 _KINDS = {torch.float32: lib.STPN_INPUT_FLOAT, torch.float64: lib.STPN_INPUT_DOUBLE, torch.uint8: lib.STPN_INPUT_BYTE,
           torch.int32: lib.STPN_INPUT_TOKEN}
 _BYTES, _INTS, _VALUES = ffi.typeof("uint8_t *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
+# Looked up once: they are called for every tensor.
+_cast, _empty, _block_set, _block_get, _state_get = ffi.cast, torch.empty, lib.stpn_block_set, lib.stpn_block_get, lib.stpn_state_get
 
 
 def _values(tensor):
-    return ffi.cast(_VALUES, tensor.data_ptr())
+    return _cast(_VALUES, tensor.data_ptr())
 
 
 class WorkSpace:
@@ -33,14 +35,14 @@ class WorkSpace:
         self.state = self.adjoint = self.tape = self.gradient = None
 
     def set_parameters(self, parameters):
-        spec, index = self.spec, 0
-        for tensor, shape in zip(parameters, spec.shapes):
-            if tensor.shape != shape or tensor.dtype is not spec.dtype:
-                raise ValueError(f"{list(spec.parameter_shapes)[index]} is {tensor.dtype} {tuple(tensor.shape)}, "
-                                 f"expected {spec.dtype} {shape}")
+        net, block, dtype, index = self.net, self.parameters, self.spec.dtype, 0
+        for tensor, shape in zip(parameters, self.spec.shapes):
+            if tensor.shape != shape or tensor.dtype is not dtype:
+                raise ValueError(f"{list(self.spec.parameter_shapes)[index]} is {tensor.dtype} {tuple(tensor.shape)}, "
+                                 f"expected {dtype} {shape}")
             if not tensor.is_contiguous():
                 tensor = tensor.contiguous()
-            lib.stpn_block_set(self.net, self.parameters, index, ffi.cast(_VALUES, tensor.data_ptr()))
+            _block_set(net, block, index, _cast(_VALUES, tensor.data_ptr()))
             index += 1
 
     def _state(self):
@@ -62,10 +64,10 @@ class WorkSpace:
                 check(lib.stpn_state_set(state, place, _values(tensor), self.error), self.error)
 
     def _get(self, state, lead):
-        found, dtype = [], self.spec.dtype
-        for place, shape in zip(self.spec.places, self.spec.state_shapes.values()):
-            tensor = torch.empty((*lead, self.batch, *shape), dtype=dtype)
-            lib.stpn_state_get(state, place, _values(tensor))
+        found, dtype, lead = [], self.spec.dtype, (*lead, self.batch)
+        for place, shape in self.spec.state_sizes:
+            tensor = _empty(lead + shape, dtype=dtype)
+            _state_get(state, place, _cast(_VALUES, tensor.data_ptr()))
             found.append(tensor)
         return found
 
@@ -126,12 +128,12 @@ class WorkSpace:
                 status = lib.stpn_backward(*arguments, pool, self.error)
         if status:
             check(status, self.error)
-        dparameters, index = [], 0
+        dparameters, index, net, block, dtype = [], 0, self.net, self.gradient, spec.dtype
         for shape in spec.shapes:
             tensor = None
             if wanted[index]:
-                tensor = torch.empty(shape, dtype=spec.dtype)
-                lib.stpn_block_get(self.net, self.gradient, index, ffi.cast(_VALUES, tensor.data_ptr()))
+                tensor = _empty(shape, dtype=dtype)
+                _block_get(net, block, index, _cast(_VALUES, tensor.data_ptr()))
             dparameters.append(tensor)
             index += 1
         return self._get(adjoint, lead) if wants_states else [None] * len(spec.places), dparameters
@@ -155,15 +157,18 @@ class _Ticket(bytearray):
             idle.append(self.space)
 
 
-_tickets = weakref.WeakValueDictionary()
+_tickets = weakref.WeakValueDictionary()  # those that were numbered
 _numbers = itertools.count(1)
 
 
-def _ticket(space):
-    number = next(_numbers)
-    memory = _Ticket(number.to_bytes(8, "little"))
+def _ticket(space, numbered):
+    """A tensor that holds the work space; numbered, it can be found by the tensor's value (space_of)."""
+    memory = _Ticket(8)
     memory.space = space
-    _tickets[number] = memory
+    if numbered:
+        number = next(_numbers)
+        memory[:] = number.to_bytes(8, "little")
+        _tickets[number] = memory
     return torch.frombuffer(memory, dtype=torch.int64)
 
 
@@ -183,7 +188,7 @@ def shape_of(x, is_step):
     return (1, x.shape[0]) if is_step else x.shape[:2]
 
 
-def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=None):
+def forward(spec, is_step, x, lengths, reset, states, parameters, keep, numbered=False, energy=None):
     """Outputs, the final state's tensors, and with `keep` a ticket and its work space (else None).
 
     x is (T, B, I) of float32, float64 or uint8, or (T, B) of int32; lengths (B) int32 or None; reset (T, B) uint8 or None;
@@ -192,7 +197,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=N
     """
     T, B = shape_of(x, is_step)
     lead = () if is_step else (1,)
-    y = torch.empty((B, spec.hidden) if is_step else (T, B, spec.hidden), dtype=spec.dtype)
+    y = _empty((B, spec.hidden) if is_step else (T, B, spec.hidden), dtype=spec.dtype)
     if T == 0 or B == 0:
         finals = [state.clone() for state in states] or [
             torch.zeros((*lead, B, *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
@@ -210,7 +215,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=N
         spec.idle.append(space)
         raise
     if keep:
-        return y, finals, _ticket(space), space
+        return y, finals, _ticket(space, numbered), space
     spec.idle.append(space)
     return y, finals, None, None
 
