@@ -7,8 +7,9 @@ On the CPU they run through the C library: forward, and the exact gradient witho
 PyTorch computes the same.
 """
 from .cells import Cell, STPNCell
+from .files import from_reference, load, save
 from .layers import GRU, LSTM, MLP, RNN, STPN, STPNF, FastWeights, HebbFF, Layer, ModPlast, Modul, Plastic
 from .spec import empty_cache
 
 __all__ = ["Cell", "FastWeights", "GRU", "HebbFF", "LSTM", "Layer", "MLP", "ModPlast", "Modul", "Plastic", "RNN", "STPN",
-           "STPNCell", "STPNF", "empty_cache"]
+           "STPNCell", "STPNF", "empty_cache", "from_reference", "load", "save"]

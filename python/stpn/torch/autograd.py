@@ -14,25 +14,27 @@ from .spec import spec
 SECOND = "stpn.torch has no second derivatives: the gradient of a gradient through an stpn layer is not available"
 TRANSFORMS = ("stpn.torch does not work under torch.func transforms (vmap, grad, jvp, ...): layers take batches, and "
               "torch.autograd gives their gradient")
+COPIED = ("what stpn.torch saves for the backward pass stays where it is: copies of it, as saved_tensors_hooks such as "
+          "save_on_cpu make them, are not taken")
 
 
 class _Once(Function):
-    """Passes gradients on; a gradient of them is refused."""
+    """apply(count, *inputs, *gradients) passes the gradients on; a gradient of them with respect to any input is refused."""
 
     @staticmethod
-    def forward(ctx, anchor, *gradients):
-        return tuple(None if g is None else g.view_as(g) for g in gradients)
+    def forward(ctx, count, *tensors):
+        return tuple(None if g is None else g.view_as(g) for g in tensors[count:])
 
     @staticmethod
     def backward(ctx, *gradients):
         raise RuntimeError(SECOND)
 
 
-def _once(gradients):
+def _once(inputs, gradients):
     """What a backward returns: where it is itself recorded (create_graph), gradients that can be used but not differentiated."""
     if not torch.is_grad_enabled():
         return gradients
-    return _Once.apply(torch.zeros((), requires_grad=True), *gradients)
+    return _Once.apply(len(inputs), *inputs, *gradients)
 
 
 class _Kernel(Function):
@@ -42,18 +44,21 @@ class _Kernel(Function):
     def forward(ctx, call, x, *tensors):
         told, is_step, lengths, reset, count = call
         ctx.set_materialize_grads(False)
-        y, finals, ticket, space = kernel.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
-        ctx.told, ctx.count = (told, is_step, space, x.shape), count
+        y, finals, ticket = kernel.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
+        ctx.told, ctx.count, ctx.inputs = (told, is_step), count, (x, *tensors)
         # Saved, so that it is freed with the graph and a second way back is refused as PyTorch does.
         ctx.save_for_backward(ticket)
         return (y, *finals)
 
     @staticmethod
     def backward(ctx, dy, *dstates):
-        ctx.saved_tensors  # refuses where they were freed: the work space may be another call's by now
         wants, parameters = ctx.needs_input_grad, 2 + ctx.count
-        dx, passed, dparameters = kernel.backward(*ctx.told, dy, dstates, wants[1], any(wants[2:parameters]), wants[parameters:])
-        return _once((None, dx, *passed[:ctx.count], *dparameters))
+        space, shape = kernel.space_of(ctx.saved_tensors[0]), ctx.inputs[0].shape
+        if space is None and 0 not in shape[:2]:
+            raise RuntimeError(COPIED)
+        dx, passed, dparameters = kernel.backward(*ctx.told, space, shape, dy, dstates, wants[1], any(wants[2:parameters]),
+                                                  wants[parameters:])
+        return _once(ctx.inputs, (None, dx, *passed[:ctx.count], *dparameters))
 
 
 class _Plain(Function):
@@ -64,7 +69,7 @@ class _Plain(Function):
         told, is_step, lengths, reset, count = call
         ctx.set_materialize_grads(False)
         y, finals, kept = plain.forward(told, is_step, x, lengths, reset, tensors[:count], tensors[count:], True)
-        ctx.call = call
+        ctx.call, ctx.inputs = call, (x, *tensors)
         ctx.save_for_backward(x, *tensors[count:], *kept)
         return (y, *finals)
 
@@ -74,26 +79,22 @@ class _Plain(Function):
         width = len(told.shapes)
         with torch.no_grad():
             dx, passed, dparameters = plain.backward(told, is_step, x, lengths, reset, rest[width:], rest[:width], dy, dstates)
-        return _once((None, dx, *passed[:count], *dparameters))
+        return _once(ctx.inputs, (None, dx, *passed[:count], *dparameters))
 
 
 # ------------------------------------------------------------------------------------------------- under torch.compile
 
 
 @torch.library.custom_op("stpn::sequence", mutates_args=())
-def _sequence(text: str, in_plain: bool, is_step: bool, keep: bool, x: torch.Tensor, lengths: Optional[torch.Tensor],
+def _sequence(text: str, is_step: bool, keep: bool, x: torch.Tensor, lengths: Optional[torch.Tensor],
               reset: Optional[torch.Tensor], states: List[torch.Tensor], parameters: List[torch.Tensor]) -> List[torch.Tensor]:
     """Outputs, the final state's tensors, a ticket."""
-    told, x = spec(text), x.contiguous()
-    if in_plain:
-        y, finals, _ = plain.forward(told, is_step, x, lengths, reset, states, parameters, False)
-        return [y, *[final.clone() for final in finals], kernel.no_ticket()]
-    y, finals, ticket, _ = kernel.forward(told, is_step, x, lengths, reset, states, parameters, keep, True)
+    y, finals, ticket = kernel.forward(spec(text), is_step, x.contiguous(), lengths, reset, states, parameters, keep)
     return [y, *finals, kernel.no_ticket() if ticket is None else ticket]
 
 
 @_sequence.register_fake
-def _(text, in_plain, is_step, keep, x, lengths, reset, states, parameters):
+def _(text, is_step, keep, x, lengths, reset, states, parameters):
     told, (T, B), new = spec(text), kernel.shape_of(x, is_step), parameters[0].new_empty
     lead = () if is_step else (1,)
     return [new((B, told.hidden) if is_step else (T, B, told.hidden)),
@@ -101,26 +102,21 @@ def _(text, in_plain, is_step, keep, x, lengths, reset, states, parameters):
 
 
 @torch.library.custom_op("stpn::sequence_backward", mutates_args=())
-def _sequence_backward(text: str, in_plain: bool, is_step: bool, ticket: torch.Tensor, x: torch.Tensor,
-                       lengths: Optional[torch.Tensor], reset: Optional[torch.Tensor], states: List[torch.Tensor],
-                       parameters: List[torch.Tensor], dy: Optional[torch.Tensor],
-                       dstates: List[Optional[torch.Tensor]]) -> List[torch.Tensor]:
+def _sequence_backward(text: str, is_step: bool, ticket: torch.Tensor, x: torch.Tensor, lengths: Optional[torch.Tensor],
+                       reset: Optional[torch.Tensor], states: List[torch.Tensor], parameters: List[torch.Tensor],
+                       dy: Optional[torch.Tensor], dstates: List[Optional[torch.Tensor]]) -> List[torch.Tensor]:
     """dx (nothing for tokens and bytes), the starting state's gradients, the parameters'."""
-    told, x = spec(text), x.contiguous()
-    if in_plain:
-        kept = plain.forward(told, is_step, x, lengths, reset, states, parameters, True)[2]
-        dx, passed, dparameters = plain.backward(told, is_step, x, lengths, reset, kept, parameters, dy, dstates)
-    else:
+    told, x, space = spec(text), x.contiguous(), kernel.space_of(ticket)
+    if space is None:  # the compiler has copied the ticket or kept it for later: forward once more
+        ticket = kernel.forward(told, is_step, x, lengths, reset, states, parameters, True)[2]
         space = kernel.space_of(ticket)
-        if space is None:  # the compiler has copied the ticket or kept it for later: forward once more
-            _, _, ticket, space = kernel.forward(told, is_step, x, lengths, reset, states, parameters, True)
-        dx, passed, dparameters = kernel.backward(told, is_step, space, x.shape, dy, dstates, x.is_floating_point(), True,
-                                                  [True] * len(parameters))
+    dx, passed, dparameters = kernel.backward(told, is_step, space, x.shape, dy, dstates, x.is_floating_point(), True,
+                                              [True] * len(parameters))
     return [x.new_empty(0) if dx is None else dx, *passed, *dparameters]
 
 
 @_sequence_backward.register_fake
-def _(text, in_plain, is_step, ticket, x, lengths, reset, states, parameters, dy, dstates):
+def _(text, is_step, ticket, x, lengths, reset, states, parameters, dy, dstates):
     told, new = spec(text), parameters[0].new_empty
     lead = (*(() if is_step else (1,)), kernel.shape_of(x, is_step)[1])
     dx = new(x.shape) if x.is_floating_point() else x.new_empty(0)
@@ -128,9 +124,9 @@ def _(text, in_plain, is_step, ticket, x, lengths, reset, states, parameters, dy
 
 
 def _remember(ctx, inputs, output):
-    text, in_plain, is_step, _, x, lengths, reset, states, parameters = inputs
+    text, is_step, _, x, lengths, reset, states, parameters = inputs
     ctx.set_materialize_grads(False)
-    ctx.told, ctx.states, ctx.parameters = (text, in_plain, is_step), len(states), len(parameters)
+    ctx.told, ctx.states, ctx.parameters = (text, is_step), len(states), len(parameters)
     ctx.save_for_backward(x, lengths, reset, output[-1], *states, *parameters)
 
 
@@ -139,7 +135,7 @@ def _gradients(ctx, gradients):
     dy, *dstates = gradients[:-1]
     found = _sequence_backward(*ctx.told, ticket, x, lengths, reset, rest[:ctx.states], rest[ctx.states:], dy, dstates)
     dx = found[0] if x.is_floating_point() else None
-    return None, None, None, None, dx, None, None, found[1:1 + ctx.states], found[len(found) - ctx.parameters:]
+    return None, None, None, dx, None, None, found[1:1 + ctx.states], found[len(found) - ctx.parameters:]
 
 
 _sequence.register_autograd(_gradients, setup_context=_remember)
@@ -155,17 +151,27 @@ def sequence(text, in_plain, is_step, x, lengths, reset, states, parameters):
 
     Returns the outputs and the final state's tensors, differentiable.
     """
-    keep = torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)
+    if in_plain:
+        return _in_plain(text, is_step, x, lengths, reset, states, parameters)
     if torch.compiler.is_compiling():
-        y, *finals = _sequence(text, in_plain, is_step, keep, x, lengths, reset, list(states), list(parameters))
+        keep = torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)
+        y, *finals = _sequence(text, is_step, keep, x, lengths, reset, list(states), list(parameters))
         return y, finals[:-1]
+    return _outside(_Kernel, kernel.forward, text, is_step, x, lengths, reset, states, parameters)
+
+
+@torch.compiler.disable
+def _in_plain(text, is_step, x, lengths, reset, states, parameters):
+    return _outside(_Plain, plain.forward, text, is_step, x, lengths, reset, states, parameters)
+
+
+def _outside(function, forward, text, is_step, x, lengths, reset, states, parameters):
     if not x.is_contiguous():
         x = x.contiguous()
-    if not keep:
-        return (plain if in_plain else kernel).forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
+    if not (torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)):
+        return forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
     try:
-        y, *finals = (_Plain if in_plain else _Kernel).apply((spec(text), is_step, lengths, reset, len(states)), x, *states,
-                                                             *parameters)
+        y, *finals = function.apply((spec(text), is_step, lengths, reset, len(states)), x, *states, *parameters)
     except RuntimeError as problem:
         if "setup_context" not in str(problem):
             raise

@@ -4,9 +4,6 @@ A call borrows a work space (a net with its state and tape) from its unit's idle
 backward pass stays in its work space, so it holds the parameters of that pass whatever becomes of them meanwhile; a ticket
 stands for it, a tensor that autograd saves and frees with the graph, which gives the work space back.
 """
-import itertools
-import weakref
-
 import torch
 
 from ..library import NULL, borrowed_pool, check, ffi, lib, made, new_error
@@ -118,6 +115,8 @@ class WorkSpace:
             else:
                 lib.stpn_state_zero(self.adjoint)
             adjoint = self.adjoint
+            if any(g is not None and bool(torch.isnan(g).any()) for g in dstates):
+                return self._not_a_number(dx, wants_states, wanted, lead)
             self._set(adjoint, [self._plastic_only(name, g) for name, g in zip(spec.state_shapes, dstates)])
         arguments = (self.net, self.tape, _values(dy), adjoint, self.gradient, NULL if dx is None else _values(dx))
         threads = min(self.threads(), self.tape_threads)
@@ -138,6 +137,16 @@ class WorkSpace:
             index += 1
         return self._get(adjoint, lead) if wants_states else [None] * len(spec.places), dparameters
 
+    def _not_a_number(self, dx, wants_states, wanted, lead):
+        """What a gradient that is not a number leads to; the library takes none into a state."""
+        nan = float("nan")
+        if dx is not None:
+            dx.fill_(nan)
+        dstates = [torch.full((*lead, self.batch, *shape), nan, dtype=self.spec.dtype) if wants_states else None
+                   for shape in self.spec.state_shapes.values()]
+        return dstates, [torch.full(shape, nan, dtype=self.spec.dtype) if want else None
+                         for shape, want in zip(self.spec.shapes, wanted)]
+
     def _plastic_only(self, name, gradient):
         """Columns without plasticity hold zeros: what flows to them ends there."""
         begin, end = self.spec.plain_columns
@@ -148,28 +157,25 @@ class WorkSpace:
         return gradient
 
 
+_held = {}  # work spaces by the address of their tickets
+
+
 class _Ticket(bytearray):
     """The memory of a ticket; when the last tensor over it goes, the work space is idle again."""
 
     def __del__(self):
-        idle = self.space.spec.idle
-        if len(idle) < IDLE_MOST:
-            idle.append(self.space)
+        space = _held.pop(self.address)
+        if len(space.spec.idle) < IDLE_MOST:
+            space.spec.idle.append(space)
 
 
-_tickets = weakref.WeakValueDictionary()  # those that were numbered
-_numbers = itertools.count(1)
-
-
-def _ticket(space, numbered):
-    """A tensor that holds the work space; numbered, it can be found by the tensor's value (space_of)."""
+def _ticket(space):
+    """A tensor that holds the work space."""
     memory = _Ticket(8)
-    memory.space = space
-    if numbered:
-        number = next(_numbers)
-        memory[:] = number.to_bytes(8, "little")
-        _tickets[number] = memory
-    return torch.frombuffer(memory, dtype=torch.int64)
+    ticket = torch.frombuffer(memory, dtype=torch.int64)
+    memory.address = ticket.data_ptr()
+    _held[memory.address] = space
+    return ticket
 
 
 def no_ticket():
@@ -178,9 +184,8 @@ def no_ticket():
 
 
 def space_of(ticket):
-    """The work space that a ticket stands for; None where it is gone."""
-    memory = _tickets.get(ticket.item())
-    return None if memory is None else memory.space
+    """The work space that a ticket stands for; None where it is gone, or the tensor is a copy of one."""
+    return _held.get(ticket.data_ptr())
 
 
 def shape_of(x, is_step):
@@ -188,8 +193,8 @@ def shape_of(x, is_step):
     return (1, x.shape[0]) if is_step else x.shape[:2]
 
 
-def forward(spec, is_step, x, lengths, reset, states, parameters, keep, numbered=False, energy=None):
-    """Outputs, the final state's tensors, and with `keep` a ticket and its work space (else None).
+def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=None):
+    """Outputs, the final state's tensors, and with `keep` a ticket (else None).
 
     x is (T, B, I) of float32, float64 or uint8, or (T, B) of int32; lengths (B) int32 or None; reset (T, B) uint8 or None;
     all in one piece. `states` is empty for zeros. Outputs are (T, B, H), states (1, B, ...). In a single step (`is_step`) x, the
@@ -201,7 +206,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep, numbered
     if T == 0 or B == 0:
         finals = [state.clone() for state in states] or [
             torch.zeros((*lead, B, *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
-        return y, finals, no_ticket() if keep else None, None
+        return y, finals, no_ticket() if keep else None
     try:
         space = spec.idle.pop()
     except IndexError:
@@ -215,9 +220,9 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep, numbered
         spec.idle.append(space)
         raise
     if keep:
-        return y, finals, _ticket(space, numbered), space
+        return y, finals, _ticket(space)
     spec.idle.append(space)
-    return y, finals, None, None
+    return y, finals, None
 
 
 def backward(spec, is_step, space, x_shape, dy, dstates, wants_x, wants_states, wanted):
