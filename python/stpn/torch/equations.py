@@ -27,8 +27,11 @@ def _times(G, z):
 
 
 def stpn(o, x, state, p):
-    F, h = state["F"], state.get("h")
-    inputs = x.shape[1]
+    F, h, mask = state["F"], state.get("h"), None
+    if o["plastic"] != "all":
+        mask = torch.zeros(F.shape[2], dtype=F.dtype, device=F.device)
+        mask[slice(0, x.shape[1]) if o["plastic"] == "input" else slice(x.shape[1], None)] = 1
+        F = F * mask
     z = x if h is None else torch.cat([x, h], 1)  # (B, K)
     G = p["weight"] + F
     inverse = None if o["norm"] == "none" else _inverse_norm(G)
@@ -48,9 +51,7 @@ def stpn(o, x, state, p):
     decay = _matrix(p["lambda"]) if o["learn"] else o["lambda"]
     rate = _matrix(p["gamma"]) if o["learn"] else o["gamma"]
     F = decay * kept + rate * P if o["decay"] == "after" else decay * (kept + rate * P)
-    if o["plastic"] != "all":
-        mask = torch.zeros(F.shape[2], dtype=F.dtype, device=F.device)
-        mask[slice(0, inputs) if o["plastic"] == "input" else slice(inputs, None)] = 1
+    if mask is not None:
         F = F * mask
     if o["clamp"]:
         F = F.clamp(-o["clamp"], o["clamp"])

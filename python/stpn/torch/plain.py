@@ -57,6 +57,9 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
         y, finals, kept = forward(spec, False, x.unsqueeze(0), lengths, reset, states, parameters, keep)
         return y.squeeze(0), [final.squeeze(0) for final in finals], kept
     x = _inputs(spec, x)
+    begin, end = spec.plain_columns
+    if begin < end and states and bool(states[list(spec.state_shapes).index("F")][..., begin:end].any()):
+        raise ValueError(f"F of the state has a value other than 0 in one of columns {begin} to {end - 1}, but that has no plasticity")
     states = [state.reshape(x.shape[1], *shape) for state, shape in zip(states, spec.state_shapes.values())] or _zeros(spec, x)
     if x.shape[0] == 0 or x.shape[1] == 0:
         return x.new_zeros((*x.shape[:2], spec.hidden)), [state.unsqueeze(0).clone() for state in states], []
