@@ -7,7 +7,7 @@ import sys
 SOURCE = os.environ.get("STPN_SOURCE_DIR") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("STPN_BUILD") or os.path.join(SOURCE, "build")
 # The package of the build, or of STPN_TEST_PACKAGE: empty for the one that is installed.
-PACKAGE = os.environ.get("STPN_TEST_PACKAGE", os.path.join(BUILD, "python"))
+PACKAGE = os.environ.get("STPN_TEST_PACKAGE", os.path.join(os.path.abspath(BUILD), "python"))
 sys.path[:0] = [os.path.join(SOURCE, "tests", "support"), os.path.join(SOURCE, "tests", "cli")] + [PACKAGE] * bool(PACKAGE)
 if PACKAGE:
     import python_env  # noqa: E402

@@ -14,7 +14,7 @@ _TYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 def _named(layers, heads):
     """{name in a file: parameter} of layers one on the other and of read-outs."""
-    layers = [layers] if isinstance(layers, Layer) else list(layers)
+    layers = [layers] if isinstance(layers, torch.nn.Module) else list(layers)
     named, unit = {}, 0
     for layer in layers:
         if not isinstance(layer, Layer):
