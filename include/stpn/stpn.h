@@ -132,6 +132,11 @@ typedef struct stpn_unit {
  * made. */
 STPN_API stpn_unit stpn_unit_default(const char *name, int hidden);
 
+/* Name of unit `index`, and of option `index` that unit `name` reads (a field of stpn_unit); NULL past the last, and where
+ * there is no such unit. */
+STPN_API const char *stpn_unit_name(int index);
+STPN_API const char *stpn_unit_option(const char *name, int index);
+
 /* A linear read-out of the last unit: `outputs` values a step. */
 typedef struct stpn_head {
     const char *name; /* prefix of its parameters: NAME.weight (outputs, H), NAME.bias (outputs) */

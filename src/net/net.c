@@ -261,16 +261,30 @@ size_t stpn_net_parameter_count(const stpn_net *net)
     return count;
 }
 
-/* Copies between a place in padded layout and row-major values. */
+static void copy_floats(float *to, size_t to_step, const float *from, size_t from_step, size_t count)
+{
+    for (size_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+}
+
+static void copy_doubles(double *to, size_t to_step, const double *from, size_t from_step, size_t count)
+{
+    for (size_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+}
+
+/* Copies between a place in padded layout and row-major values. The columns of a row lie at equal distances. */
 static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, void *block, void *values, int into_block)
 {
-    size_t next = 0;
-    for (int row = 0; row < place->rows; row++)
-        for (int column = 0; column < place->columns; column++, next++) {
-            void *inside = value_at(kernel, block, tensor_at(kernel, place, row, column));
-            void *outside = value_at(kernel, values, next);
-            memcpy(into_block ? inside : outside, into_block ? outside : inside, kernel->size);
-        }
+    size_t columns = (size_t)place->columns;
+    for (int row = 0; row < place->rows; row++) {
+        size_t first = tensor_at(kernel, place, row, 0);
+        size_t step = columns > 1 ? tensor_at(kernel, place, row, 1) - first : 1;
+        void *inside = value_at(kernel, block, first), *outside = value_at(kernel, values, (size_t)row * columns);
+        void *to = into_block ? inside : outside;
+        const void *from = into_block ? outside : inside;
+        size_t to_step = into_block ? step : 1, from_step = into_block ? 1 : step;
+        if (kernel->real == STPN_DOUBLE) copy_doubles(to, to_step, from, from_step, columns);
+        else copy_floats(to, to_step, from, from_step, columns);
+    }
 }
 
 void stpn_block_get(const stpn_net *net, const void *block, int index, void *values)

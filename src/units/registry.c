@@ -57,6 +57,18 @@ stpn_unit stpn_unit_default(const char *name, int hidden)
     return options;
 }
 
+const char *stpn_unit_name(int index)
+{
+    const unit_type *type = unit_at(index);
+    return type ? type->name : NULL;
+}
+
+const char *stpn_unit_option(const char *name, int index)
+{
+    const unit_type *type = name ? unit_find(name) : NULL;
+    return type && index >= 0 && index < type->option_count ? type->options[index].name : NULL;
+}
+
 stpn_status unit_check(const stpn_unit *options, int inputs, const char *place, stpn_error *error)
 {
     char known[256];

@@ -1,0 +1,214 @@
+"""What all of the binding shares: the compiled library, its errors as exceptions, descriptions of units, arrays as pointers.
+
+The interface is include/stpn/stpn.h; names and values of options are read from the compiled library, not kept here.
+"""
+import numpy as np
+
+try:
+    from ._native import ffi, lib
+except ImportError as problem:
+    raise ImportError(f"the compiled part of stpn cannot be loaded ({problem}): install the package with pip, or build it "
+                      "with -DSTPN_BUILD_PYTHON=ON. stpn.plot, stpn.run_files and stpn.tensors work without it") from problem
+
+INT_MOST = 2**31 - 1
+NULL = ffi.NULL
+new_error = ffi.typeof("stpn_error *")
+
+
+def check(status, error):
+    """Raises the exception of a status of the library: ValueError, MemoryError, OSError or ArithmeticError."""
+    if status == lib.STPN_OK:
+        return
+    message = ffi.string(error.message).decode(errors="replace")
+    kinds = {lib.STPN_ERROR_INPUT: ValueError, lib.STPN_ERROR_MEMORY: MemoryError, lib.STPN_ERROR_SYSTEM: OSError,
+             lib.STPN_ERROR_NUMERIC: ArithmeticError}
+    raise kinds.get(status, RuntimeError)(message)
+
+
+def made(create, free, *arguments):
+    """What `create` of the C interface makes, freed with its last reference."""
+    error, slot = ffi.new(new_error), ffi.new(ffi.typeof(create).args[0])
+    check(create(slot, *arguments, error), error)
+    return ffi.gc(slot[0], free)
+
+
+def _texts(name_at):
+    names = []
+    while (name := name_at(len(names))) != NULL:
+        names.append(ffi.string(name).decode())
+    return names
+
+
+def _choices(kind):
+    prefix = kind.cname.split()[-1].upper() + "_"
+    return {name[len(prefix):].lower(): value for value, name in sorted(kind.elements.items())}
+
+
+# Options that each unit reads, beside `hidden`; the fields of stpn_unit with their types; what a choice may be.
+OPTIONS = {unit: tuple(option for option in _texts(lambda index, name=unit: lib.stpn_unit_option(name.encode(), index))
+                       if option != "hidden") for unit in _texts(lib.stpn_unit_name)}
+FIELDS = {name: field.type for name, field in ffi.typeof("stpn_unit").fields}
+CHOICES = {name: _choices(kind) for name, kind in FIELDS.items() if kind.kind == "enum"}
+
+
+def integer(name, value, low=0, high=INT_MOST):
+    """`value` as an int in [low, high]; TypeError or ValueError otherwise."""
+    try:
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} is {value!r}, expected an integer") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name} is {number}, expected {low} to {high}")
+    return number
+
+
+def _option_value(name, value):
+    kind = FIELDS[name]
+    if name in CHOICES:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}, expected one of {', '.join(CHOICES[name])}")
+        if value not in CHOICES[name]:
+            raise ValueError(f'{name} is "{value}", expected one of {", ".join(CHOICES[name])}')
+        return value
+    if kind.cname == "int":
+        return integer(name, value, -INT_MOST)
+    if value is None and name == "clamp":
+        return 0.0
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, expected a number") from None
+
+
+class Unit:
+    """One layer of a network: the name of a unit, its neurons, its options (docs/experiments.md#units).
+
+    Args:
+        name: "stpn_r", "stpn_f", "rnn", "lstm", "gru", "mlp", "fast_weights", "plastic", "modplast", "modul" or "hebbff".
+        hidden: H, the number of neurons.
+        options: of the unit, the others keep their defaults. `lambda` is a word of Python's: write `lambda_`.
+
+    Raises TypeError for an option that the unit does not have or of a wrong type, ValueError for a value that is none.
+
+    >>> Unit("stpn_r", 11, norm="post", clamp=1.0)
+    Unit('stpn_r', 11, norm='post', clamp=1.0)
+    """
+
+    def __init__(self, name, hidden, **options):
+        if name not in OPTIONS:
+            raise ValueError(f"there is no unit {name!r}, expected one of {', '.join(OPTIONS)}")
+        self.name, self.hidden = name, integer("hidden", hidden, 1)
+        self.given = {}
+        for word, value in options.items():
+            option = word[:-1] if word == "lambda_" else word
+            if option not in OPTIONS[name]:
+                raise TypeError(f"unit {name} has no option {option!r}, it has {', '.join(OPTIONS[name]) or 'none'}")
+            self.given[option] = _option_value(option, value)
+
+    def __repr__(self):
+        words = [repr(self.name), repr(self.hidden)]
+        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.given.items()]
+        return f"Unit({', '.join(words)})"
+
+    @property
+    def options(self):
+        """Every option that the unit reads, with its value."""
+        unit = lib.stpn_unit_default(self.name.encode(), self.hidden)
+        named = {name: {value: text for text, value in kind.items()} for name, kind in CHOICES.items()}
+        values = {name: getattr(unit, name) for name in OPTIONS[self.name]}
+        return {name: self.given.get(name, named[name][value] if name in named else value) for name, value in values.items()}
+
+    def fill(self, unit, keep):
+        """Writes the description to `unit`, a stpn_unit; `keep` takes what it points to."""
+        keep.append(ffi.new("char[]", self.name.encode()))
+        unit[0] = lib.stpn_unit_default(keep[-1], self.hidden)
+        for name, value in self.given.items():
+            setattr(unit, name, CHOICES[name][value] if name in CHOICES else value)
+
+
+def create_net(inputs, units, heads=(), double=False):
+    """A stpn_net with `inputs` inputs, a sequence of Unit and of (name, outputs)."""
+    keep = []
+    described, read_outs = ffi.new("stpn_unit[]", len(units)), ffi.new("stpn_head[]", len(heads))
+    for index, unit in enumerate(units):
+        unit.fill(described + index, keep)
+    for index, (name, outputs) in enumerate(heads):
+        keep.append(ffi.new("char[]", str(name).encode()))
+        read_outs[index] = {"name": keep[-1], "outputs": integer(f"outputs of {name}", outputs)}
+    desc = ffi.new("stpn_net_desc *", {
+        "real": lib.STPN_DOUBLE if double else lib.STPN_FLOAT, "inputs": integer("inputs", inputs), "units": described,
+        "unit_count": len(units), "heads": read_outs, "head_count": len(heads)})
+    return made(lib.stpn_net_create, lib.stpn_net_free, desc)
+
+
+def tensors_of(ask):
+    """{name: shape} of what `ask(index, tensor)` tells, in its order."""
+    tensor, found = ffi.new("stpn_tensor *"), {}
+    while ask(len(found), tensor):
+        found[ffi.string(tensor.name).decode()] = tuple(tensor.shape[0:tensor.rank])
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------------- threads
+
+_idle_pools = {}  # by number of threads; a pool serves one call at a time
+
+
+class borrowed_pool:
+    """with borrowed_pool(threads) as pool: a stpn_pool that nobody else uses meanwhile; NULL for one thread."""
+
+    def __init__(self, threads):
+        self.threads = threads
+
+    def __enter__(self):
+        self.pool = NULL
+        if self.threads != 1:
+            try:
+                self.pool = _idle_pools.setdefault(self.threads, []).pop()
+            except IndexError:
+                self.pool = made(lib.stpn_pool_create, lib.stpn_pool_free, self.threads)
+        return self.pool
+
+    def __exit__(self, *problem):
+        if self.threads != 1:
+            _idle_pools[self.threads].append(self.pool)
+
+
+# ---------------------------------------------------------------------------------------------------------------- arrays
+
+
+def reading(name, array, dtype, shape):
+    """An array for C to read: `array` itself where it lies in one piece, else a copy. TypeError for another type of values,
+    ValueError for another shape."""
+    array = np.asarray(array)
+    if array.dtype != dtype:
+        raise TypeError(f"{name} has values of type {array.dtype}, expected {np.dtype(dtype)}")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    return np.require(array, requirements=["C", "A"])
+
+
+def writing(name, array, dtype, shape, *others):
+    """An array for C to write: a new one for None, else `array`, which must have the type, the shape, lie in one piece, be
+    writable and share no memory with `others`."""
+    if array is None:
+        return np.empty(shape, dtype)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is a {type(array).__name__}, expected a NumPy array")
+    if array.dtype != dtype:
+        raise TypeError(f"{name} has values of type {array.dtype}, expected {np.dtype(dtype)}")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise ValueError(f"{name} does not lie in memory in one piece: its strides are {array.strides}")
+    if not array.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    for other in others:
+        if other is not None and np.may_share_memory(array, other):
+            raise ValueError(f"{name} shares memory with another argument")
+    return array
+
+
+def pointer(array):
+    """What C gets for an array, or for None."""
+    return NULL if array is None else ffi.cast("void *", array.ctypes.data)

@@ -1,0 +1,435 @@
+"""Networks in NumPy: the C interface's nets, states, tapes and optimiser as classes (docs/python.md).
+
+Arrays have the shapes of stpn.h: T steps, B samples, I inputs, H neurons; sequences are (T, B, ...). Arrays that C reads are
+taken as they are where they lie in one piece, and copied otherwise; C writes straight into the arrays it is given. Python's
+global lock is free while C works. One state, tape or gradient serves one call at a time; the calls say so where they meet.
+"""
+import os
+import threading
+
+import numpy as np
+
+from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, ffi, integer, lib, made, new_error, pointer, reading,
+                      tensors_of, writing)
+
+__all__ = ["Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"]
+
+
+def version():
+    """The library's version, "MAJOR.MINOR.PATCH"."""
+    return ffi.string(lib.stpn_version()).decode()
+
+
+def kernels():
+    """Names of the kernels that this processor runs, the one that is taken first. STPN_KERNEL forces another."""
+    names = []
+    while (name := lib.stpn_kernel_name(len(names))) != NULL:
+        names.append(ffi.string(name).decode())
+    return names
+
+
+class _Used:
+    """with used(a, b): nobody else's call works on them meanwhile; RuntimeError where one does."""
+
+    def __init__(self, *objects):
+        self.locks = [thing.lock for thing in objects if thing is not None]
+
+    def __enter__(self):
+        for index, lock in enumerate(self.locks):
+            if not lock.acquire(blocking=False):
+                for held in self.locks[:index]:
+                    held.release()
+                raise RuntimeError("a state, tape or block of parameters serves one call at a time, and one is under way")
+
+    def __exit__(self, *problem):
+        for lock in self.locks:
+            lock.release()
+
+
+class _Tensors:
+    """Named tensors inside the library: reading one copies it out, setting one copies it in."""
+
+    def __init__(self, net, shapes):
+        self.net, self.shapes, self.lock = net, shapes, threading.Lock()
+        self._index = {name: index for index, name in enumerate(shapes)}
+
+    def __iter__(self):
+        return iter(self.shapes)
+
+    def __len__(self):
+        return len(self.shapes)
+
+    def __contains__(self, name):
+        return name in self.shapes
+
+    def keys(self):
+        return self.shapes.keys()
+
+    def items(self):
+        return [(name, self[name]) for name in self.shapes]
+
+    def _place(self, name):
+        if name not in self._index:
+            raise KeyError(f"there is no tensor {name!r}, there are {', '.join(self.shapes) or 'none'}")
+        return self._index[name]
+
+    def __getitem__(self, name):
+        index = self._place(name)
+        values = np.empty(self.shapes[name], self.net.dtype)
+        with _Used(self):
+            self._get(index, pointer(values))
+        return values
+
+    def __setitem__(self, name, values):
+        index = self._place(name)
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} has values of type {array.dtype}, expected numbers")
+        array = reading(name, array.astype(self.net.dtype, copy=False), self.net.dtype, self.shapes[name])
+        with _Used(self):
+            self._set(index, pointer(array))
+
+    def update(self, values):
+        """Sets the tensors that `values`, a dictionary, names."""
+        for name in values:
+            self[name] = values[name]
+
+
+class Block(_Tensors):
+    """Parameters, or a gradient: a mapping from the names of tensors ("units.0.weight") to arrays."""
+
+    def __init__(self, net, block):
+        super().__init__(net, tensors_of(lambda index, tensor: lib.stpn_net_tensor(net.handle, index, tensor)))
+        self.handle = block
+
+    def _get(self, index, values):
+        lib.stpn_block_get(self.net.handle, self.handle, index, values)
+
+    def _set(self, index, values):
+        lib.stpn_block_set(self.net.handle, self.handle, index, values)
+
+    def zero(self):
+        """Sets every value to 0."""
+        with _Used(self):
+            ffi.buffer(self.handle, self.net.block_bytes)[:] = bytes(self.net.block_bytes)
+
+
+class State(_Tensors):
+    """What a sequence changes, for `batch` samples: a mapping from names ("units.0.F") to arrays (B, ...). Zeros at first.
+
+    Setting a tensor raises ValueError for a value that is no number, and for an F that is not 0 in a column without
+    plasticity.
+    """
+
+    def __init__(self, net, batch):
+        self.batch = integer("batch", batch, 1)
+        self.handle = made(lib.stpn_state_create, lib.stpn_state_free, net.handle, self.batch)
+        super().__init__(net, tensors_of(lambda index, tensor: lib.stpn_state_tensor(self.handle, index, tensor)))
+
+    def _get(self, index, values):
+        lib.stpn_state_get(self.handle, index, values)
+
+    def _set(self, index, values):
+        error = ffi.new(new_error)
+        check(lib.stpn_state_set(self.handle, index, values, error), error)
+
+    def zero(self):
+        """The start of a sequence."""
+        with _Used(self):
+            lib.stpn_state_zero(self.handle)
+
+    def copy(self):
+        """Another state with the same values, which goes on to the same bits."""
+        other = State(self.net, self.batch)
+        with _Used(self):
+            lib.stpn_state_copy(other.handle, self.handle)
+        return other
+
+
+class Tape:
+    """What a forward pass leaves for the backward pass: room for `steps` steps of `batch` samples."""
+
+    def __init__(self, net, steps, batch):
+        self.net, self.steps, self.batch = net, integer("steps", steps, 1), integer("batch", batch, 1)
+        self.lock = threading.Lock()
+        with borrowed_pool(net.threads) as pool:
+            threads = 1 if pool == NULL else lib.stpn_pool_threads(pool)
+        self.handle = made(lib.stpn_tape_create, lib.stpn_tape_free, net.handle, self.steps, self.batch, threads)
+
+    def rewind(self):
+        """Forgets what was recorded."""
+        with _Used(self):
+            lib.stpn_tape_rewind(self.handle)
+
+    def recorded(self):
+        """Steps recorded of each sample, (B)."""
+        return np.array([lib.stpn_tape_steps(self.handle, sample) for sample in range(self.batch)], np.int32)
+
+
+class Net:
+    """A network: units one after the other, then linear read-outs. Its parameters are 0 until `init`, `load` or `parameters`
+    sets them.
+
+    Args:
+        inputs: I of the first unit; the number of symbols where the inputs are tokens.
+        units: a Unit or a sequence of them, from the input to the output.
+        heads: {name: outputs} of the read-outs of the last unit; their tensors are NAME.weight and NAME.bias.
+        dtype: float32 or float64, of every value.
+        threads: that share the samples of a call; 0: one per processor. The results have the same bits on any number.
+
+    Raises TypeError and ValueError for a description that is wrong.
+    """
+
+    def __init__(self, inputs, units, heads=None, dtype=np.float32, threads=1):
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise TypeError(f"dtype is {self.dtype}, expected float32 or float64")
+        self.units = [units] if isinstance(units, Unit) else list(units)
+        for unit in self.units:
+            if not isinstance(unit, Unit):
+                raise TypeError(f"units has a {type(unit).__name__} in it, expected Unit")
+        self.heads = dict(heads or {})
+        self.threads = integer("threads", threads, 0, 256)
+        self.handle = create_net(inputs, self.units, list(self.heads.items()), self.dtype == np.float64)
+        self.inputs, self.outputs = integer("inputs", inputs), self.units[-1].hidden
+        self.block_bytes = lib.stpn_net_block_size(self.handle) * self.dtype.itemsize
+        self.parameters = Block(self, lib.stpn_net_parameters(self.handle))
+
+    @property
+    def kernel(self):
+        """Name of the kernel in use."""
+        return ffi.string(lib.stpn_net_kernel(self.handle)).decode()
+
+    @property
+    def parameter_count(self):
+        """Number of trained parameters."""
+        return lib.stpn_net_parameter_count(self.handle)
+
+    def init(self, seed):
+        """Draws the initial parameters of the paper; a seed gives the same values on every machine."""
+        with _Used(self.parameters):
+            lib.stpn_net_init(self.handle, integer("seed", seed, 0, 2**64 - 1))
+        return self
+
+    def save(self, path):
+        """Writes the parameters to a safetensors file, atomically. OSError where the system refuses."""
+        self._file(lib.stpn_net_save, path)
+
+    def load(self, path):
+        """Reads the parameters from a safetensors file by name; changes nothing where one is missing or wrong."""
+        self._file(lib.stpn_net_load, path)
+
+    def _file(self, call, path):
+        error = ffi.new(new_error)
+        with _Used(self.parameters):
+            check(call(self.handle, os.fsencode(path), error), error)
+
+    def state(self, batch):
+        """A State of `batch` samples, all zero."""
+        return State(self, batch)
+
+    def tape(self, steps, batch):
+        """A Tape with room for `steps` steps of `batch` samples."""
+        return Tape(self, steps, batch)
+
+    def gradient(self):
+        """A Block of zeros."""
+        block = lib.stpn_block_create(self.handle)
+        if block == NULL:
+            raise MemoryError("no memory for a gradient")
+        return Block(self, ffi.gc(block, lib.stpn_block_free))
+
+    # ------------------------------------------------------------------------------------------------ forward, backward
+
+    def _inputs(self, x):
+        x = np.asarray(x)
+        kinds = {np.dtype(np.float32): lib.STPN_INPUT_FLOAT, np.dtype(np.float64): lib.STPN_INPUT_DOUBLE,
+                 np.dtype(np.uint8): lib.STPN_INPUT_BYTE}
+        if x.dtype in kinds:
+            if x.ndim != 3 or x.shape[2] != self.inputs:
+                raise ValueError(f"x has shape {x.shape}, expected (T, B, {self.inputs})")
+            return np.require(x, requirements=["C", "A"]), kinds[x.dtype]
+        if x.dtype.kind not in "iu":
+            raise TypeError(f"x has values of type {x.dtype}, expected float32, float64, uint8, or integers as tokens")
+        if x.ndim != 2:
+            raise ValueError(f"x has shape {x.shape}, expected (T, B) tokens")
+        if x.size and not (0 <= x.min() and x.max() <= INT_MOST):
+            raise ValueError(f"x has tokens from {x.min()} to {x.max()}, expected 0 to {self.inputs - 1}")
+        return np.require(x.astype(np.int32, copy=False), requirements=["C", "A"]), lib.STPN_INPUT_TOKEN
+
+    def _own(self, kind, thing, name):
+        if not isinstance(thing, kind):
+            raise TypeError(f"{name} is a {type(thing).__name__}, expected {kind.__name__}")
+        if thing.net is not self:
+            raise ValueError(f"{name} belongs to another network")
+        return thing
+
+    def forward(self, x, state=None, *, reset=None, lengths=None, tape=None, energy=None, out=None):
+        """Runs T steps of B samples through all units.
+
+        Args:
+            x: inputs (T, B, I) of float32, float64 or uint8 (as 0 to 255), or tokens (T, B) of an integer type.
+            state: State of B samples, read as the start and left as the end; None: one of zeros.
+            reset: (T, B), not 0 zeroes the sample's state before that step.
+            lengths: (B), steps in [0, T] that each sample has.
+            tape: Tape that the steps are appended to.
+            energy: True, or an array (T, B): energy of all units (docs/energy.md), as a second result.
+            out: array (T, B, H) for the outputs.
+
+        Returns the last unit's outputs (T, B, H), or (outputs, energy).
+        """
+        x, kind = self._inputs(x)
+        T, B = x.shape[:2]
+        integer("steps", T), integer("batch", B)
+        if tape is not None:
+            self._own(Tape, tape, "tape")
+        y = writing("out", out, self.dtype, (T, B, self.outputs), x)
+        told = None if energy is None or energy is False else writing(
+            "energy", None if energy is True else energy, self.dtype, (T, B), x, y)
+        if reset is not None:
+            reset = np.ascontiguousarray(reading("reset", np.asarray(reset), np.asarray(reset).dtype, (T, B)) != 0)
+        if lengths is not None:
+            lengths = np.asarray(lengths)
+            if lengths.dtype.kind not in "iu":
+                raise TypeError(f"lengths has values of type {lengths.dtype}, expected integers")
+            if lengths.size and not (0 <= lengths.min() and lengths.max() <= T):
+                raise ValueError(f"lengths are from {lengths.min()} to {lengths.max()}, expected 0 to {T}")
+            lengths = reading("lengths", lengths.astype(np.int32), np.int32, (B,))
+        if B:
+            state = State(self, B) if state is None else self._own(State, state, "state")
+            sequence = ffi.new("stpn_sequence *", {"steps": T, "batch": B, "type": kind, "x": pointer(x)})
+            if reset is not None:
+                sequence.reset = ffi.cast("uint8_t *", reset.ctypes.data)
+            if lengths is not None:
+                sequence.lengths = ffi.cast("int32_t *", lengths.ctypes.data)
+            error = ffi.new(new_error)
+            with _Used(state, tape), borrowed_pool(self.threads) as pool:
+                check(lib.stpn_forward(self.handle, state.handle, sequence, pointer(y), pointer(told),
+                                       NULL if tape is None else tape.handle, pool, error), error)
+        return y if told is None else (y, told)
+
+    def step(self, x, state, out=None):
+        """One step of streaming: `x` (B, I) of the net's type to outputs (B, H); no allocation but the result's."""
+        self._own(State, state, "state")
+        x = reading("x", x, self.dtype, (state.batch, self.inputs))
+        y = writing("out", out, self.dtype, (state.batch, self.outputs), x)
+        with _Used(state):
+            lib.stpn_step(self.handle, state.handle, pointer(x), pointer(y))
+        return y
+
+    def backward(self, tape, dy, gradient, *, dstate=None, dx=None):
+        """The exact gradient over everything that the tape has recorded.
+
+        Args:
+            tape: Tape of forward.
+            dy: (T, B, H) gradient with respect to the outputs, T the tape's longest recording.
+            gradient: Block that the parameters' gradient is added to; read-outs are untouched.
+            dstate: State of B samples; in: gradient with respect to the final state; out: to the starting one.
+            dx: True, or an array (T, B, I) of the net's type: the gradient with respect to the inputs is wanted.
+
+        Returns that gradient, or None.
+        """
+        self._own(Tape, tape, "tape"), self._own(Block, gradient, "gradient")
+        if gradient is self.parameters:
+            raise ValueError("gradient is the network's parameters")
+        if dstate is not None and self._own(State, dstate, "dstate").batch != tape.batch:
+            raise ValueError(f"dstate has {dstate.batch} samples, expected the tape's {tape.batch}")
+        T = int(tape.recorded().max())
+        dy = reading("dy", dy, self.dtype, (T, tape.batch, self.outputs))
+        if dx is not None and dx is not False:
+            dx = writing("dx", None if dx is True else dx, self.dtype, (T, tape.batch, self.inputs), dy)
+        else:
+            dx = None
+        error = ffi.new(new_error)
+        with _Used(tape, gradient, dstate), borrowed_pool(self.threads) as pool:
+            check(lib.stpn_backward(self.handle, tape.handle, pointer(dy), NULL if dstate is None else dstate.handle,
+                                    gradient.handle, pointer(dx), pool, error), error)
+        return dx
+
+    # ------------------------------------------------------------------------------------------------ read-outs, losses
+
+    def _head(self, name, y):
+        if name not in self.heads:
+            raise KeyError(f"there is no head {name!r}, there are {', '.join(self.heads) or 'none'}")
+        y = np.asarray(y)
+        if y.ndim == 0 or y.shape[-1] != self.outputs:
+            raise ValueError(f"y has shape {y.shape}, expected (..., {self.outputs})")
+        y = reading("y", y, self.dtype, y.shape)
+        return list(self.heads).index(name), y, integer("rows", y.size // self.outputs), (*y.shape[:-1], self.heads[name])
+
+    def head(self, name, y, out=None):
+        """Read-out `name`: y (..., H) to (..., outputs)."""
+        index, y, rows, shape = self._head(name, y)
+        out = writing("out", out, self.dtype, shape, y)
+        if rows:
+            lib.stpn_head_forward(self.handle, index, rows, pointer(y), pointer(out))
+        return out
+
+    def head_backward(self, name, y, dout, gradient=None):
+        """Adds the read-out's gradient to the Block `gradient` and returns dy (..., H); `dout` is (..., outputs)."""
+        index, y, rows, shape = self._head(name, y)
+        dout, dy = reading("dout", dout, self.dtype, shape), np.empty(y.shape, self.dtype)
+        if gradient is not None:
+            self._own(Block, gradient, "gradient")
+        if rows:
+            with _Used(gradient):
+                lib.stpn_head_backward(self.handle, index, rows, pointer(y), pointer(dout),
+                                       NULL if gradient is None else gradient.handle, pointer(dy))
+        return dy
+
+    def cross_entropy(self, logits, labels, scale=1.0):
+        """Softmax cross-entropy of logits (..., classes) and labels (...) in [0, classes).
+
+        Returns the losses (...) in nats, and the gradient of `scale` times their sum with respect to the logits.
+        """
+        logits = np.asarray(logits)
+        if logits.ndim == 0 or logits.shape[-1] == 0:
+            raise ValueError(f"logits has shape {logits.shape}, expected (..., classes)")
+        logits, labels = reading("logits", logits, self.dtype, logits.shape), np.asarray(labels)
+        if labels.dtype.kind not in "iu":
+            raise TypeError(f"labels has values of type {labels.dtype}, expected integers")
+        classes = logits.shape[-1]
+        if labels.size and not (0 <= labels.min() and labels.max() < classes):
+            raise ValueError(f"labels are from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+        labels = reading("labels", labels.astype(np.int32, copy=False), np.int32, logits.shape[:-1])
+        losses, dlogits = np.empty(labels.shape, self.dtype), np.empty(logits.shape, self.dtype)
+        if labels.size:
+            lib.stpn_cross_entropy(self.handle, integer("rows", labels.size), classes, pointer(logits),
+                                   ffi.cast("int32_t *", labels.ctypes.data), scale, pointer(losses), pointer(dlogits))
+        return losses, dlogits
+
+    def clip_gradient(self, gradient, value=0.0, norm=0.0):
+        """Limits a gradient in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that out.
+        Returns the norm after the values were limited, before it was."""
+        self._own(Block, gradient, "gradient")
+        with _Used(gradient):
+            return lib.stpn_clip_gradient(self.handle, gradient.handle, value, norm)
+
+    def adam(self, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
+        """An Adam for this network."""
+        return Adam(self, learning_rate, betas, epsilon, weight_decay)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) with bias correction; with `weight_decay` AdamW (Loshchilov and Hutter 2019)."""
+
+    def __init__(self, net, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
+        self.net, self.lock = net, threading.Lock()
+        self.handle = made(lib.stpn_adam_create, lib.stpn_adam_free, net.handle, learning_rate, *betas, epsilon)
+        self._set(lib.stpn_adam_set_weight_decay, weight_decay)
+
+    def _set(self, call, value):
+        error = ffi.new(new_error)
+        check(call(self.handle, value, error), error)
+
+    def set_learning_rate(self, learning_rate):
+        """Of the updates from here on."""
+        self._set(lib.stpn_adam_set_learning_rate, learning_rate)
+
+    def update(self, gradient):
+        """One update of the network's parameters from the Block `gradient`."""
+        self.net._own(Block, gradient, "gradient")
+        if gradient is self.net.parameters:
+            raise ValueError("gradient is the network's parameters")
+        with _Used(self, self.net.parameters, gradient):
+            lib.stpn_adam_update(self.handle, self.net.handle, gradient.handle)

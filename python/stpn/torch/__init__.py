@@ -1,0 +1,15 @@
+"""Short-term-plasticity neurons, and every unit they are compared with, as layers for PyTorch (docs/python.md).
+
+>>> layer = stpn.torch.STPN(37, 11)              # where nn.LSTM(37, 11) stood
+>>> y, (h, F) = layer(torch.randn(9, 128, 37))
+
+On the CPU they run through the C library: forward, and the exact gradient without F of every step. On other devices plain
+PyTorch computes the same.
+"""
+from .cells import Cell, STPNCell
+from .files import from_reference, load, save
+from .layers import GRU, LSTM, MLP, RNN, STPN, STPNF, FastWeights, HebbFF, Layer, ModPlast, Modul, Plastic
+from .spec import empty_cache
+
+__all__ = ["Cell", "FastWeights", "GRU", "HebbFF", "LSTM", "Layer", "MLP", "ModPlast", "Modul", "Plastic", "RNN", "STPN",
+           "STPNCell", "STPNF", "empty_cache", "from_reference", "load", "save"]

@@ -1,0 +1,129 @@
+"""Parameters to and from safetensors files by the names that the command gives them, and from the authors' published code."""
+import json
+import os
+import struct
+
+import numpy as np
+import torch
+
+from ..tensors import TensorFileError, read_tensors
+from .layers import STPN, STPNF, Layer
+
+_TYPES = {torch.float32: "F32", torch.float64: "F64"}
+
+
+def _named(layers, heads):
+    """{name in a file: parameter} of layers one on the other and of read-outs."""
+    layers = [layers] if isinstance(layers, torch.nn.Module) else list(layers)
+    named, unit = {}, 0
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{type(layer).__name__} is not one of stpn.torch's layers")
+        for index in range(layer.num_layers):
+            for name, own in layer.parameter_names(index).items():
+                named[f"units.{unit}.{name}"] = getattr(layer, own)
+            unit += 1
+    for head, linear in heads.items():
+        named[f"{head}.weight"], named[f"{head}.bias"] = linear.weight, linear.bias
+        if linear.bias is None:
+            raise ValueError(f"{head} has no bias: a read-out of stpn has one")
+    return named
+
+
+def save(path, layers, **heads):
+    """Writes parameters to a safetensors file that `stpn eval`, Net.load and `load` read; the file is replaced atomically.
+
+    Args:
+        path: of the file; in the folder of a run, best.safetensors or last.safetensors.
+        layers: a layer, or a sequence of them, the first one's units first.
+        heads: nn.Linear by name: readout=linear, or policy= and value=.
+    """
+    header, data, at = {}, [], 0
+    for name, parameter in _named(layers, heads).items():
+        if parameter.dtype not in _TYPES:
+            raise TypeError(f"{name} is {parameter.dtype}, expected torch.float32 or torch.float64")
+        values = np.ascontiguousarray(parameter.detach().cpu().numpy())
+        header[name] = {"dtype": _TYPES[parameter.dtype], "shape": list(values.shape), "data_offsets": [at, at + values.nbytes]}
+        data.append(values.tobytes())
+        at += values.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path, part = os.fspath(path), os.fspath(path) + ".tmp"
+    with open(part, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(data))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load(path, layers, **heads):
+    """Reads parameters by name from a safetensors file of `save`, of the command or of Net.save; see `save`.
+
+    Changes nothing and raises ValueError where a name is missing, a shape differs, or the file has more units than the layers.
+    """
+    named = _named(layers, heads)
+    try:
+        tensors, _ = read_tensors(path)
+    except TensorFileError as problem:
+        raise ValueError(str(problem)) from None
+    for name in tensors:
+        if name.startswith("units.") and name not in named:
+            raise ValueError(f"{path}: {name}: the layers have no such parameter")
+    for name, parameter in named.items():
+        if name not in tensors:
+            raise ValueError(f"{path}: {name} is missing")
+        if tensors[name].shape != parameter.shape:
+            raise ValueError(f"{path}: {name} has shape {tensors[name].shape}, expected {tuple(parameter.shape)}")
+        if tensors[name].dtype.kind != "f":
+            raise ValueError(f"{path}: {name} has values of type {tensors[name].dtype}, expected F32 or F64")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(torch.from_numpy(tensors[name].copy()))
+
+
+def from_reference(state_dict, *, recurrent=True, **options):
+    """A layer, and its read-out, with the parameters of a state_dict laid out as in the authors' published code.
+
+    That is: weight (H, I + H), or (H, I) where the unit is feed-forward, the inputs' columns first; bias (H); weight_lambda and
+    weight_gamma of weight's shape, (H, 1) or (H), or one value; hidden2tag.weight and hidden2tag.bias of the read-out. Names
+    may have a prefix in common ("stpn.weight").
+
+    Args:
+        state_dict: the tensors.
+        recurrent: whether the unit is stpn_r, else stpn_f.
+        options: of STPN; `bias` and `granularity` are taken from the tensors.
+
+    Returns (layer, read-out); the read-out is None where there is none.
+    """
+    prefix = next((name[:-len("weight_lambda")] for name in state_dict if name.endswith("weight_lambda")), None)
+    if prefix is None or prefix + "weight" not in state_dict or prefix + "weight_gamma" not in state_dict:
+        raise ValueError(f"the state_dict has {', '.join(state_dict) or 'nothing'}, expected weight, weight_lambda, weight_gamma")
+    weight, bias = state_dict[prefix + "weight"], state_dict.get(prefix + "bias")
+    rates = {name: state_dict[f"{prefix}weight_{name}"] for name in ("lambda", "gamma")}
+    if weight.dim() != 2:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}, expected (H, K)")
+    hidden, columns = weight.shape
+    inputs = columns - hidden if recurrent else columns
+    if inputs < 1:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}, which leaves no inputs to a recurrent unit")
+    count = rates["lambda"].numel()
+    sizes = {1: "scalar", hidden: "neuron", hidden * columns: "synapse"}
+    if count not in sizes or rates["gamma"].numel() != count:
+        raise ValueError(f"weight_lambda and weight_gamma have {count} and {rates['gamma'].numel()} values, "
+                         f"expected {hidden * columns}, {hidden} or 1 each")
+    granularity = "synapse" if rates["lambda"].shape == weight.shape else sizes[count]
+    layer = (STPN if recurrent else STPNF)(inputs, hidden, bias=bias is not None, granularity=granularity, dtype=weight.dtype,
+                                           device=weight.device, **options)
+    own = {"weight_l0": weight, "lambda_l0": rates["lambda"], "gamma_l0": rates["gamma"]}
+    if bias is not None:
+        own["bias_l0"] = bias
+    with torch.no_grad():
+        for name, values in own.items():
+            parameter = getattr(layer, name)
+            parameter.copy_(values.reshape(parameter.shape))
+    tag = next((name[:-len("weight")] for name in state_dict if name.endswith("hidden2tag.weight")), None)
+    if tag is None:
+        return layer, None
+    read = torch.nn.Linear(hidden, state_dict[tag + "weight"].shape[0], dtype=weight.dtype, device=weight.device)
+    read.load_state_dict({name: state_dict[tag + name] for name in ("weight", "bias")})
+    return layer, read

@@ -1,0 +1,360 @@
+"""Layers with the conventions of nn.LSTM, one class a unit."""
+import warnings
+
+import torch
+from torch.nn import Module, Parameter
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from ..library import Unit, integer
+from .autograd import sequence
+from .spec import DTYPES, spec, text_of
+from .states import StateLayout, checked
+
+_TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
+IMPLEMENTATIONS = ("auto", "c", "plain")
+
+
+def _draw_seed():
+    """From PyTorch's generator, so that torch.manual_seed decides."""
+    return int(torch.randint(2**63 - 1, (1,)))
+
+
+class _Units(Module):
+    """What layers and cells share: units one on the other, their parameters and state."""
+
+    def _build(self, unit, input_size, hidden_size, num_layers, options, implementation, device, dtype):
+        self.input_size = integer("input_size", input_size, 1)
+        self.hidden_size = integer("hidden_size", hidden_size, 1)
+        self.num_layers = integer("num_layers", num_layers, 1)
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(f'implementation is "{implementation}", expected one of {", ".join(IMPLEMENTATIONS)}')
+        self.implementation = implementation
+        dtype = dtype or torch.get_default_dtype()
+        if dtype not in DTYPES:
+            raise TypeError(f"dtype is {dtype}, expected torch.float32 or torch.float64")
+        self.unit = Unit(unit, hidden_size, **options)
+        widths = [input_size] + [hidden_size] * (num_layers - 1)
+        self._texts = {kind: [text_of(self.unit, width, kind) for width in widths] for kind in DTYPES}
+        told = [spec(text) for text in self._texts[dtype]]
+        self.states = StateLayout(told)
+        self._names = [[self._parameter_name(name, layer) for name in each.parameter_shapes] for layer, each in enumerate(told)]
+        for names, each in zip(self._names, told):
+            for name, shape in zip(names, each.parameter_shapes.values()):
+                self.register_parameter(name, Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    def _parameter_name(self, name, layer):
+        return f"{name}_l{layer}"
+
+    def reset_parameters(self):
+        """Draws the initial parameters of the paper anew (docs/units/); torch.manual_seed decides which."""
+        with torch.no_grad():
+            for layer, names in enumerate(self._names):
+                parameters = [getattr(self, name) for name in names]
+                if parameters[0].is_meta:
+                    continue
+                drawn = spec(self._texts[parameters[0].dtype][layer]).initial(_draw_seed())
+                for parameter, values in zip(parameters, drawn.values()):
+                    parameter.copy_(values)
+
+    def parameter_names(self, layer=0):
+        """{name in the C library: name here} of a layer: {"weight": "weight_l0", ...}."""
+        return dict(zip(spec(self._texts[torch.float32][layer]).parameter_shapes, self._names[layer]))
+
+    def _in_plain(self, parameter):
+        if self.implementation == "auto":
+            return not parameter.is_cpu
+        if self.implementation == "c" and not parameter.is_cpu:
+            raise RuntimeError(f'implementation is "c", which runs on the CPU, and the parameters are on {parameter.device}')
+        return self.implementation == "plain"
+
+    def _layer_parameters(self, layer):
+        own, names = self._parameters, self._names[layer]
+        try:
+            return [own[name] for name in names]
+        except KeyError:  # parametrised: it is computed
+            return [getattr(self, name) for name in names]
+
+    def _run(self, layer, is_step, x, lengths, reset, states):
+        parameters = self._layer_parameters(layer)
+        texts = self._texts.get(parameters[0].dtype)
+        if texts is None:
+            raise TypeError(f"the parameters are {parameters[0].dtype}, expected torch.float32 or torch.float64")
+        in_plain = self._in_plain(parameters[0])
+        return sequence(texts[layer], in_plain, is_step, x, lengths, reset, states, parameters)
+
+    def _first_parameter(self):
+        return self._layer_parameters(0)[0]
+
+    def _checked_inputs(self, x, batched, unbatched):
+        """x of a type that a layer takes; `batched` and `unbatched` are its dimensions, one less for tokens. Returns x and
+        whether it has a batch."""
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x is a {type(x).__name__}, expected a tensor")
+        parameter = self._first_parameter()
+        if x.dtype is parameter.dtype and x.dim() == batched and x.shape[-1] == self.input_size and x.device == parameter.device:
+            return x, True
+        if x.device != parameter.device:
+            raise RuntimeError(f"x is on {x.device}, the parameters are on {parameter.device}")
+        if x.is_floating_point():
+            if x.dtype is not parameter.dtype:
+                if not torch.is_autocast_enabled(x.device.type):
+                    raise TypeError(f"x is {x.dtype}, the parameters are {parameter.dtype}")
+                x = x.to(parameter.dtype)
+        elif x.dtype in (torch.int32, torch.int64):
+            if x.dtype is torch.int64:  # what does not fit into 32 bits becomes a token that is refused
+                x = x.clamp(-1, self.input_size).to(torch.int32)
+            batched, unbatched = batched - 1, unbatched - 1
+        elif x.dtype is not torch.uint8:
+            raise TypeError(f"x is {x.dtype}, expected {parameter.dtype}, torch.uint8, or torch.int32 or int64 as tokens")
+        if x.dim() not in (batched, unbatched):
+            raise ValueError(f"x has {x.dim()} dimensions, expected {batched}, or {unbatched} without a batch")
+        if x.dtype is not torch.int32 and x.shape[-1] != self.input_size:
+            raise ValueError(f"x has {x.shape[-1]} inputs a step, expected {self.input_size}")
+        return x, x.dim() == batched
+
+    def _narrowed(self, x):
+        """Tokens in 32 bits; what does not fit becomes one that is refused."""
+        return x.clamp(-1, self.input_size).to(torch.int32)
+
+
+class Layer(_Units):
+    """Any unit, by name, as a layer for sequences; the classes below are this with the unit's name and options.
+
+    Args:
+        unit: "stpn_r", "lstm", ... (stpn.Unit).
+        input_size: I, the number of inputs of a step; for tokens the number of symbols.
+        hidden_size: H, the number of neurons.
+        num_layers: units one on the other, each the next one's input.
+        batch_first: x and outputs are (B, T, ...) in place of (T, B, ...), reset too; states are not.
+        dropout: probability with which an output of every layer but the last is zeroed in training.
+        implementation: "auto": the C library on the CPU, plain PyTorch elsewhere; "c" or "plain" insists.
+        device, dtype: of the parameters; float32 or float64.
+        options: of the unit (docs/experiments.md#units).
+
+    Parameters are the unit's tensors with `_l0`, `_l1`, ... behind their names: weight_l0, bias_l0, lambda_l0, gamma_l0.
+
+    `forward(x, state=None, *, reset=None, lengths=None)`:
+        x: (T, B, I), or (T, I) without a batch, of the parameters' type; uint8, taken as 0 to 255; or tokens (T, B) of int32
+            or int64, one-hot without the zeros; or a PackedSequence.
+        state: as it was returned; None: zeros. One tensor where the unit has one, else a tuple, h first; each is
+            (num_layers, B, ...). F of the STP neuron and A of HebbFF depend on a layer's inputs: with several layers they are a
+            tuple of (B, H, K), one a layer.
+        reset: (T, B), not 0 zeroes a sample's state before that step.
+        lengths: (B), steps in [0, T] that each sample has; its outputs are 0 afterwards and its state stays.
+    Returns outputs (T, B, H) of the last layer, and the state after the last step.
+
+    Raises TypeError and ValueError for what does not fit. There are no second derivatives, and no torch.func transforms.
+    """
+
+    def __init__(self, unit, input_size, hidden_size, num_layers=1, *, batch_first=False, dropout=0.0, bidirectional=False,
+                 implementation="auto", device=None, dtype=None, **options):
+        super().__init__()
+        if bidirectional:
+            raise ValueError(_TWO)
+        if not isinstance(dropout, (int, float)) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is {dropout!r}, expected a number in [0, 1]")
+        self.batch_first, self.dropout = bool(batch_first), float(dropout)
+        self._build(unit, input_size, hidden_size, num_layers, options, implementation, device, dtype)
+        if dropout and num_layers == 1:
+            warnings.warn("dropout is between layers: with num_layers=1 it has no effect", stacklevel=2)
+
+    def extra_repr(self):
+        words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
+        words += [f"{name}={value!r}" for name, value in self.unit.given.items() if value != self._default(name)]
+        words += ["batch_first=True"] * self.batch_first + [f"dropout={self.dropout}"] * (self.dropout > 0)
+        return ", ".join(words)
+
+    def _default(self, name):
+        return Unit(self.unit.name, 1).options[name]
+
+    def forward(self, x, state=None, *, reset=None, lengths=None):
+        if isinstance(x, PackedSequence):
+            return self._forward_packed(x, state, reset, lengths)
+        x, batched = self._checked_inputs(x, 3, 2)
+        if not batched:
+            return self._forward_one(x, state, reset, lengths)
+        if self.batch_first:
+            x = x.transpose(0, 1)
+            reset = None if reset is None else reset.transpose(0, 1)
+        if reset is not None:
+            reset = self._checked_reset(reset, x.shape[:2])
+        if lengths is not None:
+            lengths = self._checked_lengths(lengths, x.shape)
+        y, state = self._forward_batch(x, state, reset, lengths)
+        return (y.transpose(0, 1) if self.batch_first else y), state
+
+    def _forward_batch(self, x, state, reset, lengths):
+        finals = []
+        for layer, states in enumerate(self.states.by_layer(state, x.shape[1], self._first_parameter())):
+            if layer and self.dropout and self.training:
+                x = torch.nn.functional.dropout(x, self.dropout)
+            x, after = self._run(layer, False, x, lengths, reset, states)
+            finals.append(after)
+        return x, self.states.join(finals)
+
+    def _forward_one(self, x, state, reset, lengths):
+        x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
+        state = None if state is None else self.states.mapped(state, torch.Tensor.unsqueeze)
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths).reshape(1)
+        y, state = self._forward_batch(x, state, self._checked_reset(reset, x.shape[:2]), self._checked_lengths(lengths, x.shape))
+        return y.squeeze(1), self.states.mapped(state, torch.Tensor.squeeze)
+
+    def _forward_packed(self, packed, state, reset, lengths):
+        """The samples stay in the order of the packing, the longest first, as nn.LSTM leaves them."""
+        if reset is not None or lengths is not None:
+            raise ValueError("a PackedSequence has its own lengths, and takes no reset")
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        x, steps = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
+        x, _ = self._checked_inputs(x, 3, 2)
+        if state is not None and order is not None:
+            state = self.select_samples(state, order)
+        y, state = self._forward_batch(x, state, None, self._checked_lengths(steps.to(x.device), x.shape))
+        y = pack_padded_sequence(y, steps, enforce_sorted=True)
+        if back is not None:
+            state = self.select_samples(state, back)
+        return PackedSequence(y.data, packed.batch_sizes, order, back), state
+
+    def _checked_reset(self, reset, shape):
+        if reset is None:
+            return None
+        if not isinstance(reset, torch.Tensor) or reset.shape != shape:
+            raise ValueError(f"reset has shape {tuple(getattr(reset, 'shape', ()))}, expected {tuple(shape)}")
+        return (reset != 0).to(torch.uint8).contiguous()
+
+    def _checked_lengths(self, lengths, shape):
+        if lengths is None:
+            return None
+        lengths = torch.as_tensor(lengths, device=self._first_parameter().device)
+        if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype is torch.bool:
+            raise TypeError(f"lengths has values of type {lengths.dtype}, expected integers")
+        if lengths.shape != shape[1:2]:
+            raise ValueError(f"lengths has shape {tuple(lengths.shape)}, expected {tuple(shape[1:2])}")
+        if not torch.compiler.is_compiling() and lengths.numel() and not (
+                0 <= int(lengths.min()) and int(lengths.max()) <= shape[0]):
+            raise ValueError(f"lengths are from {int(lengths.min())} to {int(lengths.max())}, expected 0 to {shape[0]}")
+        return lengths.to(torch.int32).contiguous()
+
+    # ------------------------------------------------------------------------------------------------------- states
+
+    def detach_state(self, state):
+        """The state as numbers: the gradient ends there (truncated backpropagation through time)."""
+        return self.states.mapped(state, lambda tensor, batch: tensor.detach())
+
+    def reset_state(self, state, mask):
+        """The state with zeros for the samples where `mask` (B) is not 0."""
+        def cleared(tensor, batch):
+            return torch.where((mask != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
+        return self.states.mapped(state, cleared)
+
+    def select_samples(self, state, index):
+        """The state of the samples that `index`, a tensor of integers, names."""
+        return self.states.mapped(state, lambda tensor, batch: tensor.index_select(batch, index))
+
+
+class STPN(Layer):
+    """The recurrent short-term-plasticity neuron where nn.LSTM stood; arguments, shapes and errors are those of Layer.
+
+    Per neuron, with z = [x ; h]:
+
+        G = W + F,  n = ||G_j|| + 1e-16,  h_j = activation(G_j . z / n_j + b_j),  F' = Lambda F / n + Gamma z h_j
+
+    (Garcia Rodriguez, Guo, Moraitis, ICML 2022). The state is (h, F): (num_layers, B, H) and (num_layers, B, H, I + H).
+
+    Args:
+        bias: whether there is b.
+        norm: "pre" (as above), "post" (F divided by the norm after its update), "output" (F is not divided), "none".
+        clamp: bound of |F| after each update; None or 0: none.
+        plastic: columns that carry F: "all", "input", "hidden".
+        granularity: Lambda and Gamma per "synapse" (H, K), "neuron" (H), or one "scalar" (1) of each.
+        learn: False: Lambda and Gamma are held at `lambda_` and `gamma`.
+        rule: "hebb": z h_j; "oja": h_j (z_k - sum_m h_m F_mk).
+        decay: "after": Lambda F + Gamma P; "prompt": Lambda (F + Gamma P).
+        activation: "tanh", "sigmoid".
+        layer_norm: whether there is a layer norm before the activation.
+        presynaptic: recurrent part of z in the update of F: h "previous" to the step, or of the "current" one.
+
+    >>> layer = STPN(37, 11)
+    >>> y, (h, F) = layer(torch.randn(9, 128, 37))
+    """
+
+    _unit = "stpn_r"
+
+    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
+                 norm="pre", clamp=None, plastic="all", granularity="synapse", learn=True, lambda_=0.9, gamma=0.01, rule="hebb",
+                 decay="after", activation="tanh", layer_norm=False, presynaptic="previous", implementation="auto", device=None,
+                 dtype=None):
+        super().__init__(self._unit, input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout,
+                         bidirectional=bidirectional, implementation=implementation, device=device, dtype=dtype, bias=bias,
+                         norm=norm, clamp=clamp, plastic=plastic, granularity=granularity, learn=learn, lambda_=lambda_,
+                         gamma=gamma, rule=rule, decay=decay, activation=activation, layer_norm=layer_norm,
+                         presynaptic=presynaptic)
+
+
+class STPNF(STPN):
+    """The feed-forward short-term-plasticity neuron, z = x: what it remembers is in its synapses alone. The state is F."""
+
+    _unit = "stpn_f"
+
+
+class _Named(Layer):
+    _unit = None
+
+    def __init__(self, input_size, hidden_size, num_layers=1, **arguments):
+        super().__init__(self._unit, input_size, hidden_size, num_layers, **arguments)
+
+
+class RNN(_Named):
+    """h' = tanh(W [x;h] + b). Option init: "uniform" or "miconi". The state is h."""
+
+    _unit = "rnn"
+
+
+class LSTM(_Named):
+    """nn.LSTM with one bias vector and one matrix: weight_l0 (4H, I + H), bias_l0 (4H). The state is (h, c)."""
+
+    _unit = "lstm"
+
+
+class GRU(_Named):
+    """nn.GRU, with its parameters' names. The state is h."""
+
+    _unit = "gru"
+
+
+class MLP(_Named):
+    """h = tanh(W x + b). There is no state: ()."""
+
+    _unit = "mlp"
+
+
+class FastWeights(_Named):
+    """Fast weights (Ba et al. 2016). Options lambda_ 0.9, eta 0.5, inner_steps 1. The state is (h, A)."""
+
+    _unit = "fast_weights"
+
+
+class Plastic(_Named):
+    """Differentiable plasticity (Miconi et al. 2018). Option trace: "clip", "soft", "add", "decay". The state is (h, E)."""
+
+    _unit = "plastic"
+
+
+class ModPlast(_Named):
+    """Neuromodulated plasticity (Miconi et al. 2019). Options trace and modulation: "tanh", "sigmoid", "linear". The state is
+    (h, E)."""
+
+    _unit = "modplast"
+
+
+class Modul(_Named):
+    """Retroactive neuromodulation (Miconi et al. 2019). Options as for ModPlast. The state is (h, E, T)."""
+
+    _unit = "modul"
+
+
+class HebbFF(_Named):
+    """The Hebbian feed-forward network (Tyulmankov et al. 2022). The state is A."""
+
+    _unit = "hebbff"
