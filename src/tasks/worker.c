@@ -1,4 +1,3 @@
-#define _GNU_SOURCE // memfd_create
 #include "tasks/worker.h"
 
 #include "base/error.h"
@@ -21,8 +20,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-extern char **environ;
 
 /* The two descriptors that the process inherits, under these numbers. */
 enum { CHILD_SOCKET = 3, CHILD_MEMORY = 4, FIRST_FREE = 10 };
