@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "ppo_case.h"
+#include "support/effort.h"
 
 enum { STEPS = 9, BATCH = 18, ROWS = STEPS * BATCH, OUTPUTS = 2 * CASE_VALUES, LENGTH = 4, PIECES = 3 };
 
@@ -307,6 +308,7 @@ static void check_case(const agent_case *c, int index, int all_cut[2])
 static void every_option(void **state)
 {
     (void)state;
+    on_one_thread();
     static const double lambdas[] = {1, 0.7, 0};
     enum { CASES = 2 * 3 * 3 * 2 * 2 * 2 };
     int cut[2] = {0};
