@@ -7,7 +7,7 @@ here=$(dirname "$0")
 build="gcc libc6-dev make cmake pkg-config libjansson-dev zlib1g-dev librandom123-dev"
 # What the build uses where it is there, installed only along with something that it needs.
 optional="libgif-dev libmujoco-dev"
-test="libgif-dev libmujoco-dev g++ binutils python3 python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
+test="$optional g++ binutils python3 python3-dev python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
 [ "$(uname -m)" = aarch64 ] || test="$test gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 case ${1:-} in

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Usage: scripts/python-env.sh [FOLDER REQUIREMENTS]: makes the tree's own Python environment, .venv, with what the plots
-# and some tests need; or FOLDER, with the packages that the file REQUIREMENTS names.
+# Usage: scripts/python-env.sh [FOLDER REQUIREMENTS]: makes the tree's own Python environment, .venv, with what the plots,
+# the Python package and its tests need; or FOLDER, with the packages that the file REQUIREMENTS names.
 # Where it is there already and complete, nothing is done and no network is needed; a broken one is made anew.
 set -u
 cd "$(dirname "$0")/.." || exit 3
 folder=${1:-.venv}
-packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 gymnasium>=1.0,<2 mujoco>=2.3.3 imageio>=2.14 ale-py>=0.12,<1"
+packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 torch==2.13.0 cffi>=1.16,<3 scikit-build-core>=0.10,<1"
+packages="$packages hypothesis>=6.100,<7 setuptools>=68 gymnasium>=1.0,<2 mujoco>=2.3.3 imageio>=2.14 ale-py>=0.12,<1"
 [ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | paste -s -d ' ' -)
 # Names what was installed: another list makes another environment.
 complete=$folder/complete

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Usage: scripts/test.sh [STEP...]: installs what the tests need, then runs the steps named, or all of them, in this order:
 #   format      clang-format
-#   release     release build and every test
+#   release     release build with the Python package, and every test
 #   asan        every test under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan        the tests with threads under ThreadSanitizer
 #   portable    every test on a build with the portable kernels only
 #   lint        clang-tidy, cppcheck and a look at the shell scripts
 #   arm64       the numerical tests, compiled for 64-bit ARM, under qemu
-#   install     the installed files, used by pkg-config and by CMake from C and C++
+#   install     the installed files, used by pkg-config and by CMake from C and C++; the Python wheel, in an environment of its own
 #   fuzz        each fuzzer for 20 seconds
 # Stops at the first failure. The output of every step lies in build-logs/.
 set -uo pipefail
@@ -46,10 +46,16 @@ step_format() {
 }
 
 step_release() {
-    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON -DSTPN_BUILD_BENCH=ON || return
+    local package=(-DSTPN_BUILD_PYTHON=OFF)
+    if [ -e .venv/complete ]; then package=(-DSTPN_BUILD_PYTHON=ON "-DPython_EXECUTABLE=$PWD/.venv/bin/python"); fi
+    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON -DSTPN_BUILD_BENCH=ON "${package[@]}" || return
     run_tests build
     local status=$?
     release_summary=$ctest_summary
+    if [ ! -e .venv/complete ]; then
+        echo "the Python package was not built and not tested: scripts/python-env.sh failed"
+        status=1
+    fi
     return "$status"
 }
 
@@ -90,7 +96,7 @@ step_arm64() {
 }
 
 step_install() {
-    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON && scripts/test-install.sh build
+    build build -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON && scripts/test-install.sh build && scripts/test-wheel.sh
 }
 
 step_fuzz() {

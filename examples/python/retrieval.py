@@ -1,4 +1,4 @@
-"""Associative retrieval in PyTorch: after c9k8j3??k the answer is 8. python retrieval.py [UPDATES], a few minutes for all."""
+"""Associative retrieval in PyTorch: after c9k8j3??k the answer is 8. python retrieval.py [UPDATES]"""
 import sys
 
 import torch
@@ -21,7 +21,7 @@ torch.manual_seed(0)
 layer, read = stpn.torch.STPN(SYMBOLS, 20), torch.nn.Linear(20, SYMBOLS)
 parameters = [*layer.parameters(), *read.parameters()]
 optimiser = torch.optim.Adam(parameters, lr=0.003)
-updates = int(sys.argv[1]) if len(sys.argv) > 1 else 20000
+updates = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
 for update in range(1, updates + 1):
     tokens, answers = draw(128)
     y, state = layer(tokens)  # tokens are one-hot without the zeros

@@ -81,7 +81,7 @@ def _option_value(name, value):
 
 
 class Unit:
-    """One layer of a network: the name of a unit, its neurons, its options (docs/experiments.md#units).
+    """One layer of a network: the name of a unit, its neurons, its options (docs/experiments.md#the-units-options).
 
     Args:
         name: "stpn_r", "stpn_f", "rnn", "lstm", "gru", "mlp", "fast_weights", "plastic", "modplast", "modul" or "hebbff".

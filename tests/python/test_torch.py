@@ -377,6 +377,9 @@ class Copies(TorchTest):
         before = layer(x)[0]
         self.same(torch.func.functional_call(layer, dict(other.named_parameters()), (x,))[0], other(x)[0])
         self.same(layer(x)[0], before)
+        turned = {name: values.detach().T.contiguous().T for name, values in other.named_parameters() if values.dim() == 2}
+        self.assertFalse(turned["weight_l0"].is_contiguous())
+        self.same(torch.func.functional_call(other, turned, (x,))[0], other(x)[0])
 
 
 class Refused(TorchTest):

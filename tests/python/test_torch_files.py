@@ -1,6 +1,9 @@
 """Parameters between stpn.torch, the command and the authors' layout; the examples."""
+import contextlib
+import io
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -176,6 +179,19 @@ class Examples(CommandTest):
         st.load(self.path("retrieval.safetensors"), layer, readout=readout)
         lines = [line for line in read(os.path.join(folder, "retrieval.py")).decode().splitlines() if line.strip()]
         self.assertLessEqual(len(lines), 36)
+
+    def test_pages_run(self):
+        """Every block of Python in the pages, each page from its top to its end."""
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.path())
+        for page in "README.md", "docs/python.md":
+            found = re.findall(r"(?ms)^```python\n(.*?)^```$", read(os.path.join(SOURCE, page)).decode())
+            self.assertTrue(found)
+            names, said = {}, io.StringIO()
+            with contextlib.redirect_stdout(said):
+                for block in found:
+                    exec(compile(block, page, "exec"), names)
+        self.assertEqual(said.getvalue(), "torch.Size([11, 48])\n(11, 48) (11, 48)\n")
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Layer(_Units):
         dropout: probability with which an output of every layer but the last is zeroed in training.
         implementation: "auto": the C library on the CPU, plain PyTorch elsewhere; "c" or "plain" insists.
         device, dtype: of the parameters; float32 or float64.
-        options: of the unit (docs/experiments.md#units).
+        options: of the unit (docs/experiments.md#the-units-options).
 
     Parameters are the unit's tensors with `_l0`, `_l1`, ... behind their names: weight_l0, bias_l0, lambda_l0, gamma_l0.
 
