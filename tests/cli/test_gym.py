@@ -65,6 +65,19 @@ class GymTest(CommandTest):
             self.assertLess(time.monotonic(), limit, "the worker outlives the command")
             time.sleep(0.01)
 
+    def kill_both(self, process, pid):
+        """The command is killed; the worker has to follow, and does so at the latest when the test ends."""
+        def end():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+        self.addCleanup(end)
+        process.kill()
+        process.wait()
+        self.wait_until_gone(pid)
+
     def iterations(self, out):
         header, data = read_tensors(self.path(out, "last.safetensors"))
         begin, end = header["progress.iteration"]["data_offsets"]
@@ -210,9 +223,7 @@ class Killed(GymTest):
         process = self.start("train", self.file, "--out", "run", *LONG, env=self.env)
         self.wait_for("run/best.safetensors", process)
         pid = self.worker()
-        process.kill()
-        process.communicate()
-        self.wait_until_gone(pid)
+        self.kill_both(process, pid)
 
     def test_the_command_killed_while_the_environment_hangs(self):
         process = self.start("train", self.wrong("hangs"), "--out", "run", *LONG, env=self.env)
@@ -220,9 +231,7 @@ class Killed(GymTest):
         self.wait_for("pid", process)
         pid = self.worker()
         time.sleep(1)
-        process.kill()
-        process.communicate()
-        self.wait_until_gone(pid)
+        self.kill_both(process, pid)
 
     def test_stopped_and_resumed(self):
         for number in (signal.SIGINT, signal.SIGTERM):

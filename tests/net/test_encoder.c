@@ -207,6 +207,49 @@ static void the_gradient_is_that_of_finite_differences(void **state)
         for (size_t i = 0; i < sizeof units / sizeof *units; i++) check_gradient(count, units[i]);
 }
 
+/* Panels of float hold twice as many values, so that the windows of a layer meet there that in double do not. */
+static void the_gradient_in_float_is_near_that_in_double(void **state)
+{
+    (void)state;
+    uint8_t *x = drawn((size_t)T * B * IMAGE);
+    stpn_net *nets[2] = {made(STPN_FLOAT, 3, "mlp"), made(STPN_DOUBLE, 3, "mlp")};
+    double *grad = stpn_block_create(nets[1]);
+    float *near = stpn_block_create(nets[0]), y[T * B * H], c[T * B * H];
+    stpn_state *s;
+    stpn_tape *tape;
+    stpn_tensor t;
+    for (int i = 0; i < T * B * H; i++) c[i] = (float)sin(1 + 3.7 * i);
+    uint8_t reset[T * B] = {0};
+    reset[B + 2] = reset[2 * B + 4] = 1;
+    const int32_t lengths[B] = {T, 2, T, 0, T};
+    const stpn_sequence q = {
+        .steps = T, .batch = B, .type = STPN_INPUT_BYTE, .x = x, .reset = reset, .lengths = lengths};
+    assert_int_equal(stpn_state_create(&s, nets[0], B, &error), STPN_OK);
+    assert_int_equal(stpn_tape_create(&tape, nets[0], T, B, 1, &error), STPN_OK);
+    assert_int_equal(stpn_forward(nets[0], s, &q, y, NULL, tape, NULL, &error), STPN_OK);
+    assert_int_equal(stpn_backward(nets[0], tape, c, NULL, near, NULL, NULL, &error), STPN_OK);
+    objective(nets[1], x, grad);
+    for (int i = 0; stpn_net_tensor(nets[0], i, &t); i++) {
+        float *of = malloc(t.count * sizeof *of);
+        double *expected = malloc(t.count * sizeof *expected);
+        assert_non_null(of);
+        assert_non_null(expected);
+        stpn_block_get(nets[0], near, i, of);
+        stpn_block_get(nets[1], grad, i, expected);
+        for (size_t v = 0; v < t.count; v++)
+            if (fabs((double)of[v] - expected[v]) > 1e-4 * fmax(1, fabs(expected[v])))
+                fail_msg("%s, value %zu: %g, in double %g", t.name, v, (double)of[v], expected[v]);
+        free(of);
+        free(expected);
+    }
+    stpn_tape_free(tape);
+    stpn_state_free(s);
+    for (int i = 0; i < 2; i++) stpn_net_free(nets[i]);
+    stpn_block_free(near);
+    stpn_block_free(grad);
+    free(x);
+}
+
 /* --------------------------------------------------------------------------------------------------------- same bits */
 
 /* Outputs, and the gradient's block behind them. */
@@ -338,6 +381,7 @@ int main(void)
         cmocka_unit_test(values_are_those_of_plain_loops),
         cmocka_unit_test(names_and_first_values),
         cmocka_unit_test(the_gradient_is_that_of_finite_differences),
+        cmocka_unit_test(the_gradient_in_float_is_near_that_in_double),
         cmocka_unit_test(the_same_bits_on_any_threads_and_in_any_calls),
         cmocka_unit_test(what_is_refused),
     };
