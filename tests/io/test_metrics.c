@@ -188,7 +188,7 @@ static void rows_of_ppo(void **state)
                                .gradient_norm = 7,
                                .energy = 8,
                                .iterations_per_second = 9}};
-    assert_int_equal(metrics_start(&m, METRICS_PPO, &error), STPN_OK);
+    assert_int_equal(metrics_start(&m, METRICS_PPO | METRICS_EPISODES, &error), STPN_OK);
     assert_int_equal(metrics_add(&m, &row, &error), STPN_OK);
     row.epoch = 2;
     row.updates = 70;
@@ -201,7 +201,7 @@ static void rows_of_ppo(void **state)
     assert_string_equal(m.text.data, expected);
     assert_int_equal(metrics_save(&m, scratch_path(path, "ppo.csv"), &error), STPN_OK);
     metrics_free(&m);
-    assert_int_equal(metrics_resume(&again, METRICS_PPO, path, 2, &error), STPN_OK);
+    assert_int_equal(metrics_resume(&again, METRICS_PPO | METRICS_EPISODES, path, 2, &error), STPN_OK);
     assert_string_equal(again.text.data, expected);
     assert_true(again.seconds == 2.5);
     metrics_free(&again);

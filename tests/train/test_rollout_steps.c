@@ -172,7 +172,7 @@ static void states_begin_anew_with_an_episode(void **state)
         place *p = opened(1, elsewhere, 1, 2);
         for (int t = 0; t < ROUNDS; t++) {
             a2c_stats stats;
-            assert_int_equal(rollout_play(p->r, A2C_SAMPLE, &error), STPN_OK);
+            assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
             a2c_drop(rollout_agent(p->r), &stats);
             stpn_state_get(a2c_state(rollout_agent(p->r)), 0, h);
             for (int b = 0; b < BATCH; b++) {
@@ -198,7 +198,7 @@ static void episodes_are_counted(void **state)
         for (int round = 0; round < 5; round++) {
             rollout_episodes expected = {0};
             a2c_stats stats;
-            assert_int_equal(rollout_play(p->r, A2C_SAMPLE, &error), STPN_OK);
+            assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
             for (int i = 0; i < STEPS; i++)
                 for (int b = 0; b < BATCH; b++) {
                     if (++t[b] < length_of(b)) continue;
@@ -208,14 +208,17 @@ static void episodes_are_counted(void **state)
                     t[b] = 0;
                 }
             for (int b = 0; b < BATCH; b++) assert_true(((const float *)rollout_next(p->r))[b] == (float)(1 + t[b]));
-            const rollout_episodes seen = rollout_take_episodes(p->r);
+            rollout_episodes seen = {0};
+            rollout_add_episodes(p->r, &seen);
             assert_int_equal(seen.count, expected.count);
             assert_int_equal(seen.steps, expected.steps);
             assert_true(seen.reward == expected.reward);
             assert_int_equal(a2c_update(rollout_agent(p->r), rollout_next(p->r), &stats, &error), STPN_OK);
             assert_true(isfinite(stats.loss));
         }
-        assert_int_equal(rollout_take_episodes(p->r).count, 0);
+        rollout_episodes none = {0};
+        rollout_add_episodes(p->r, &none);
+        assert_int_equal(none.count, 0);
         closed(p);
     }
 }
@@ -226,7 +229,7 @@ static void one_half_steps_while_the_other_is_thought_for(void **state)
     (void)state;
     place *p = opened(3, 1, 1, 1);
     static const int expected[] = {1, 33, -1, 1, -33, 33, -1, 1, -33, 33, -1, -33};
-    assert_int_equal(rollout_play(p->r, A2C_SAMPLE, &error), STPN_OK);
+    assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
     const clockwork *c = (const clockwork *)rollout_env(p->r);
     assert_int_equal(c->calls, sizeof expected / sizeof *expected);
     assert_memory_equal(c->call, expected, sizeof expected);
@@ -246,7 +249,7 @@ static void a_test_counts_the_first_episodes_of_each_copy(void **state)
     }
     for (int i = 0; i < 2; i++) {
         place *p = opened(2 + i, i, 0, 1 + i);
-        assert_int_equal(rollout_test(p->r, EPISODES, A2C_SAMPLE, NULL, &results[i], &error), STPN_OK);
+        assert_int_equal(rollout_test(p->r, EPISODES, ACT_SAMPLE, NULL, &results[i], &error), STPN_OK);
         assert_int_equal(results[i].episodes, EPISODES * BATCH);
         assert_true(fabs(results[i].reward - reward) < 1e-12);
         assert_true(fabs(results[i].steps - steps) < 1e-12);
@@ -256,7 +259,7 @@ static void a_test_counts_the_first_episodes_of_each_copy(void **state)
     assert_true(results[0].energy == results[1].energy);
     place *p = opened(2, 1, 0, 1);
     const volatile int stop = 1;
-    assert_int_equal(rollout_test(p->r, EPISODES, A2C_SAMPLE, &stop, &results[0], &error), STPN_STOPPED);
+    assert_int_equal(rollout_test(p->r, EPISODES, ACT_SAMPLE, &stop, &results[0], &error), STPN_STOPPED);
     closed(p);
 }
 
