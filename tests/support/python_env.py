@@ -12,6 +12,6 @@ def use():
     if os.path.abspath(sys.prefix) in (ENVIRONMENT, os.path.realpath(ENVIRONMENT)):
         return
     if not os.path.exists(os.path.join(ENVIRONMENT, "complete")):
-        sys.exit("this test needs numpy, matplotlib and tensorboard: run scripts/python-env.sh, which installs them from "
+        sys.exit("this test needs packages of Python: run scripts/python-env.sh, which installs them from "
                  "PyPI into %s" % ENVIRONMENT)
     os.execv(python, [python, *sys.argv])
