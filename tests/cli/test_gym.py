@@ -149,6 +149,20 @@ class Train(GymTest):
         self.assertGreater(test["reward"], 35 if SHARE == 1 else 12)
 
 
+    def test_pong(self):
+        self.file = os.path.join(SOURCE, "experiments", "pong", "lstm.json")
+        self.train("run", "--set", "train.batch=2", "--set", "train.rollout=5", "--set", "train.steps=30")
+        summary = json.loads(read(self.path("run", "summary.json")))
+        self.assertEqual((summary["train"]["updates"], summary["parameters"]), (3, 516679))
+        self.assertTrue(-21 <= summary["test"]["reward"] <= 21)
+        # 21 points take a time, at 4 frames a step.
+        self.assertGreater(summary["test"]["steps"], 300)
+        header, _ = read_tensors(self.path("run", "last.safetensors"))
+        self.assertEqual(header["encoder.0.weight"]["shape"], [16, 64])
+        self.assertEqual(header["encoder.1.weight"]["shape"], [32, 256])
+        self.assertEqual(header["units.0.weight"]["shape"], [4 * 48, 2592 + 48])
+
+
 class Refused(GymTest):
     def test_experiments(self):
         for settings, says in (

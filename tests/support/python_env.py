@@ -12,6 +12,6 @@ def use():
     if os.path.abspath(sys.prefix) in (ENVIRONMENT, os.path.realpath(ENVIRONMENT)):
         return
     if not os.path.exists(os.path.join(ENVIRONMENT, "complete")):
-        sys.exit("this test needs packages from PyPI: run scripts/python-env.sh, which installs them "
-                 "into %s" % ENVIRONMENT)
+        sys.exit("this test needs packages of Python: run scripts/python-env.sh, which installs them from "
+                 "PyPI into %s" % ENVIRONMENT)
     os.execv(python, [python, *sys.argv])
