@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..library import Unit, integer
 from .autograd import sequence
 from .spec import DTYPES, spec, text_of
-from .states import StateLayout, checked
+from .states import StateLayout
 
 _TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
 IMPLEMENTATIONS = ("auto", "c", "plain")
