@@ -14,7 +14,8 @@ _KINDS = {torch.float32: lib.STPN_INPUT_FLOAT, torch.float64: lib.STPN_INPUT_DOU
           torch.int32: lib.STPN_INPUT_TOKEN}
 _BYTES, _INTS, _VALUES = ffi.typeof("uint8_t *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 # Looked up once: they are called for every tensor.
-_cast, _empty, _block_set, _block_get, _state_get = ffi.cast, torch.empty, lib.stpn_block_set, lib.stpn_block_get, lib.stpn_state_get
+_cast, _empty = ffi.cast, torch.empty
+_block_set, _block_get, _state_get = lib.stpn_block_set, lib.stpn_block_get, lib.stpn_state_get
 
 
 def _values(tensor):
@@ -73,7 +74,7 @@ class WorkSpace:
         chunks = (self.batch + CHUNK - 1) // CHUNK
         return 1 if chunks == 1 else min(torch.get_num_threads(), chunks, 256)
 
-    def forward(self, T, x, lengths, reset, keep, y, energy=None):
+    def forward(self, T, x, lengths, reset, keep, y):
         """Runs the sequence from the state, outputs to `y`."""
         B, threads = self.batch, self.threads()
         if keep:
@@ -87,7 +88,7 @@ class WorkSpace:
         q.steps, q.batch, q.type, q.x = T, B, _KINDS[x.dtype], _values(x)
         q.reset = NULL if reset is None else ffi.cast(_BYTES, reset.data_ptr())
         q.lengths = NULL if lengths is None else ffi.cast(_INTS, lengths.data_ptr())
-        arguments = (self.net, self.state, q, _values(y), NULL if energy is None else _values(energy), self.tape if keep else NULL)
+        arguments = (self.net, self.state, q, _values(y), NULL, self.tape if keep else NULL)
         if threads == 1:
             status = lib.stpn_forward(*arguments, NULL, self.error)
         else:
@@ -163,6 +164,8 @@ _held = {}  # work spaces by the address of their tickets
 class _Ticket(bytearray):
     """The memory of a ticket; when the last tensor over it goes, the work space is idle again."""
 
+    __slots__ = ("address",)
+
     def __del__(self):
         space = _held.pop(self.address)
         if len(space.spec.idle) < IDLE_MOST:
@@ -193,7 +196,7 @@ def shape_of(x, is_step):
     return (1, x.shape[0]) if is_step else x.shape[:2]
 
 
-def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=None):
+def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
     """Outputs, the final state's tensors, and with `keep` a ticket (else None).
 
     x is (T, B, I) of float32, float64 or uint8, or (T, B) of int32; lengths (B) int32 or None; reset (T, B) uint8 or None;
@@ -214,7 +217,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep, energy=N
     try:
         space.set_parameters(parameters)
         space.start(B, states)
-        space.forward(T, x, lengths, reset, keep, y, energy)
+        space.forward(T, x, lengths, reset, keep, y)
         finals = space._get(space.state, lead)
     except ValueError:
         spec.idle.append(space)

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..library import Unit, integer
 from .autograd import sequence
 from .spec import DTYPES, spec, text_of
-from .states import StateLayout, checked
+from .states import StateLayout
 
 _TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
 IMPLEMENTATIONS = ("auto", "c", "plain")
@@ -84,7 +84,8 @@ class _Units(Module):
         return sequence(texts[layer], in_plain, is_step, x, lengths, reset, states, parameters)
 
     def _first_parameter(self):
-        return self._layer_parameters(0)[0]
+        found = self._parameters.get(self._names[0][0])
+        return self._layer_parameters(0)[0] if found is None else found
 
     def _checked_inputs(self, x, batched, unbatched):
         """x of a type that a layer takes; `batched` and `unbatched` are its dimensions, one less for tokens. Returns x and
@@ -185,6 +186,9 @@ class Layer(_Units):
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def _forward_batch(self, x, state, reset, lengths):
+        if state is None and self.num_layers == 1:
+            y, finals = self._run(0, False, x, lengths, reset, ())
+            return y, self.states.pack(finals)
         finals = []
         for layer, states in enumerate(self.states.by_layer(state, x.shape[1], self._first_parameter())):
             if layer and self.dropout and self.training:
