@@ -413,7 +413,7 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
     return status;
 }
 
-static stpn_status read_episodes(const tensor_file *file, const run *r, stpn_error *error)
+static stpn_status read_episodes(const tensor_file *file, const run *r, const progress_counts *c, stpn_error *error)
 {
     double *rewards = rollout_rewards(r->rollout), weight = 0;
     int64_t *steps = rollout_lengths(r->rollout);
@@ -429,7 +429,7 @@ static stpn_status read_episodes(const tensor_file *file, const run *r, stpn_err
         return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s, %s or %s is out of range", tensor_file_name(file),
                          episode_rewards, episode_steps, kl_weight);
     if (ppo_of(r)) ppo_set_kl_weight(ppo_of(r), weight);
-    rollout_resume(r->rollout);
+    if (c->epoch > 0) rollout_resume(r->rollout); // before the first iteration there are no episodes yet
     return STPN_OK;
 }
 
@@ -437,7 +437,7 @@ static stpn_status read_course(const tensor_file *file, run *r, const progress_c
 {
     if (r->rollout) {
         stpn_status status = read_env(file, rollout_env(r->rollout), error);
-        return status || !by_steps(r) ? status : read_episodes(file, r, error);
+        return status || !by_steps(r) ? status : read_episodes(file, r, c, error);
     }
     return is_within(r->learner, c) ? read_state(file, r->learner, error) : STPN_OK;
 }

@@ -74,9 +74,10 @@ static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *err
         r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
         return STPN_OK;
     }
-    stpn_status status = r->ppo
-                             ? ppo_act(r->ppo, first, last, r->observations, r->fresh, choice, r->actions, error)
-                             : actor_act(r->acting, first, last, r->observations, r->fresh, choice, r->actions, error);
+    const void *seen = rollout_look(r, first, last);
+    rollout_note_observations(r, chunk);
+    stpn_status status = r->ppo ? ppo_act(r->ppo, first, last, seen, r->fresh, choice, r->actions, error)
+                                : actor_act(r->acting, first, last, seen, r->fresh, choice, r->actions, error);
     for (int b = first; b < last && r->tested && !status; b++)
         if (r->tested[b].episodes < r->wanted)
             r->tested[b].energy += value_read(r->acting->net->kernel, r->acting->energy, (size_t)b);
