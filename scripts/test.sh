@@ -2,9 +2,9 @@
 # Usage: scripts/test.sh [STEP...]: installs what the tests need, then runs the steps named, or all of them, in this order:
 #   format      clang-format
 #   release     release build with the Python package, and every test
-#   asan        every test under AddressSanitizer and UndefinedBehaviorSanitizer
+#   asan        every test but those of documentation and benchmarks under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan        the tests with threads under ThreadSanitizer
-#   portable    every test on a build with the portable kernels only
+#   portable    every test below the command on a build with the portable kernels only
 #   lint        clang-tidy, cppcheck and a look at the shell scripts
 #   arm64       the numerical tests, compiled for 64-bit ARM, under qemu
 #   install     the installed files, used by pkg-config and by CMake from C and C++; the Python wheel, in an environment of its own
@@ -61,7 +61,7 @@ step_release() {
 
 step_asan() {
     build build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSTPN_BUILD_TESTS=ON -DSTPN_SANITIZE=address &&
-        run_tests build-asan
+        run_tests build-asan -E "^(cli/readme|bench/)"
 }
 
 step_tsan() {
@@ -71,7 +71,7 @@ step_tsan() {
 
 step_portable() {
     build build-portable -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON -DSTPN_PORTABLE_ONLY=ON &&
-        run_tests build-portable
+        run_tests build-portable -LE "cli|bench"
 }
 
 step_lint() {

@@ -325,9 +325,9 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
         table = method_table(e, e->train.method, &count, &fields);
         names_beside(e, table, names);
         if (!status) status = options_from_json(object, "train", table, count, names, fields, error);
-        if (!status) status = check_train(e, object, error);
     }
-    return status || !e->env ? status : plan_rollouts(e, error);
+    if (!status && e->env) status = plan_rollouts(e, error);
+    return status || !object ? status : check_train(e, object, error);
 }
 
 static stpn_status read_top(experiment *e, const json_t *root, const uint64_t *seed, stpn_error *error)

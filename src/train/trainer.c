@@ -109,7 +109,7 @@ stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
     epoch_end *end = &t->end;
     if (machine_seconds() - t->saved >= EPOCH_SECONDS) return trainer_save(t, error);
     /* Its episodes go on where they are, with all that is remembered there. */
-    if (t->run.rollout && t->run.experiment.train.rollout) return STPN_OK;
+    if (t->run.rollout && t->run.experiment.train.rollout && !t->run.experiment.env_shape.restarts) return STPN_OK;
     const stpn_net *net = t->run.net;
     const stpn_adam *adam = run_adam(&t->run);
     const void *blocks[3] = {net->parameters, adam->first, adam->second};

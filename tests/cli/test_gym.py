@@ -170,12 +170,12 @@ class Refused(GymTest):
             (["task.id=fake_env:Fake-v0", "task.arguments={"], "JSONDecodeError"),
             (["task.arguments=" + quoted(does="dictionary")], "its observations are Dict"),
             (["task.arguments=" + quoted(does="actions")], "its actions are MultiDiscrete"),
-            (["task.arguments=" + quoted(continuous=True)], "continuous actions, which train.method a2c does not learn"),
+            (["task.arguments=" + quoted(continuous=True)], "train.burn_in has no effect with this train.method"),
             (["task.observations=4", "task.actions=2"], "has 3 observations, 2 actions, 0 continuous ones"),
             (["task.observations=4", "task.actions=0"], "task.observations, task.actions and task.continuous are 4, 0, 0"),
             (["task.mask=[3]"], "task.mask has column 3, expected 0 to 2"),
             (["train.rollout=0"], "train.rollout is 0"),
-            (["train.iterations=5"], "train.iterations has no effect with task gym"),
+            (["train.iterations=5"], "train.iterations has no effect with train.rollout"),
         ):
             words = [word for setting in settings for word in ("--set", setting)]
             if not any("task.observations" in setting for setting in settings):
