@@ -23,7 +23,7 @@ QUICK_TASKS = {"familiarity": ["--set", "train.epochs=1", "--set", "task.steps=6
                 "gym": ["--set", "train.steps=512", "--set", "train.test_iterations=1"]}
 # What it shows stands on what it leaves: tests/cli/test_own_data.py walks through it.
 WALKED = "docs/your-own-data.md"
-FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", "python", ".ci")
+FOLDERS = ("include", "src", "cli", "tests", "docs", "examples", "experiments", "scripts", "share", "cmake", "python", "models", "unfinished", ".ci")
 ROOT_FILE = r"(?:[A-Z][A-Za-z]+\.(?:md|txt|cff)|LICENSE|Makefile)"
 
 
@@ -57,7 +57,7 @@ def slug(heading):
 class Commands(CommandTest):
     def setUp(self):
         super().setUp()
-        for name in ("experiments", "tests"):
+        for name in ("experiments", "models", "tests"):
             os.symlink(os.path.join(SOURCE, name), self.path(name))
 
     def quick(self, words):
