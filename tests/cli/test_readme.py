@@ -57,7 +57,7 @@ def slug(heading):
 class Commands(CommandTest):
     def setUp(self):
         super().setUp()
-        for name in ("experiments", "models", "tests"):
+        for name in ("experiments", "tests"):
             os.symlink(os.path.join(SOURCE, name), self.path(name))
 
     def quick(self, words):
@@ -112,7 +112,7 @@ class Commands(CommandTest):
             # A page is read from its top to its end; what one leaves is not another's.
             self.folder = os.path.join(self.folder, os.path.basename(page) + ".runs")
             os.mkdir(self.folder)
-            for name in ("experiments", "tests", "python", ".venv"):
+            for name in ("experiments", "models", "tests", "python", ".venv"):
                 os.symlink(os.path.join(SOURCE, name), self.path(name))
             for line, words in command_lines(page):
                 with self.subTest(page=page, line=line):
