@@ -146,7 +146,7 @@ stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_erro
 {
     error_clear(error);
     *out = NULL;
-    int features;
+    int features = 0;
     stpn_status status = check_desc(desc, &features, error);
     if (status) return status;
     stpn_net *net = memory_zeroed(1, sizeof *net);

@@ -79,12 +79,6 @@ static int by_steps(const run *r)
     return r->rollout && r->experiment.train.rollout > 0;
 }
 
-#define TABLE(rows)                             \
-    (count_table)                               \
-    {                                           \
-        rows, (int)(sizeof rows / sizeof *rows) \
-    }
-
 /* The tables of a run, one after the other; NULL past the last. */
 typedef struct count_table {
     const count_row *rows;
@@ -93,10 +87,14 @@ typedef struct count_table {
 
 static count_table counts_of(const run *r, int index)
 {
-    if (index == 1 && by_steps(r)) return TABLE(episode_counts);
+    static const count_table with_data = {data_counts, (int)(sizeof data_counts / sizeof *data_counts)},
+                             with_a2c = {env_counts, (int)(sizeof env_counts / sizeof *env_counts)},
+                             with_ppo = {ppo_counts, (int)(sizeof ppo_counts / sizeof *ppo_counts)},
+                             of_episodes = {episode_counts, (int)(sizeof episode_counts / sizeof *episode_counts)};
+    if (index == 1 && by_steps(r)) return of_episodes;
     if (index > 0) return (count_table){NULL, 0};
-    if (ppo_of(r)) return TABLE(ppo_counts);
-    return r->rollout ? TABLE(env_counts) : TABLE(data_counts);
+    if (ppo_of(r)) return with_ppo;
+    return r->rollout ? with_a2c : with_data;
 }
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *text, stpn_error *error)
