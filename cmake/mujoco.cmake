@@ -1,5 +1,5 @@
 # MUJOCO_FOUND, MUJOCO_INCLUDE_DIR and MUJOCO_LIBRARY: the MuJoCo in the folder STPN_MUJOCO, or where that is empty the
-# system's, if there is one. MUJOCO_LIBRARY_USED is empty where there is none.
+# system's, if there is one and the build is not for other machines. MUJOCO_LIBRARY_USED is empty where there is none.
 unset(MUJOCO_INCLUDE_DIR CACHE)
 unset(MUJOCO_LIBRARY CACHE)
 if(STPN_MUJOCO)
@@ -13,7 +13,7 @@ if(STPN_MUJOCO)
     if(NOT MUJOCO_LIBRARY OR NOT MUJOCO_INCLUDE_DIR)
         message(FATAL_ERROR "STPN_MUJOCO is ${STPN_MUJOCO}: no libmujoco.so and include/mujoco/mujoco.h in it")
     endif()
-elseif(NOT CMAKE_CROSSCOMPILING)
+elseif(NOT CMAKE_CROSSCOMPILING AND NOT STPN_STATIC_DEPENDENCIES) # a wheel brings along what it needs, or goes without
     find_path(MUJOCO_INCLUDE_DIR mujoco/mujoco.h)
     find_library(MUJOCO_LIBRARY mujoco)
 endif()

@@ -44,7 +44,7 @@ for file in "$installed/_native.abi3.so" "$work/env/bin/stpn"; do
 done
 
 say "the tests and the command"
-for test in net torch torch_files; do
+for test in net torch; do
     STPN_TEST_PACKAGE="" STPN_SOURCE_DIR=$root STPN_COMMAND=$work/env/bin/stpn PYTHONDONTWRITEBYTECODE=1 \
         "$work/env/bin/python" "tests/python/test_$test.py"
 done

@@ -8,7 +8,7 @@
 #   lint        clang-tidy, cppcheck and a look at the shell scripts
 #   arm64       the numerical tests, compiled for 64-bit ARM, under qemu
 #   install     the installed files, used by pkg-config and by CMake from C and C++; the Python wheel, in an environment of its own
-#   fuzz        each fuzzer for 20 seconds
+#   fuzz        each fuzzer for 10 seconds
 # Stops at the first failure. The output of every step lies in build-logs/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
@@ -104,7 +104,7 @@ step_fuzz() {
     command -v "$compiler" >/dev/null || compiler=clang
     build build-fuzz -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER="$compiler" -DSTPN_BUILD_FUZZERS=ON \
         -DSTPN_PORTABLE_ONLY=ON && # no parser reaches a kernel
-        scripts/fuzz.sh build-fuzz 20
+        scripts/fuzz.sh build-fuzz 10
 }
 
 # However it ends, the last line says how many tests passed and failed.
