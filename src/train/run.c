@@ -93,13 +93,11 @@ static stpn_status train(trainer *t, stpn_error *error)
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->best = stpn_block_create(t->run.net);
     if (!t->best) return error_memory(error, "the best parameters");
-    const experiment *e = &t->run.experiment;
-    stpn_status status = e->task                         ? trainer_run_epochs(t, error)
-                         : e->train.method == METHOD_PPO ? trainer_run_rollouts(t, error)
-                                                         : trainer_run_iterations(t, error);
+    const env_type *type = t->run.experiment.env;
+    stpn_status status = type ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
     if (!status) return finish(t, error);
     /* An environment elsewhere may fail at any time. */
-    int is_elsewhere = t->run.experiment.env && t->run.experiment.env->begin;
+    int is_elsewhere = type && type->begin;
     if (status == STPN_ERROR_NUMERIC || (is_elsewhere && status != STPN_STOPPED)) trainer_rescue(t);
     return status;
 }

@@ -50,12 +50,11 @@ typedef struct trainer {
     int64_t updates;       // of an epoch: batches * windows
 } trainer;
 
-/* The kinds of training, from where the checkpoint stands to the last epoch or iteration (run_epochs.c, run_iterations.c:
- * a2c, run_rollouts.c: ppo). */
+/* The two kinds of training, from where the checkpoint stands to the last epoch or iteration (run_epochs.c,
+ * run_iterations.c). */
 stpn_status trainer_plan_epochs(trainer *t, stpn_error *error);
 stpn_status trainer_run_epochs(trainer *t, stpn_error *error);
 stpn_status trainer_run_iterations(trainer *t, stpn_error *error);
-stpn_status trainer_run_rollouts(trainer *t, stpn_error *error);
 
 /* What both are made of (run.c). */
 double trainer_seconds(const trainer *t);
