@@ -15,7 +15,8 @@ typedef struct count_row {
 } count_row;
 
 #define PLACE(name) "progress." #name, offsetof(progress_counts, name)
-#define SUM(name) "progress." #name "_sum", offsetof(progress_counts, sums.name)
+#define A2C_SUM(name) "progress." #name "_sum", offsetof(progress_counts, sums.name)
+#define PPO_SUM(name) "progress." #name "_sum", offsetof(progress_counts, ppo.name)
 
 static const count_row data_counts[] = {
     {PLACE(epoch), TENSOR_I64},     {PLACE(update), TENSOR_I64},        {PLACE(loss_sum), TENSOR_F64},
@@ -29,23 +30,15 @@ static const count_row env_counts[] = {
     {PLACE(best_reward), TENSOR_F64},
     {PLACE(waited), TENSOR_I64},
     {PLACE(since), TENSOR_I64},
-    {SUM(loss), TENSOR_F64},
-    {SUM(policy_loss), TENSOR_F64},
-    {SUM(value_loss), TENSOR_F64},
-    {SUM(concentration), TENSOR_F64},
-    {SUM(entropy), TENSOR_F64},
-    {SUM(gradient_norm), TENSOR_F64},
-    {SUM(reward), TENSOR_F64},
 };
 
-#define PPO_SUM(name) "progress." #name "_sum", offsetof(progress_counts, ppo.name)
+static const count_row a2c_rows[] = {
+    {A2C_SUM(loss), TENSOR_F64},          {A2C_SUM(policy_loss), TENSOR_F64}, {A2C_SUM(value_loss), TENSOR_F64},
+    {A2C_SUM(concentration), TENSOR_F64}, {A2C_SUM(entropy), TENSOR_F64},     {A2C_SUM(gradient_norm), TENSOR_F64},
+    {A2C_SUM(reward), TENSOR_F64},
+};
 
-static const count_row ppo_counts[] = {
-    {"progress.iteration", offsetof(progress_counts, epoch), TENSOR_I64},
-    {"progress.best_iteration", offsetof(progress_counts, best_epoch), TENSOR_I64},
-    {PLACE(best_reward), TENSOR_F64},
-    {PLACE(waited), TENSOR_I64},
-    {PLACE(since), TENSOR_I64},
+static const count_row ppo_rows[] = {
     {PPO_SUM(loss), TENSOR_F64},
     {PPO_SUM(policy_loss), TENSOR_F64},
     {PPO_SUM(value_loss), TENSOR_F64},
@@ -87,14 +80,15 @@ typedef struct count_table {
 
 static count_table counts_of(const run *r, int index)
 {
-    static const count_table with_data = {data_counts, (int)(sizeof data_counts / sizeof *data_counts)},
-                             with_a2c = {env_counts, (int)(sizeof env_counts / sizeof *env_counts)},
-                             with_ppo = {ppo_counts, (int)(sizeof ppo_counts / sizeof *ppo_counts)},
+    static const count_table of_data = {data_counts, (int)(sizeof data_counts / sizeof *data_counts)},
+                             of_env = {env_counts, (int)(sizeof env_counts / sizeof *env_counts)},
+                             of_a2c = {a2c_rows, (int)(sizeof a2c_rows / sizeof *a2c_rows)},
+                             of_ppo = {ppo_rows, (int)(sizeof ppo_rows / sizeof *ppo_rows)},
                              of_episodes = {episode_counts, (int)(sizeof episode_counts / sizeof *episode_counts)};
-    if (index == 1 && by_steps(r)) return of_episodes;
-    if (index > 0) return (count_table){NULL, 0};
-    if (ppo_of(r)) return with_ppo;
-    return r->rollout ? with_a2c : with_data;
+    if (index == 0) return r->rollout ? of_env : of_data;
+    if (index == 1 && r->rollout) return ppo_of(r) ? of_ppo : of_a2c;
+    if (index == 2 && by_steps(r)) return of_episodes;
+    return (count_table){NULL, 0};
 }
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *text, stpn_error *error)

@@ -231,52 +231,51 @@ int64_t *rollout_lengths(rollout *r)
 
 /* ------------------------------------------------------------------------------------------------------------ to test */
 
-/* Sums over episodes, in an order that depends on nothing else. */
-typedef struct episode_sums {
-    double reward, square; // of episodes
-    double energy, steps;  // of all steps
-    env_goals goals;
-} episode_sums;
-
-static void add_episodes(rollout *r, episode_sums *sums)
+/* In an order that depends on nothing else. */
+static void add_episodes(rollout *r, test_sums *sums, env_goals *goals)
 {
-    double steps = 0;
+    int64_t steps = 0;
     for (int b = 0; b < r->env->batch; b++) {
         sums->reward += r->sums[b];
         sums->square += r->sums[b] * r->sums[b];
-        steps += (double)r->lengths[b];
+        steps += r->lengths[b];
     }
+    sums->episodes += r->env->batch;
     sums->steps += steps;
-    if (r->env->type->goals) r->env->type->goals(r->env, 0, r->env->batch, &sums->goals);
+    if (r->env->type->goals) r->env->type->goals(r->env, 0, r->env->batch, goals);
     if (!r->acting) return;
-    sums->energy += steps * actor_end_rollout(r->acting).energy;
+    sums->energy += (double)steps * actor_end_rollout(r->acting).energy;
     r->acting->rollouts++;
+}
+
+stpn_status rollout_conclude(const rollout *r, const test_sums *sums, const env_goals *goals, rollout_result *result,
+                             stpn_error *error)
+{
+    double n = (double)sums->episodes, mean = sums->reward / n, spread = sums->square / n - mean * mean;
+    *result = (rollout_result){
+        .episodes = sums->episodes,
+        .reward = mean,
+        .reward_error = n > 1 ? sqrt(fmax(spread, 0) / (n - 1)) : NAN,
+        .steps = (double)sums->steps / n,
+        .energy = r->acting ? sums->energy / (double)sums->steps : NAN,
+        .goals = goals && r->env->type->goals ? (double)goals->reached / n : NAN,
+        .return_steps = goals && goals->returns ? (double)goals->return_steps / (double)goals->returns : NAN};
+    if (isfinite(mean) && (!r->acting || isfinite(result->energy))) return STPN_OK;
+    return error_set(error, STPN_ERROR_NUMERIC, "the %s of a test is not finite", isfinite(mean) ? "energy" : "reward");
 }
 
 stpn_status rollout_test(rollout *r, int iterations, act_choice choice, const volatile int *stop,
                          rollout_result *result, stpn_error *error)
 {
     if (r->env->shape.steps == 0) return rollout_test_steps(r, iterations, choice, stop, result, error);
-    episode_sums sums = {0};
+    test_sums sums = {0};
+    env_goals goals = {0};
     stpn_status status = STPN_OK;
     for (int i = 0; i < iterations && !status; i++) {
         if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             return error_set(error, STPN_STOPPED, "stopped in the test");
         status = play_episodes(r, choice, error);
-        if (!status) add_episodes(r, &sums);
+        if (!status) add_episodes(r, &sums, &goals);
     }
-    if (status) return status;
-    double n = (double)iterations * r->env->batch, mean = sums.reward / n, spread = sums.square / n - mean * mean;
-    int has_goals = r->env->type->goals != NULL;
-    *result = (rollout_result){.episodes = (int64_t)n,
-                               .reward = mean,
-                               .reward_error = n > 1 ? sqrt(fmax(spread, 0) / (n - 1)) : NAN,
-                               .steps = sums.steps / n,
-                               .energy = r->acting ? sums.energy / sums.steps : NAN,
-                               .goals = has_goals ? (double)sums.goals.reached / n : NAN,
-                               .return_steps = has_goals && sums.goals.returns
-                                                   ? (double)sums.goals.return_steps / (double)sums.goals.returns
-                                                   : NAN};
-    if (isfinite(mean) && !isinf(result->energy) && (!r->acting || !isnan(result->energy))) return STPN_OK;
-    return error_set(error, STPN_ERROR_NUMERIC, "the %s of a test is not finite", isfinite(mean) ? "energy" : "reward");
+    return status ? status : rollout_conclude(r, &sums, &goals, result, error);
 }

@@ -14,7 +14,7 @@ typedef struct chunk_end {
     scaling observations, returns; // what the rollout adds to those below
 } chunk_end;
 
-/* What a copy has played in a test. */
+/* What a copy, or all of them, have played in a test. */
 typedef struct test_sums {
     int64_t episodes, steps;
     double reward, square; // of episodes
@@ -75,6 +75,10 @@ void rollout_scale_reward(rollout *r, int chunk, int copy);
 /* A rollout begins; it has ended, and the next one is scaled by what it was. */
 void rollout_begin_scaling(rollout *r);
 void rollout_end_scaling(rollout *r);
+
+/* From all copies' sums to their means; a mean that is not finite is an error. `goals`: NULL where they are not counted. */
+stpn_status rollout_conclude(const rollout *r, const test_sums *sums, const env_goals *goals, rollout_result *result,
+                             stpn_error *error);
 
 /* rollout_play and rollout_test where episodes are not played whole. */
 stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error);

@@ -3,7 +3,6 @@
 #include "base/memory.h"
 #include "train/rollout_inside.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { HALVES = 2 };
@@ -116,7 +115,6 @@ static void half_task(void *context, int task, int thread)
     int chunk = job->first + task;
     chunk_end *end = &job->r->results[chunk];
     profile_lane *lane = profile_lane_of(job->r->profile, thread);
-    end->status = STPN_OK;
     end->status = chunk_turn(job, chunk, lane, &end->error);
     profile_enter(lane, PROFILE_WAITING);
 }
@@ -227,10 +225,8 @@ static stpn_status play_test(rollout *r, act_choice choice, const volatile int *
     for (int64_t t = 0; !status; t++) {
         job.ends = t > 0;
         job.goes_on = !is_complete(r);
-        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) {
-            error_set(error, STPN_STOPPED, "stopped in the test");
-            return STPN_STOPPED;
-        }
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
+            return error_set(error, STPN_STOPPED, "stopped in the test");
         for (int half = 0; half < HALVES && !status; half++) status = half_turn(&job, half, error);
         if (!job.goes_on) break;
     }
@@ -254,15 +250,5 @@ stpn_status rollout_test_steps(rollout *r, int episodes, act_choice choice, cons
     }
     memory_free(r->tested);
     r->tested = NULL;
-    if (status) return status;
-    double n = (double)all.episodes, mean = all.reward / n, spread = all.square / n - mean * mean;
-    *result = (rollout_result){.episodes = all.episodes,
-                               .reward = mean,
-                               .reward_error = n > 1 ? sqrt(fmax(spread, 0) / (n - 1)) : NAN,
-                               .steps = (double)all.steps / n,
-                               .energy = r->acting ? all.energy / (double)all.steps : NAN,
-                               .goals = NAN,
-                               .return_steps = NAN};
-    if (isfinite(mean) && (!r->acting || isfinite(result->energy))) return STPN_OK;
-    return error_set(error, STPN_ERROR_NUMERIC, "the %s of a test is not finite", isfinite(mean) ? "energy" : "reward");
+    return status ? status : rollout_conclude(r, &all, NULL, result, error);
 }
