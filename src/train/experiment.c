@@ -298,6 +298,10 @@ static stpn_status plan_rollouts(experiment *e, stpn_error *error)
     if (each > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "train.rollout is %d of %d copies each, expected at most %d steps",
                          o->rollout, o->batch, 1 << 24);
+    if (o->method == METHOD_PPO && e->ppo.normalise_observations && e->env_shape.type != STPN_INPUT_FLOAT)
+        return error_set(error, STPN_ERROR_INPUT,
+                         "train.normalise_observations is true, expected false with task %s, which shows bytes",
+                         e->env->name);
     o->iterations = (int)((o->steps - 1) / each + 1);
     return STPN_OK;
 }

@@ -161,6 +161,9 @@ static void every_error_says_what_and_where(void **state)
         {OF_DATA("{'iterations': 3}"), "train.iterations has no effect with this train.method"},
         {OF_DATA("{'test_iterations': 3}"), "train.test_iterations has no effect with this train.method"},
         {OF_DATA("{'lambda': 1}"), "train.lambda has no effect with this train.method"},
+        {"{'name': 'n', 'task': {'name': 'pong'}, " UNITS
+         ", 'train': {'method': 'ppo', 'batch': 2, 'normalise_observations': true}}",
+         "train.normalise_observations is true, expected false with task pong, which shows bytes"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         experiment e;
