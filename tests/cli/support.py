@@ -3,11 +3,13 @@ import fcntl
 import json
 import os
 import pty
+import random
 import re
 import shutil
 import signal
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import time
@@ -155,6 +157,40 @@ class CommandTest(unittest.TestCase):
 
     def train(self, out, *words, **more):
         return self.succeed("train", self.file, "--out", out, *words, **more)
+
+    def summary(self, *names):
+        return json.loads(read(self.path(*names, "summary.json")))
+
+    def assert_resumes_after_a_signal(self, *words):
+        """A run in an environment, interrupted once it can be."""
+        self.train("whole", *words)
+        messages = self.interrupted_run("run", *words)
+        self.assertRegex(messages, r"stopped (after iteration \d+|in the test), saved; go on with: ")
+        self.succeed("eval", "run")
+        self.train("run", *words, "--resume", "--threads", "2")
+        self.assert_same_run("whole", "run")
+        self.assertEqual(self.summary("whole")["test"], self.summary("run")["test"])
+
+    def assert_resumes_after_kills(self, runs):
+        """Runs in an environment, each killed at one or three random moments."""
+        seed = int(os.environ.get("STPN_TEST_SEED") or random.SystemRandom().randrange(2 ** 32))
+        print("STPN_TEST_SEED=%d" % seed, file=sys.stderr)
+        draw = random.Random(seed)
+        begin = time.monotonic()
+        self.train("whole")
+        taken = time.monotonic() - begin
+        for run in range(runs):
+            out = "run%d" % run
+            for _ in range(draw.choice([1, 1, 3])):
+                process = self.start("train", self.file, "--out", out, "--resume")
+                time.sleep(draw.uniform(0, taken))
+                process.kill()
+                process.communicate()
+                if os.path.exists(self.path(out, "last.safetensors")):
+                    self.succeed("eval", out, "--iterations", "1")
+            self.train(out, "--resume")
+            self.assert_same_run("whole", out)
+            self.assert_no_traces(out)
 
     def wait_for(self, name, process, seconds=60):
         """Until a file is there."""

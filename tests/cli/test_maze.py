@@ -2,7 +2,6 @@
 import glob
 import json
 import os
-import random
 import re
 import signal
 import sys
@@ -32,9 +31,6 @@ class MazeTest(CommandTest):
     def setUp(self):
         super().setUp()
         self.file = self.write_experiment("maze.json", MAZE)
-
-    def summary(self, out):
-        return json.loads(read(self.path(out, "summary.json")))
 
 
 class Train(MazeTest):
@@ -90,33 +86,10 @@ class Train(MazeTest):
 
 class Interrupt(MazeTest):
     def test_a_signal_saves_and_says_how_to_go_on(self):
-        self.train("whole", *EARLY)
-        messages = self.interrupted_run("run", *EARLY)
-        self.assertRegex(messages, r"stopped (after iteration \d+|in the test), saved; go on with: ")
-        self.succeed("eval", "run")
-        self.train("run", *EARLY, "--resume", "--threads", "2")
-        self.assert_same_run("whole", "run")
-        self.assertEqual(self.summary("whole")["test"], self.summary("run")["test"])
+        self.assert_resumes_after_a_signal(*EARLY)
 
     def test_kills(self):
-        seed = int(os.environ.get("STPN_TEST_SEED") or random.SystemRandom().randrange(2 ** 32))
-        print("STPN_TEST_SEED=%d" % seed, file=sys.stderr)
-        draw = random.Random(seed)
-        begin = time.monotonic()
-        self.train("whole")
-        taken = time.monotonic() - begin
-        for run in range(8 // SHARE):
-            out = "run%d" % run
-            for _ in range(draw.choice([1, 1, 3])):
-                process = self.start("train", self.file, "--out", out, "--resume")
-                time.sleep(draw.uniform(0, taken))
-                process.kill()
-                process.communicate()
-                if os.path.exists(self.path(out, "last.safetensors")):
-                    self.succeed("eval", out, "--iterations", "1")
-            self.train(out, "--resume")
-            self.assert_same_run("whole", out)
-            self.assert_no_traces(out)
+        self.assert_resumes_after_kills(8 // SHARE)
 
     def test_a_difference_is_named(self):
         self.interrupted_run("run", *LONG)

@@ -44,9 +44,6 @@ class ReproduceTest(CommandTest):
     def runs(self, out="runs/small"):
         return sorted(os.path.basename(os.path.dirname(path)) for path in glob.glob(self.path(out, "*", "summary.json")))
 
-    def summary(self, *names):
-        return json.loads(read(self.path(*names, "summary.json")))
-
     def snapshot(self, out):
         files = [path for path in glob.glob(self.path(out, "**"), recursive=True) if os.path.isfile(path)]
         return {path: (read(path), os.stat(path).st_mtime_ns) for path in files if "table" not in path}
