@@ -61,6 +61,10 @@ typedef struct stpn_sweep {
     void *F;      // (panels, K, lanes) state, in and out
     void *h;      // (Hp) state, in and out
     void *active; // state, in and out; all zeros after a reset
+    /* State, in and out (stpn_pending_values): the last update of F, where it is left to the sample's next sweep; all zeros
+     * where none is. That sweep makes it in one go over F with its first step. */
+    void *pending;
+    int leave; // the last update is left
     /* Tape, or NULL; rows are those of steps begin, begin + 1, ... */
     void *norm;              // (T, Hp) ||G_j||
     void *drive;             // (T, Hp) G_j . z / n_j
@@ -251,6 +255,7 @@ typedef struct kernel_table {
     size_t (*stpn_backward_bytes)(const stpn_layer *layer, int segment);
     /* Values that `active` takes; and how all inputs become active, for an F from outside. */
     size_t (*stpn_active_values)(const stpn_layer *layer);
+    size_t (*stpn_pending_values)(const stpn_layer *layer);
     void (*stpn_activate_all)(const stpn_layer *layer, void *active);
     /* Up to STPN_BUNDLE samples. What comes out for one does not depend on the others, but for the gradient's order of
      * additions. */

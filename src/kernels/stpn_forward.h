@@ -19,7 +19,7 @@ typedef struct forward_sample {
     const stpn_sweep *sweep;
     signals active;
     real *F;
-    int step;                // the latest that was live
+    int step;                // the latest that was live; -1: in an earlier sweep
     int live, pending;       // there is a step to do, an update of F to do
     const real *x, *h;       // (I), (H) z of the step
     const real *vx, *vh;     // the same for v of the pending update
@@ -47,6 +47,48 @@ static size_t forward_bytes(const stpn_layer *L)
     size_t row = rounded(padded_rows(L) * sizeof(real)), wide = rounded(padded_rows(L) * sizeof(double));
     size_t each = 2 * wide + 6 * row + rounded(padded_columns(L) * sizeof(real));
     return rounded(sizeof(forward_work)) + row + 2 * wide + STPN_BUNDLE * each;
+}
+
+/* An update that one sweep leaves to the next: v (K), 1 / n (Hp), and whether there is one. */
+typedef struct pending_update {
+    real *v, *inverse, *waits;
+} pending_update;
+
+static size_t pending_values(const stpn_layer *L)
+{
+    return padded_columns(L) + padded_rows(L) + LANES;
+}
+
+INLINE pending_update pending_at(const stpn_layer *L, void *pending)
+{
+    real *v = pending, *inverse = v + padded_columns(L);
+    return (pending_update){v, inverse, inverse + padded_rows(L)};
+}
+
+/* Takes up what the sweep before has left. */
+INLINE void take_pending(const stpn_layer *L, forward_sample *s)
+{
+    pending_update left = pending_at(L, s->sweep->pending);
+    if (*left.waits == 0) return;
+    *left.waits = 0;
+    s->pending = 1;
+    s->step = -1;
+    s->vx = left.v;
+    s->vh = left.v + L->inputs;
+    s->dense = s->dense_before = *s->active.dense;
+    s->count = s->count_before = *s->active.count;
+    memcpy(s->inverse, left.inverse, padded_rows(L) * sizeof *left.inverse);
+}
+
+/* Leaves it to the next one. */
+INLINE void leave_pending(const stpn_layer *L, const forward_sample *s)
+{
+    pending_update left = pending_at(L, s->sweep->pending);
+    if (!s->pending) return;
+    *left.waits = 1;
+    memmove(left.v, s->vx, (size_t)L->inputs * sizeof *left.v);
+    if (L->recurrent) memmove(left.v + L->inputs, s->vh, (size_t)L->hidden * sizeof *left.v);
+    memcpy(left.inverse, s->inverse, padded_rows(L) * sizeof *left.inverse);
 }
 
 /* Sums of W^2 over columns [begin, end). */
@@ -98,6 +140,7 @@ static forward_work *forward_open(const stpn_layer *L, const stpn_sweep *sweeps,
         s->post = carve(&at, row);
         s->inverse_post = carve(&at, row);
         s->v = carve(&at, padded_columns(L) * sizeof(real));
+        take_pending(L, s);
         sparse |= !*s->active.dense;
         first |= !*s->active.used;
         for (int t = 0; t < sweeps[b].steps; t++) first |= sweeps[b].flags[t] & STEP_RESET;
@@ -109,6 +152,7 @@ static forward_work *forward_open(const stpn_layer *L, const stpn_sweep *sweeps,
         forward_sample *s = &w->sample[b];
         memcpy(s->rest, w->input_squares, wide);
         if (!*s->active.dense) take_from_rest(L, s->active.list, 0, *s->active.count, s->rest);
+        if (s->pending) memcpy(s->rest_before, s->rest, wide);
     }
     return w;
 }
@@ -315,6 +359,14 @@ static void forward_parts(mode m, forward_task task, int count, const stpn_layer
         forward_part(m, task, count, L, panel, sample, recurrent);
 }
 
+/* ||W + F^c|| of the pending update onto the tape, where its step is on it. */
+INLINE void keep_post(const stpn_layer *L, const forward_sample *s, const real *row)
+{
+    ptrdiff_t Hp = (ptrdiff_t)padded_rows(L);
+    if (!s->sweep->post || s->sweep->begin + s->step < 0) return;
+    memcpy((real *)s->sweep->post + s->step * Hp, row, (size_t)Hp * sizeof *row);
+}
+
 /* Samples of which all or none have an update to do, and all or none a step. */
 static void forward_pass(mode m, int update, int dot, int count, const stpn_layer *L, const forward_work *w,
                          forward_sample *const *sample)
@@ -337,9 +389,7 @@ static void forward_pass(mode m, int update, int dot, int count, const stpn_laye
         else forward_parts(m, (forward_task){.update = update, .dot = dot}, count, L, p, sample);
     }
     for (int s = 0; s < count && update; s++) {
-        const stpn_sweep *sweep = sample[s]->sweep;
-        size_t Hp = padded_rows(L);
-        if (sweep->post) memcpy((real *)sweep->post + (size_t)sample[s]->step * Hp, sample[s]->post, Hp * sizeof(real));
+        keep_post(L, sample[s], sample[s]->post);
         sample[s]->pending = 0;
     }
 }
@@ -452,7 +502,7 @@ INLINE void step_open(const stpn_layer *L, const forward_work *w, forward_sample
         signals_clear(L, &s->active);
         s->now = w->zeros;
         /* The update that falls away leaves no norm behind. */
-        if (s->pending && sweep->post) memset((real *)sweep->post + (size_t)s->step * Hp, 0, Hp * sizeof(real));
+        if (s->pending) keep_post(L, s, w->zeros);
         s->pending = 0;
         if (L->norm != STPN_NORM_NONE) memcpy(s->rest, w->input_squares, Hp * sizeof *s->rest);
     }
@@ -516,9 +566,11 @@ static void stpn_forward_sweep(const stpn_layer *L, const stpn_sweep *sweeps, in
         }
     }
     for (int b = 0; b < count; b++) w->sample[b].live = w->sample[b].blank = 0;
-    forward_bundle(m, count, L, w);
-    for (int b = 0; b < count; b++)
+    if (!sweeps[0].leave) forward_bundle(m, count, L, w);
+    for (int b = 0; b < count; b++) {
+        leave_pending(L, &w->sample[b]);
         if (w->sample[b].now != sweeps[b].h) memcpy(sweeps[b].h, w->sample[b].now, Hp * sizeof(real));
+    }
 }
 
 #endif

@@ -158,7 +158,8 @@ INLINE void narrow_forward(int N, const stpn_layer *L, const stpn_sweep *sweeps,
     if (waits) narrow_output(N, L, &w->sample[count - 1], steps - 1);
     for (int b = 0; b < count; b++) {
         forward_sample *s = &w->sample[b];
-        if (s->pending) narrow_pass(N, 1, 0, L, s, NULL, NULL);
+        if (sweeps[b].leave) leave_pending(L, s);
+        else if (s->pending) narrow_pass(N, 1, 0, L, s, NULL, NULL);
         if (s->now != sweeps[b].h) memcpy(sweeps[b].h, s->now, LANES * sizeof(real));
     }
 }

@@ -17,6 +17,7 @@ const kernel_table KERNEL_TABLE = {
     .stpn_forward_bytes = forward_bytes,
     .stpn_backward_bytes = backward_bytes,
     .stpn_active_values = signals_values,
+    .stpn_pending_values = pending_values,
     .stpn_activate_all = activate_all,
     .stpn_forward = stpn_forward_either,
     .stpn_backward = stpn_backward_either,

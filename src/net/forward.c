@@ -153,7 +153,7 @@ static void write_outputs(const stpn_net *net, const stpn_sequence *q, int t0, i
 }
 
 static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int t0, int t1, int first,
-                      int last, void *y, void *energy, stpn_tape *tape)
+                      int last, int leave, void *y, void *energy, stpn_tape *tape)
 {
     const kernel_table *k = net->kernel;
     forward_space space = space_of_chunk(state, first);
@@ -186,7 +186,8 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
                         .energy = energy ? space.energy : NULL,
                         .energy_sample = steps,
                         .state_sample = net->state_values,
-                        .tape_steps = (int)capacity};
+                        .tape_steps = (int)capacity,
+                        .leave = leave};
     for (int i = 0; i < net->unit_count; i++) {
         const unit *u = &net->units[i];
         sweep.state = value_at(k, state->values, (size_t)first * net->state_values + net->unit_state[i]);
@@ -216,8 +217,22 @@ void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequen
 {
     /* Energy goes through the chunk's own rows, a block at a time. */
     int most = tape && !energy ? q->steps : STEP_BLOCK;
-    for (int t = 0; t < q->steps; t += most)
-        run_block(net, state, q, t, t + most < q->steps ? t + most : q->steps, first, last, y, energy, tape);
+    for (int t = 0; t < q->steps; t += most) {
+        int goes_on = t + most < q->steps;
+        run_block(net, state, q, t, goes_on ? t + most : q->steps, first, last, goes_on || state->leave, y, energy,
+                  tape);
+    }
+}
+
+void net_leave(stpn_state *state)
+{
+    state->leave = 1;
+}
+
+void net_settle(stpn_state *state, int first, int last, stpn_tape *tape)
+{
+    const stpn_sequence none = {.batch = state->batch};
+    run_block(state->net, state, &none, 0, 0, first, last, 0, NULL, NULL, tape);
 }
 
 static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, const stpn_sequence *q, int first,

@@ -56,6 +56,7 @@ struct stpn_state {
     size_t work_bytes;
     int64_t *encoding; // (chunks) nanoseconds in the encoder since they were last taken, where they are wanted
     int watched;
+    int leave; // see net_leave
 };
 
 struct stpn_tape {
@@ -79,6 +80,12 @@ struct stpn_tape {
 /* Whether clocks are read around the encoder; the time of a chunk, or of a worker, since it was last taken. */
 void net_watch(stpn_state *state, stpn_tape *tape);
 int64_t net_take_time(int64_t *time);
+/* From now on a forward call may leave the last update of the state to the next call, which then makes it in one go with its
+ * first step: the same bits for less traffic where calls have a step each. Before parameters change, before anything but
+ * forward calls and copies of whole states looks at the state, and before the backward pass of a tape, net_settle does
+ * what is left for samples [first, last), all inside one chunk. `tape`: that of the latest call, or NULL. */
+void net_leave(stpn_state *state);
+void net_settle(stpn_state *state, int first, int last, stpn_tape *tape);
 /* Nanoseconds of a clock. */
 int64_t net_clock(void);
 

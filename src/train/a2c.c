@@ -135,7 +135,7 @@ void a2c_set_rollouts(a2c *a, int64_t rollouts)
 
 stpn_state *a2c_state(a2c *a)
 {
-    return a->actor.state;
+    return actor_state(&a->actor);
 }
 
 void a2c_restart(a2c *a)

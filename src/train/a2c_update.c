@@ -33,6 +33,7 @@ static void returns_turn(void *context, int chunk, int thread)
     size_t T = (size_t)a->actor.plan.steps;
     profile_enter(w->lane, PROFILE_READ_OUT);
     *part = (a2c_part){.status = STPN_OK};
+    actor_settle(&a->actor, chunk);
     if (job->next_observations)
         part->status =
             actor_look_ahead(&a->actor, chunk, job->next_observations, w->state, w->y, w->values, &part->error);

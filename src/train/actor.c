@@ -78,6 +78,7 @@ stpn_status actor_open(actor *a, stpn_net *net, const actor_plan *plan, stpn_err
         !a->counted || !a->reward_sums || !a->energy_sums || !a->bootstrap)
         return error_memory(error, "the agent");
     status = stpn_state_create(&a->state, net, plan->batch, error);
+    if (!status) net_leave(a->state);
     return status || plan->steps == 0 ? status : open_rollout(a, error);
 }
 
@@ -267,6 +268,7 @@ static stpn_status value_cut(actor *a, int chunk, const uint8_t *ends, const voi
         any |= a->lengths[b];
     }
     if (!any) return STPN_OK;
+    actor_settle(a, chunk);
     const stpn_sequence q = {.steps = 1,
                              .batch = a->plan.batch,
                              .first = begin,
@@ -333,6 +335,17 @@ size_t actor_observation_bytes(const actor *a)
     }
 }
 
+void actor_settle(const actor *a, int chunk)
+{
+    net_settle(a->state, chunk * CHUNK, actor_chunk_end(a, chunk), a->tape);
+}
+
+stpn_state *actor_state(const actor *a)
+{
+    for (int chunk = 0; chunk < a->chunks; chunk++) actor_settle(a, chunk);
+    return a->state;
+}
+
 stpn_status actor_look_ahead(actor *a, int chunk, const void *observations, stpn_state *ahead, void *y, void *values,
                              stpn_error *error)
 {
@@ -366,9 +379,10 @@ stpn_status actor_check_rollout(const actor *a, stpn_error *error)
 }
 
 /* The states are as they would come back from a checkpoint: without what a unit keeps beside their values. */
-static void settle(const actor *a)
+static void forget_beside(const actor *a)
 {
     const stpn_net *net = a->net;
+    (void)actor_state(a);
     for (int b = 0; b < a->plan.batch; b++)
         for (int i = 0; i < net->state_count; i++) {
             const net_state *entry = &net->states[i];
@@ -394,8 +408,8 @@ actor_sums actor_end_rollout(actor *a)
     sums.energy = a->energy_wanted && steps > 0 ? energy / (double)steps : NAN;
     memset(a->acted, 0, (size_t)a->chunks * sizeof *a->acted);
     memset(a->recorded, 0, (size_t)a->chunks * sizeof *a->recorded);
+    forget_beside(a);
     if (a->tape) stpn_tape_rewind(a->tape);
-    settle(a);
     return sums;
 }
 

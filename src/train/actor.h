@@ -74,6 +74,12 @@ stpn_status actor_act(actor *a, int first, int last, const void *observations, c
 stpn_status actor_record(actor *a, int first, int last, const float *rewards, const uint8_t *ends,
                          const void *last_observations, stpn_error *error);
 
+/* What the latest steps of a chunk have left to do is done (net_leave): before an update changes parameters or goes back over
+ * the tape, and before the state is kept. */
+void actor_settle(const actor *a, int chunk);
+/* The state, with nothing left to do, for whoever looks at it between two steps. */
+stpn_state *actor_state(const actor *a);
+
 /* Bytes of an observation. */
 size_t actor_observation_bytes(const actor *a);
 /* Values of the observations of a chunk into `bootstrap`, by a step of a copy of the state. `ahead` (samples of a chunk) is

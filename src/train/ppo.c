@@ -153,6 +153,7 @@ static void keep(ppo *p, int chunk, const void *observations)
     const stpn_net *net = a->net;
     size_t T = (size_t)a->plan.steps, t = (size_t)a->acted[chunk], item = actor_observation_bytes(a);
     size_t state = net->state_values * net->kernel->size, L = (size_t)p->length;
+    if (t < T && t % L == 0) actor_settle(a, chunk);
     for (size_t b = (size_t)chunk * CHUNK; b < (size_t)actor_chunk_end(a, chunk) && t < T; b++) {
         memcpy((char *)p->x + (b * T + t) * item, (const char *)observations + b * item, item);
         if (t % L) continue;
@@ -227,7 +228,7 @@ void ppo_set_kl_weight(ppo *p, double weight)
 
 stpn_state *ppo_state(ppo *p)
 {
-    return p->actor.state;
+    return actor_state(&p->actor);
 }
 
 void ppo_restart_range(ppo *p, int first, int last)

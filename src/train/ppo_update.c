@@ -74,6 +74,7 @@ static stpn_status take_returns(ppo *p, const void *next_observations, int steps
     actor *a = &p->actor;
     const kernel_table *k = a->net->kernel;
     size_t T = (size_t)a->plan.steps;
+    for (int chunk = 0; chunk < a->chunks; chunk++) actor_settle(a, chunk);
     stpn_status status = next_observations ? look_ahead(p, next_observations, error) : STPN_OK;
     if (status) return status;
     for (int b = 0; b < a->plan.batch; b++) {

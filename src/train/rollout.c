@@ -216,7 +216,7 @@ stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 
 stpn_state *rollout_state(const rollout *r)
 {
-    return r->acting->state;
+    return actor_state(r->acting);
 }
 
 double *rollout_rewards(rollout *r)

@@ -84,8 +84,9 @@ static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *err
 }
 
 /* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
-static void settle(rollout *r, int first, int last)
+static void settle(rollout *r, int chunk, int first, int last)
 {
+    actor_settle(r->acting, chunk);
     for (int b = first; b < last; b++) {
         if (r->fresh[b]) actor_restart(r->acting, b, b + 1);
         r->fresh[b] = 0;
@@ -100,7 +101,7 @@ static stpn_status chunk_turn(const steps_job *job, int chunk, profile_lane *lan
     profile_enter(lane, PROFILE_FORWARD);
     if (job->ends) status = take_in(r, chunk, first, last, error);
     if (job->goes_on && !status) status = act(r, job->choice, chunk, error);
-    if (!job->goes_on && !status && r->acting) settle(r, first, last);
+    if (!job->goes_on && !status && r->acting) settle(r, chunk, first, last);
     profile_enter(lane, PROFILE_DATA);
     if (r->acting)
         profile_move(lane, PROFILE_FORWARD, PROFILE_ENCODER, net_take_time(&r->acting->state->encoding[chunk]));

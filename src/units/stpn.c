@@ -75,6 +75,12 @@ static size_t matrix_values(const unit *u)
     return u->row * (size_t)column_count(u);
 }
 
+static size_t pending_values(const unit *u)
+{
+    const stpn_layer sizes = {.columns = column_count(u), .panels = unit_panels(u)};
+    return u->kernel->stpn_pending_values(&sizes);
+}
+
 static stpn_layer layer(const unit *u, const void *parameters)
 {
     const stpn_unit *o = &u->options;
@@ -106,10 +112,10 @@ static stpn_layer layer(const unit *u, const void *parameters)
     };
 }
 
-/* What of a sample's state says which columns are active; it stands last. */
+/* What of a sample's state says which columns are active; before it stand F and h, behind it what a sweep has left. */
 static size_t active_values(const unit *u)
 {
-    return u->state_values - matrix_values(u) - u->row;
+    return u->state_values - matrix_values(u) - u->row - pending_values(u);
 }
 
 static void plan(unit *u)
@@ -133,10 +139,11 @@ static void plan(unit *u)
     }
     unit_add_state(u, "F", LAYOUT_MATRIX, H, K);
     if (is_recurrent(u)) unit_add_state(u, "h", LAYOUT_VECTOR, H, 1);
-    /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), and the columns that carried a signal. */
+    /* Behind the named state: h's row of a feed-forward unit (scratch of a sweep), the columns that carried a signal, and what
+     * a sweep has left to the next. */
     if (!is_recurrent(u)) u->state_values += u->row;
     stpn_layer L = layer(u, NULL);
-    u->state_values += u->kernel->stpn_active_values(&L);
+    u->state_values += u->kernel->stpn_active_values(&L) + pending_values(u);
     u->adjoint_from = matrix_values(u);
     u->segment = segment_length(u, matrix_values(u), F_BYTES);
 }
@@ -207,6 +214,11 @@ static void *state_active(const unit *u, void *state)
     return value_at(u->kernel, state, matrix_values(u) + u->row);
 }
 
+static void *state_pending(const unit *u, void *state)
+{
+    return value_at(u->kernel, state, u->state_values - pending_values(u));
+}
+
 static size_t forward_bytes(const unit *u)
 {
     stpn_layer L = layer(u, NULL);
@@ -236,6 +248,8 @@ static stpn_sweep sample_sweep(const unit *u, const unit_sweep *s, int index)
         .F = state_F(u, state),
         .h = state_h(u, state),
         .active = state_active(u, state),
+        .pending = state_pending(u, state),
+        .leave = s->leave,
     };
     if (!s->tape) return sweep;
     size_t past = (size_t)s->begin * u->row;
@@ -369,11 +383,13 @@ static stpn_status state_check(const unit *u, int index, const void *values, stp
     return STPN_OK;
 }
 
-/* An F from outside may be anything: every column counts as active. */
+/* An F from outside may be anything: every column counts as active, and nothing is still to be done to it. */
 static void state_changed(const unit *u, int index, void *state)
 {
     stpn_layer L = layer(u, NULL);
-    if (index == STATE_F) u->kernel->stpn_activate_all(&L, state_active(u, state));
+    if (index != STATE_F) return;
+    u->kernel->stpn_activate_all(&L, state_active(u, state));
+    memset(state_pending(u, state), 0, pending_values(u) * u->kernel->size);
 }
 
 const unit_type unit_stpn_r = {

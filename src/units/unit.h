@@ -58,6 +58,7 @@ typedef struct unit_sweep {
     void *tape; // (samples, unit_tape_values), or NULL
     size_t tape_sample;
     int tape_steps; // capacity of the tape
+    int leave;      // what can wait for the next sweep may be left to it; the state then has it
 } unit_sweep;
 
 typedef struct unit_back {

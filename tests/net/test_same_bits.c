@@ -156,6 +156,33 @@ static void calls_ranges_tapes_and_energy_change_nothing(void **state)
     for_every_setting(1, in_other_ways);
 }
 
+/* Forward calls of a step each as an actor makes them, then the gradient. */
+static void leaving(const problem *p, const run *plain, const outcome *whole)
+{
+    static const int singly[STEPS] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, calls[] = {1, 3, 1, 8};
+    run r = *plain;
+    outcome once, other;
+    r.backward = RUN_DENSE;
+    library_outcome(p, &r, &once);
+    r.leave = 1;
+    for (int i = 0; i < 2; i++) {
+        r.calls = i ? calls : singly;
+        r.call_count = i ? 4 : STEPS;
+        library_outcome(p, &r, &other);
+        assert_forward_same_bits(p, &r, &other, whole);
+        assert_gradient_same_bits(p, &r, &other, &once);
+        outcome_free(&other);
+    }
+    outcome_free(&once);
+}
+
+static void updates_left_to_the_next_call_change_nothing(void **state)
+{
+    (void)state;
+    on_one_thread();
+    for_every_setting(1, leaving);
+}
+
 static void on_threads(const problem *p, const run *plain, const outcome *whole)
 {
     (void)whole;
@@ -371,6 +398,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_are_a_forward_run),
         cmocka_unit_test(calls_ranges_tapes_and_energy_change_nothing),
+        cmocka_unit_test(updates_left_to_the_next_call_change_nothing),
         cmocka_unit_test(any_number_of_threads),
         cmocka_unit_test(updates_on_any_number_of_threads),
         cmocka_unit_test(a_sample_alone_is_one_of_a_batch),

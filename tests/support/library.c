@@ -7,6 +7,8 @@
 
 #include "support/library.h"
 
+#include "net/net.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,6 +138,7 @@ static void open_session(session *s, const problem *p, const run *r)
     assert_ok(s, stpn_state_create(&s->state, s->net, plan->batch, &s->error));
     assert_all_known(s);
     if (plan->started) set_states(s, s->state, p->states);
+    if (r->leave) net_leave(s->state);
     if (r->threads) assert_ok(s, stpn_pool_create(&s->pool, r->threads, &s->error));
     if (r->backward)
         assert_ok(s, stpn_tape_create(&s->tape, s->net, plan->steps ? plan->steps : 1, plan->batch,
@@ -257,6 +260,8 @@ void library_outcome(const problem *p, const run *r, outcome *o)
     if (r->by_step) forward_steps(&s);
     else if (r->call_count == 0) forward_ranges(&s, 0, p->plan.steps);
     else assert_int_equal(begin, p->plan.steps);
+    for (int first = 0; first < p->plan.batch && r->leave; first += CHUNK)
+        net_settle(s.state, first, first + CHUNK < p->plan.batch ? first + CHUNK : p->plan.batch, s.tape);
     from_real(&s, s.y, o->y.count, o->y.values);
     if (s.energy) from_real(&s, s.energy, o->energy.count, o->energy.values);
     else o->energy.values = NULL;
@@ -272,8 +277,9 @@ static const char *run_text(const run *r)
 {
     static const char *const backward[] = {"", " tape", " sparse backward", " dense backward"};
     static char text[256];
-    snprintf(text, sizeof text, "%s %s%s threads=%d calls=%d%s", r->kernel, r->real == STPN_DOUBLE ? "double" : "float",
-             backward[r->backward], r->threads, r->call_count, r->by_step ? " by step" : "");
+    snprintf(text, sizeof text, "%s %s%s threads=%d calls=%d%s%s", r->kernel,
+             r->real == STPN_DOUBLE ? "double" : "float", backward[r->backward], r->threads, r->call_count,
+             r->by_step ? " by step" : "", r->leave ? " leaving updates" : "");
     return text;
 }
 

@@ -19,6 +19,7 @@ typedef struct run {
     int by_step;    // 1: stpn_step; no energy
     int no_energy;  // 1: energy is not asked for
     int as_doubles; // 1: x is given as double to a net of floats
+    int leave;      // 1: a call leaves its last update to the next one (net_leave)
 } run;
 
 /* Forward, and backward, by the library. What a run does not give has a NULL `values`. */
