@@ -18,7 +18,7 @@ set(test_environment
     UBSAN_OPTIONS=print_stacktrace=1
     TSAN_OPTIONS=halt_on_error=1:die_after_fork=0:allocator_may_return_null=1)
 
-function(stpn_test_properties name folder)
+function(stpn_test_labels name folder result)
     set(labels ${folder})
     if(name MATCHES "^(base/threads|tasks/env|net/same_bits)$" OR folder STREQUAL "train")
         list(APPEND labels threads) # the rest of net is tested on one thread
@@ -26,6 +26,11 @@ function(stpn_test_properties name folder)
     if(folder MATCHES "^(kernels|units|net)$")
         list(APPEND labels numerical)
     endif()
+    set(${result} ${labels} PARENT_SCOPE)
+endfunction()
+
+function(stpn_test_properties name folder)
+    stpn_test_labels(${name} ${folder} labels)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS "${labels}" WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
         ENVIRONMENT "${test_environment}" ENVIRONMENT_MODIFICATION STPN_KERNEL=unset:)
     # The longest start first, so that no processor waits for them in the end.
@@ -82,6 +87,10 @@ foreach(source IN LISTS test_sources)
     cmake_path(GET folder FILENAME folder)
     cmake_path(GET source STEM program)
     string(REGEX REPLACE "^test_" "" name ${program})
+    stpn_test_labels(${folder}/${name} ${folder} labels)
+    if(STPN_TEST_LABEL AND NOT STPN_TEST_LABEL IN_LIST labels)
+        continue()
+    endif()
     set(target test_${folder}_${name})
     add_executable(${target} ${source} ${support_objects})
     set_target_properties(${target} PROPERTIES OUTPUT_NAME ${program}
@@ -102,7 +111,7 @@ foreach(source IN LISTS test_sources)
 endforeach()
 
 # What runs the host's own programs on the build is left out where that build is for another machine.
-if(NOT CMAKE_CROSSCOMPILING)
+if(NOT CMAKE_CROSSCOMPILING AND NOT STPN_TEST_LABEL)
     find_package(Python3 REQUIRED COMPONENTS Interpreter)
     file(GLOB python_tests CONFIGURE_DEPENDS tests/*/test_*.py)
     foreach(source IN LISTS python_tests)
