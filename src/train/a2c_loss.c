@@ -2,6 +2,8 @@
 
 #include "units/unit.h"
 
+#include <string.h>
+
 void a2c_sums_add(a2c_sums *sums, const a2c_sums *term)
 {
     sums->policy += term->policy;
@@ -21,12 +23,16 @@ double a2c_loss(const a2c_options *o, double scale, const a2c_sums *sums)
  *   S             2 p_k (p_k - S)
  *   H             -p_k (l_k + H) */
 void a2c_policy_rows(const kernel_table *k, const a2c_options *o, double scale, int steps, int actions,
-                     const void *logits, const int32_t *taken, const double *advantages, void *losses, void *dlogits,
-                     a2c_sums *sums)
+                     const void *logits, const int32_t *taken, const uint8_t *over, const double *advantages,
+                     void *losses, void *dlogits, a2c_sums *sums)
 {
     k->cross_entropy(steps, actions, logits, taken, 1, losses, dlogits, NULL);
     for (int t = 0; t < steps; t++) {
         size_t row = (size_t)t * (size_t)actions;
+        if (over[t] & ACT_SKIPPED) {
+            memset(value_at(k, dlogits, row), 0, (size_t)actions * k->size);
+            continue;
+        }
         double loss = value_read(k, losses, (size_t)t), shift = value_read(k, logits, row + (size_t)taken[t]) + loss;
         double square = 0, entropy = 0;
         for (int i = 0; i < actions; i++) {

@@ -14,10 +14,10 @@ void a2c_sums_add(a2c_sums *sums, const a2c_sums *term);
 /* The loss, times scale. */
 double a2c_loss(const a2c_options *options, double scale, const a2c_sums *sums);
 
-/* The terms of the policy: adds them to the sums and writes dlogits (T, A), the gradient of scale * loss. `losses` (T) is
- * work space. */
+/* The terms of the policy: adds them to the sums and writes dlogits (T, A), the gradient of scale * loss; a step that was
+ * skipped by `over` (T), the actor's, adds nothing. `losses` (T) is work space. */
 void a2c_policy_rows(const kernel_table *kernel, const a2c_options *options, double scale, int steps, int actions,
-                     const void *logits, const int32_t *taken, const double *advantages, void *losses, void *dlogits,
-                     a2c_sums *sums);
+                     const void *logits, const int32_t *taken, const uint8_t *over, const double *advantages,
+                     void *losses, void *dlogits, a2c_sums *sums);
 
 #endif

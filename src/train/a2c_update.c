@@ -24,6 +24,15 @@ static const void *baseline(const a2c *a, int b)
     return value_at(a->actor.net->kernel, a->actor.values, copy * (size_t)a->actor.plan.steps);
 }
 
+/* The advantage of a step that was skipped is 0. */
+static void leave_out(const a2c *a, int b, int steps)
+{
+    const void *values = baseline(a, b);
+    size_t at = (size_t)b * (size_t)a->actor.plan.steps;
+    for (size_t t = 0; t < (size_t)steps; t++)
+        if (a->actor.over[at + t] & ACT_SKIPPED) a->actor.gains[at + t] = value_read(a->actor.net->kernel, values, t);
+}
+
 static void returns_turn(void *context, int chunk, int thread)
 {
     const update_job *job = context;
@@ -41,6 +50,8 @@ static void returns_turn(void *context, int chunk, int thread)
         actor_returns(a->actor.net->kernel, a->options.discount, a->options.lambda, job->steps, baseline(a, b),
                       job->next_observations ? a->actor.bootstrap[b] : 0, a->actor.over + (size_t)b * T,
                       a->actor.gains + (size_t)b * T);
+    for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
+        leave_out(a, b, job->steps);
     profile_enter(w->lane, PROFILE_WAITING);
 }
 
@@ -86,7 +97,7 @@ static void gradient_turn(void *context, int chunk, int thread)
         for (size_t t = 0; t < (size_t)job->steps; t++)
             w->advantages[t] = a->actor.gains[at + t] - value_read(k, values, t);
         a2c_policy_rows(k, &a->options, job->scale, job->steps, a->actor.actions, value_at(k, a->actor.logits, at * A),
-                        a->actor.taken + at, w->advantages, w->losses, w->dlogits, sums);
+                        a->actor.taken + at, a->actor.over + at, w->advantages, w->losses, w->dlogits, sums);
         value_rows(job, w, b, sums);
         const heads_rows rows = {.count = job->steps,
                                  .y = tape_output(a->actor.tape, b, 0),
@@ -127,12 +138,20 @@ void a2c_drop(a2c *a, a2c_stats *stats)
     a->actor.rollouts++;
 }
 
+/* Steps of all copies that were not skipped. */
+static double taken_steps(const a2c *a, int steps)
+{
+    double count = 0;
+    for (int b = 0; b < a->actor.plan.batch; b++) count += actor_count_taken(&a->actor, b, 0, steps);
+    return count;
+}
+
 static double scale_of(const a2c *a, int steps)
 {
     switch (a->options.reduction) {
     case A2C_STEPS: return 1 / (double)a->actor.plan.batch;
     case A2C_SUM: return 1;
-    default: return 1 / ((double)a->actor.plan.batch * steps);
+    default: return 1 / taken_steps(a, steps);
     }
 }
 
@@ -157,7 +176,7 @@ static stpn_status learn(a2c *a, const void *next_observations, a2c_stats *stats
         if (a->parts[c].status) return error_set(error, a->parts[c].status, "%s", a->parts[c].error.message);
     pool_run(a->pool, a->actor.chunks, a->workers, gradient_turn, &job);
     for (int c = 0; c < a->actor.chunks; c++) a2c_sums_add(&sums, &a->parts[c].sums);
-    double rows = (double)a->actor.plan.batch * steps;
+    double rows = taken_steps(a, steps);
     stats->loss = a2c_loss(&a->options, job.scale, &sums);
     stats->policy_loss = sums.policy / rows;
     stats->value_loss = sums.value / rows;

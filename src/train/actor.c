@@ -289,6 +289,14 @@ static stpn_status value_cut(actor *a, int chunk, const uint8_t *ends, const voi
     return STPN_OK;
 }
 
+/* The step just made was none. */
+static void uncount(actor *a, int b)
+{
+    if (a->ended[b]) return;
+    a->counted[b]--;
+    if (a->energy_wanted) a->energy_sums[b] -= value_read(a->net->kernel, a->energy, (size_t)b);
+}
+
 static stpn_status record_chunk(actor *a, int chunk, const float *rewards, const uint8_t *ends,
                                 const void *last_observations, stpn_error *error)
 {
@@ -298,14 +306,16 @@ static stpn_status record_chunk(actor *a, int chunk, const float *rewards, const
         return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): step %d is recorded already", begin, end,
                          a->recorded[chunk] - 1);
     for (size_t b = (size_t)begin; b < (size_t)end && a->logits; b++) {
+        int skipped = ends && ends[b] == ACT_SKIPPED;
         a->gains[b * T + t] = (double)rewards[b];
-        a->over[b * T + t] = ends && ends[b] ? ACT_OVER : 0;
+        a->over[b * T + t] = (uint8_t)(skipped ? ACT_OVER | ACT_SKIPPED : ends && ends[b] ? ACT_OVER : 0);
     }
     stpn_status status = STPN_OK;
     if (a->logits && ends && last_observations) status = value_cut(a, chunk, ends, last_observations, error);
     if (status) return status;
     for (int b = begin; b < end; b++) {
-        a->reward_sums[b] += (double)rewards[b];
+        if (ends && ends[b] == ACT_SKIPPED) uncount(a, b);
+        else a->reward_sums[b] += (double)rewards[b];
         if (ends && ends[b]) a->ended[b] = 1;
     }
     a->recorded[chunk]++;
@@ -365,10 +375,21 @@ stpn_status actor_look_ahead(actor *a, int chunk, const void *observations, stpn
     return STPN_OK;
 }
 
+int actor_count_taken(const actor *a, int copy, int begin, int end)
+{
+    int count = 0;
+    const uint8_t *over = a->over + (size_t)copy * (size_t)a->plan.steps;
+    for (int t = begin; t < end; t++) count += !(over[t] & ACT_SKIPPED);
+    return count;
+}
+
 stpn_status actor_check_rollout(const actor *a, stpn_error *error)
 {
     if (!a->logits) return error_set(error, STPN_ERROR_INPUT, "an agent that only acts has nothing to learn from");
     if (a->recorded[0] == 0) return error_set(error, STPN_ERROR_INPUT, "no step is recorded to learn from");
+    int taken = 0;
+    for (int b = 0; b < a->plan.batch && !taken; b++) taken = actor_count_taken(a, b, 0, a->recorded[0]);
+    if (!taken) return error_set(error, STPN_ERROR_INPUT, "every step of the rollout was skipped");
     for (int c = 0; c < a->chunks; c++)
         if (a->acted[c] != a->recorded[0] || a->recorded[c] != a->recorded[0])
             return error_set(

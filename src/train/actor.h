@@ -17,6 +17,8 @@ typedef enum act_choice {
 } act_choice;
 
 enum { ACT_TERMINATED = 1, ACT_TRUNCATED = 2 }; // ends
+/* In the place of an end: the copy took no step, so that nothing is learned from this one. It stands between two episodes. */
+enum { ACT_SKIPPED = 4 };
 
 enum { ACT_OVER = 1, ACT_CUT = 2 }; // nothing follows; a last value was taken
 
@@ -58,7 +60,7 @@ typedef struct actor {
     int32_t *taken;        // (B, T) discrete actions, or
     double *taken_values;  // (B, T, A) continuous ones
     double *gains;         // (B, T) rewards, with what stands for an episode that was cut off; then the returns
-    uint8_t *over;         // (B, T) ACT_OVER, ACT_CUT
+    uint8_t *over;         // (B, T) ACT_OVER, ACT_CUT, ACT_SKIPPED
 } actor;
 
 /* Fills what was zeros; after an error too, actor_close frees what there is. Checks the plan and the net's heads. */
@@ -86,6 +88,8 @@ size_t actor_observation_bytes(const actor *a);
  * that copy; `y` (samples, H) and `values` (samples) work space. */
 stpn_status actor_look_ahead(actor *a, int chunk, const void *observations, stpn_state *ahead, void *y, void *values,
                              stpn_error *error);
+/* Steps [begin, end) of a copy that were not skipped. */
+int actor_count_taken(const actor *a, int copy, int begin, int end);
 /* Whether a rollout is there, and each copy's is as long as the others'. */
 stpn_status actor_check_rollout(const actor *a, stpn_error *error);
 

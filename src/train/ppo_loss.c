@@ -1,8 +1,10 @@
 #include "train/ppo_loss.h"
 
+#include "train/actor.h"
 #include "units/unit.h"
 
 #include <math.h>
+#include <string.h>
 
 void ppo_sums_add(ppo_sums *sums, const ppo_sums *term)
 {
@@ -62,6 +64,12 @@ void ppo_rows_back(const kernel_table *k, const ppo_terms *terms, const policy_k
     for (size_t t = 0; t < (size_t)rows->steps; t++) {
         policy_action action = {.choice = rows->taken ? rows->taken[t] : 0,
                                 .values = rows->taken ? NULL : rows->taken_values + t * A};
+        if (rows->over && rows->over[t] & ACT_SKIPPED) {
+            memset(value_at(k, rows->dlogits, t * O), 0, O * k->size);
+            memset(value_at(k, rows->dvalues, t), 0, k->size);
+            continue;
+        }
+        sums->steps++;
         double slope, value_slope;
         for (size_t i = 0; i < O; i++) {
             now[i] = value_read(k, rows->logits, t * O + i);
@@ -79,5 +87,4 @@ void ppo_rows_back(const kernel_table *k, const ppo_terms *terms, const policy_k
                             (slope * dlog[i] - o->entropy_weight * dentropy[i] + terms->kl_weight * ddistance[i]));
         value_write(k, rows->dvalues, t, terms->scale * o->value_weight * value_slope);
     }
-    sums->steps += rows->steps;
 }

@@ -33,6 +33,7 @@ typedef struct ppo_rows {
     const int32_t *taken;                         // (steps) discrete actions, or
     const double *taken_values;                   // (steps, A) continuous ones
     const double *old_log, *advantages, *returns; // (steps)
+    const uint8_t *over;                          // (steps) of the actor: what was skipped adds nothing; or NULL
     void *dlogits, *dvalues;                      // (steps, O), (steps) out: the gradient of scale * loss
     double *space;                                // ppo_rows_space(O) numbers
 } ppo_rows;

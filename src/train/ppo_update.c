@@ -27,25 +27,34 @@ static void old_logs(ppo *p, int b, int steps)
     }
 }
 
+/* Over the steps that were not skipped. */
 static double mean_of(const ppo *p, int steps, const double *values)
 {
     double sum = 0;
+    int64_t count = 0;
     size_t T = (size_t)p->actor.plan.steps, B = (size_t)p->actor.plan.batch;
     for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < (size_t)steps; t++) sum += values[b * T + t];
-    return sum / ((double)B * steps);
+        for (size_t at = b * T; at < b * T + (size_t)steps; at++) {
+            if (p->actor.over[at] & ACT_SKIPPED) continue;
+            sum += values[at];
+            count++;
+        }
+    return sum / (double)count;
 }
 
 static double variance_of(const ppo *p, int steps, const double *values)
 {
     double sum = 0, mean = mean_of(p, steps, values);
+    int64_t count = 0;
     size_t T = (size_t)p->actor.plan.steps, B = (size_t)p->actor.plan.batch;
     for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < (size_t)steps; t++) {
-            double difference = values[b * T + t] - mean;
+        for (size_t at = b * T; at < b * T + (size_t)steps; at++) {
+            double difference = values[at] - mean;
+            if (p->actor.over[at] & ACT_SKIPPED) continue;
             sum += difference * difference;
+            count++;
         }
-    return sum / ((double)B * steps);
+    return sum / (double)count;
 }
 
 static void standardise(const ppo *p, int steps, double *values)
@@ -138,6 +147,7 @@ static void sequence_back(const gradient_job *job, ppo_worker *w, int i, void *d
                            .old_log = p->old_log + at,
                            .advantages = p->advantages + at,
                            .returns = a->gains + at,
+                           .over = a->over + at,
                            .dlogits = w->dlogits,
                            .dvalues = w->dvalues,
                            .space = w->space};
@@ -186,7 +196,10 @@ stpn_status ppo_gradient(ppo *p, const ppo_sequence *sequences, int count, ppo_s
                          stpn_error *error)
 {
     int64_t steps = 0;
-    for (int i = 0; i < count; i++) steps += sequences[i].steps;
+    for (int i = 0; i < count; i++) {
+        const ppo_sequence *s = &sequences[i];
+        steps += actor_count_taken(&p->actor, s->copy, s->begin, s->begin + s->steps);
+    }
     gradient_job job = {.p = p,
                         .sequences = sequences,
                         .count = count,
@@ -213,8 +226,10 @@ static int shuffle(const ppo *p, int steps, int pass)
     uint64_t stream = (uint64_t)p->actor.rollouts << 24 | (uint64_t)pass;
     random_stream random = random_open(p->actor.plan.seed, RANDOM_SHUFFLE, stream);
     for (int b = 0; b < p->actor.plan.batch; b++)
-        for (int t = 0; t < steps; t += p->length, count++)
-            p->sequences[count] = (ppo_sequence){b, t, steps - t < p->length ? steps - t : p->length};
+        for (int t = 0; t < steps; t += p->length) {
+            int end = steps - t < p->length ? steps : t + p->length;
+            if (actor_count_taken(&p->actor, b, t, end) > 0) p->sequences[count++] = (ppo_sequence){b, t, end - t};
+        }
     for (int i = count - 1; i > 0; i--) {
         int other = (int)random_below(&random, (uint32_t)(i + 1));
         ppo_sequence swap = p->sequences[i];
