@@ -10,6 +10,7 @@
  *   stpn_tape    what a forward pass leaves for the backward pass: T (I + 3H) numbers a sample (4H for norm post) and
  *                F at every 8th to 64th step, never (T, B, H, K)
  *   stpn_pool    threads; NULL runs everything on the calling thread. Results have the same bits on any number of them
+ *   stpn_env     copies of an environment; stpn_agent: a net that acts in one, and learns from what comes of it
  *
  * Conventions
  *   shapes       T steps, B samples, I inputs, H neurons, K presynaptic columns (I + H, or I for a feed-forward unit);
@@ -309,6 +310,99 @@ STPN_API stpn_status stpn_adam_set_learning_rate(stpn_adam *adam, double learnin
 STPN_API stpn_status stpn_adam_set_weight_decay(stpn_adam *adam, double weight_decay, stpn_error *error);
 /* One update of the net's parameters from `grad`. */
 STPN_API void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad);
+
+/* ----------------------------------------------------------------------------------------------------- environments */
+
+/* Tasks that answer actions: B copies that step together, and agents that learn in them. A program's own environment takes
+ * the place of stpn_env as it likes: an agent is told what is seen and what came of its actions, and asks for nothing. */
+
+/* How the episode of a copy ended; 0: it goes on. Both at once is a termination. */
+enum {
+    STPN_TERMINATED = 1, /* by itself: nothing more could have come */
+    STPN_TRUNCATED = 2,  /* it was only cut off */
+    STPN_SKIPPED = 4     /* told to an agent: there was no step, as where an environment only began its next episode */
+};
+
+typedef struct stpn_env_shape {
+    int observations; /* I, values of an observation: float (B, I), or with `bytes` uint8_t (B, I) */
+    int bytes;        /* 1: pixels of an image */
+    int actions;      /* number of discrete actions, int32_t (B) from 0 on; or 0, and */
+    int continuous;   /* A, values of an action, float (B, A), cut to the environment's bounds */
+    int steps;        /* T of every episode; 0: it may have any length */
+} stpn_env_shape;
+
+typedef struct stpn_env stpn_env;
+/* `batch` copies of the environment that `task`, a JSON object, describes: the key `task` of an experiment file
+ * (docs/experiments.md). A copy's course depends on the seed, its number and its actions alone, and is that of the
+ * training of `stpn train` with this seed. */
+STPN_API stpn_status stpn_env_create(stpn_env **env, const char *task, int batch, uint64_t seed, stpn_error *error);
+STPN_API void stpn_env_free(stpn_env *env);
+STPN_API void stpn_env_describe(const stpn_env *env, stpn_env_shape *shape);
+/* What value `index` of a continuous action is cut to; may be infinite. */
+STPN_API void stpn_env_bounds(const stpn_env *env, int index, float *low, float *high);
+/* The next episode begins of copies [first, last): before the first step, and where an episode has ended. Arrays are those of
+ * all copies here and in a step; the rows of the range are used. */
+STPN_API stpn_status stpn_env_reset(stpn_env *env, int first, int last, void *observations, stpn_error *error);
+/* One step of copies [first, last): observations, `rewards` (B), `ends` (B). Where an episode ends the observation is its last one; its copy stays
+ * there, at no reward, until it is reset. */
+STPN_API stpn_status stpn_env_step(stpn_env *env, int first, int last, const void *actions, void *observations,
+                                   float *rewards, uint8_t *ends, stpn_error *error);
+/* A copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf does; 0
+ * where there is nothing to see. */
+STPN_API size_t stpn_env_draw(const stpn_env *env, int copy, char *text, size_t size);
+
+/* ----------------------------------------------------------------------------------------------------------- agents */
+
+typedef enum stpn_choice {
+    STPN_CHOICE_SAMPLE, /* drawn from the policy */
+    STPN_CHOICE_GREEDY, /* the most probable action, or the mean */
+    STPN_CHOICE_GIVEN   /* taken from `actions`, as the caller wrote them */
+} stpn_choice;
+
+/* A network with a policy and a value, and its learner, A2C or PPO. The caller owns the loop:
+ *
+ *     for every update:
+ *         for every step of its rollout:  stpn_agent_act, step the environment, stpn_agent_record
+ *         stpn_agent_update
+ */
+typedef struct stpn_agent stpn_agent;
+/* `experiment` is the text of an experiment file (docs/experiments.md): `units` and `encoder` are the network, `train`
+ * has method (a2c, ppo), batch (B), rollout (T, 1 or more) and the rest, and `task` says the shape of what is seen and done:
+ * {"name": "gym", "id": "mine", "observations": 4, "actions": 2} of an environment of one's own, or "continuous": A in place
+ * of actions. `threads` as of stpn_pool_create. */
+STPN_API stpn_status stpn_agent_create(stpn_agent **agent, const char *experiment, int threads, stpn_error *error);
+/* The agent that stpn_agent_save, or a run of `stpn train` (last.safetensors), has saved, which goes on to the same bits on
+ * the same kernel. */
+STPN_API stpn_status stpn_agent_load(stpn_agent **agent, const char *path, int threads, stpn_error *error);
+/* Another `batch` copies, that act with the network of `agent` as it is and as it becomes, and do not learn. Takes act, record
+ * and restart; must not outlive the agent, nor be at work while that updates. */
+STPN_API stpn_status stpn_agent_create_actor(stpn_agent **actor, const stpn_agent *agent, int batch, int threads,
+                                             stpn_error *error);
+STPN_API void stpn_agent_free(stpn_agent *agent);
+/* Its network; and its experiment with every default filled in. Both live as long as the agent. */
+STPN_API stpn_net *stpn_agent_net(stpn_agent *agent);
+STPN_API const char *stpn_agent_experiment(const stpn_agent *agent);
+
+/* An action for every copy, int32_t (B) or float (B, A), from `observations` (B, I) of float (bytes where the task has
+ * images). Where an episode has ended the next one begins, from a state of zeros. */
+STPN_API stpn_status stpn_agent_act(stpn_agent *agent, const void *observations, stpn_choice choice, void *actions,
+                                    stpn_error *error);
+/* What came of it: `rewards` (B), `ends` (B) or NULL: none. Where an episode was truncated and `last_observations` (B, I) is
+ * given, the value of the copy's row stands for the rewards that would have come; NULL: nothing does. Of a step that was
+ * STPN_SKIPPED nothing is learned. */
+STPN_API stpn_status stpn_agent_record(stpn_agent *agent, const float *rewards, const uint8_t *ends,
+                                       const void *last_observations, stpn_error *error);
+/* One update from what was recorded since the one before, up to T steps. `next_observations` (B, I): what the copies see now,
+ * whose value stands for what is to come where an episode goes on; NULL: nothing is to come. STPN_ERROR_NUMERIC where a loss or a gradient is not
+ * finite: the rollout is forgotten, the network as before. */
+STPN_API stpn_status stpn_agent_update(stpn_agent *agent, const void *next_observations, stpn_error *error);
+/* Statistic `index` of the latest update; NaN: none; of an actor, up to now. Names are those of metrics.csv
+ * (docs/file-formats.md). Returns 0 past the last. */
+STPN_API int stpn_agent_statistic(const stpn_agent *agent, int index, const char **name, double *value);
+/* All copies begin new episodes, from states of zeros. Steps that no update has seen are forgotten. */
+STPN_API void stpn_agent_restart(stpn_agent *agent);
+/* Everything, as last.safetensors of a run, atomically. An input error where steps are recorded that no update has seen. */
+STPN_API stpn_status stpn_agent_save(const stpn_agent *agent, const char *path, stpn_error *error);
 
 /* ---------------------------------------------------------------------------------------------------- whole training runs */
 

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "net/encoder.h"
+#include "tasks/env_json.h"
 #include "train/origin.h"
 
 #include <stddef.h>
@@ -165,12 +166,7 @@ static stpn_status read_units(experiment *e, const json_t *root, stpn_error *err
 
 static stpn_status read_environment(experiment *e, const json_t *object, stpn_error *error)
 {
-    const char *const others[] = {"name", NULL};
-    e->env_options = e->env->defaults;
-    stpn_status status =
-        options_from_json(object, "task", e->env->options, e->env->option_count, others, &e->env_options, error);
-    if (!status) status = env_describe(e->env, &e->env_options, &e->env_shape, error);
-    if (!status && e->env->resolve) e->env->resolve(&e->env_options, &e->env_shape);
+    stpn_status status = env_from_json(e->env, object, &e->env_options, &e->env_shape, error);
     e->shape = (task_shape){
         .inputs = e->env_shape.observations, .steps = e->env_shape.steps, .type = e->env_shape.type, .per_step = 1};
     return status;
