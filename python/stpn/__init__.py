@@ -2,6 +2,7 @@
 
 stpn.torch    layers for PyTorch: stpn.torch.STPN where nn.LSTM stood
 stpn.Net      the same networks in NumPy, with stpn.Unit, stpn.State, stpn.Tape, stpn.Adam
+stpn.gym      agents in Gymnasium environments, and the maze and the pendulum as such
 stpn.plot     figures of runs: python -m stpn.plot RUN...
 
 The modules for figures (stpn.plot, stpn.run_files, stpn.tensors) need NumPy and Matplotlib and nothing that is compiled.
