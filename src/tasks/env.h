@@ -16,7 +16,6 @@
 
 enum { ENV_COPIES = 1 << 20 }; // B at most
 enum { ENV_TEXT = 255 };       // bytes of a text option at most
-enum { ENV_TERMINATED = 1, ENV_TRUNCATED = 2 };
 
 /* Options of every environment; each uses the fields its table names. */
 typedef struct env_options {
@@ -88,8 +87,8 @@ struct env_type {
     void (*close)(env *e);
     /* Starts the next episode of each copy of the range and writes its first observation. */
     stpn_status (*reset)(env *e, int first, int last, void *observations /* (B, I) */, stpn_error *error);
-    /* One step of the range. `ends` gets 0 while an episode goes on, ENV_TERMINATED where it is over by itself, so that
-     * nothing more could have come, ENV_TRUNCATED where it was only cut off, or both; the observation then is the last
+    /* One step of the range. `ends` gets 0 while an episode goes on, STPN_TERMINATED where it is over by itself, so that
+     * nothing more could have come, STPN_TRUNCATED where it was only cut off, or both; the observation then is the last
      * one of the episode. A copy whose episode has ended stays as it is, at no reward, until it is reset, which the
      * caller does; an environment may refuse to step it. A wrong action moves no copy. */
     stpn_status (*step)(env *e, int first, int last, const void *actions, void *observations /* (B, I) */,

@@ -205,7 +205,7 @@ stpn_status gym_finish(env *e, int first, int last, void *observations, float *r
     for (int b = first; b < last && !status; b++) {
         if (!isfinite(a->rewards[b]))
             return error_set(error, STPN_ERROR_INPUT, "%s: copy %d: its reward is %g", g->id, b, (double)a->rewards[b]);
-        if (a->ends[b] > (ENV_TERMINATED | ENV_TRUNCATED))
+        if (a->ends[b] > (STPN_TERMINATED | STPN_TRUNCATED))
             return error_set(error, STPN_ERROR_SYSTEM, "%s: copy %d: its end is %d, expected 0 to 3", g->id, b,
                              (int)a->ends[b]);
         rewards[b] = a->rewards[b];

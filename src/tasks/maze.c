@@ -155,7 +155,7 @@ static stpn_status step(env *e, int first, int last, const void *chosen, void *o
         int goes_on = c->step < T;
         if (goes_on) move(m, b, actions[b]);
         rewards[b] = goes_on ? reward(m, c) : 0;
-        ends[b] = c->step < T ? 0 : ENV_TRUNCATED;
+        ends[b] = c->step < T ? 0 : STPN_TRUNCATED;
     }
     observe(e, first, last, observations);
     return STPN_OK;

@@ -76,7 +76,7 @@ static const char model_text[] =
 typedef struct pendulum_copy {
     int64_t episode;
     int step;
-    uint8_t end; // ENV_TERMINATED, ENV_TRUNCATED
+    uint8_t end; // STPN_TERMINATED, STPN_TRUNCATED
     mjData *data;
 } pendulum_copy;
 
@@ -125,9 +125,9 @@ static float move(pendulum *p, pendulum_copy *c, double action)
     c->data->ctrl[0] = fmin(fmax(action, -REACH), REACH);
     for (int i = 0; i < INNER_STEPS; i++) mj_step(p->model, c->data);
     c->step++;
-    if (!stands(c->data)) c->end |= ENV_TERMINATED;
-    if (c->step >= p->head.options.steps) c->end |= ENV_TRUNCATED;
-    return c->end & ENV_TERMINATED ? 0 : 1;
+    if (!stands(c->data)) c->end |= STPN_TERMINATED;
+    if (c->step >= p->head.options.steps) c->end |= STPN_TRUNCATED;
+    return c->end & STPN_TERMINATED ? 0 : 1;
 }
 
 static void observe(const env *e, int first, int last, void *observations)
@@ -193,9 +193,9 @@ static int is_possible(const env *e, const int64_t *s /* (S) */)
         memcpy(&value, &s[i], sizeof value);
         if (!(fabs(value) <= 1e9)) return 0;
     }
-    int cut = (s[PENDULUM_END] & ENV_TRUNCATED) != 0;
+    int cut = (s[PENDULUM_END] & STPN_TRUNCATED) != 0;
     return s[PENDULUM_EPISODE] >= 0 && s[PENDULUM_EPISODE] < (int64_t)1 << 44 && s[PENDULUM_STEP] >= 0 &&
-           s[PENDULUM_STEP] <= T && s[PENDULUM_END] >= 0 && s[PENDULUM_END] <= (ENV_TERMINATED | ENV_TRUNCATED) &&
+           s[PENDULUM_STEP] <= T && s[PENDULUM_END] >= 0 && s[PENDULUM_END] <= (STPN_TERMINATED | STPN_TRUNCATED) &&
            cut == (s[PENDULUM_STEP] == T);
 }
 

@@ -30,7 +30,7 @@ typedef struct worker_arrays {
     void *observations; // (B, I) of the last step; where that ended an episode, its last ones
     void *starts;       // (B, I) the first ones of the next episode, where one ended
     float *rewards;     // (B)
-    uint8_t *ends;      // (B) ENV_TERMINATED, ENV_TRUNCATED
+    uint8_t *ends;      // (B) STPN_TERMINATED, STPN_TRUNCATED
     void *actions;      // (B) int32_t, or (B, A) float
     int64_t *seeds;     // (B) of a reset
 } worker_arrays;

@@ -29,7 +29,7 @@ void a2c_policy_rows(const kernel_table *k, const a2c_options *o, double scale, 
     k->cross_entropy(steps, actions, logits, taken, 1, losses, dlogits, NULL);
     for (int t = 0; t < steps; t++) {
         size_t row = (size_t)t * (size_t)actions;
-        if (over[t] & ACT_SKIPPED) {
+        if (over[t] & STPN_SKIPPED) {
             memset(value_at(k, dlogits, row), 0, (size_t)actions * k->size);
             continue;
         }

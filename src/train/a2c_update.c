@@ -30,7 +30,7 @@ static void leave_out(const a2c *a, int b, int steps)
     const void *values = baseline(a, b);
     size_t at = (size_t)b * (size_t)a->actor.plan.steps;
     for (size_t t = 0; t < (size_t)steps; t++)
-        if (a->actor.over[at + t] & ACT_SKIPPED) a->actor.gains[at + t] = value_read(a->actor.net->kernel, values, t);
+        if (a->actor.over[at + t] & STPN_SKIPPED) a->actor.gains[at + t] = value_read(a->actor.net->kernel, values, t);
 }
 
 static void returns_turn(void *context, int chunk, int thread)

@@ -264,7 +264,7 @@ static stpn_status value_cut(actor *a, int chunk, const uint8_t *ends, const voi
     int begin = chunk * CHUNK, end = actor_chunk_end(a, chunk), any = 0;
     size_t H = (size_t)net_outputs(net), T = (size_t)a->plan.steps, t = (size_t)a->recorded[chunk];
     for (int b = begin; b < end; b++) {
-        a->lengths[b] = ends[b] == ACT_TRUNCATED;
+        a->lengths[b] = ends[b] == STPN_TRUNCATED;
         any |= a->lengths[b];
     }
     if (!any) return STPN_OK;
@@ -306,15 +306,15 @@ static stpn_status record_chunk(actor *a, int chunk, const float *rewards, const
         return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): step %d is recorded already", begin, end,
                          a->recorded[chunk] - 1);
     for (size_t b = (size_t)begin; b < (size_t)end && a->logits; b++) {
-        int skipped = ends && ends[b] == ACT_SKIPPED;
+        int skipped = ends && ends[b] == STPN_SKIPPED;
         a->gains[b * T + t] = (double)rewards[b];
-        a->over[b * T + t] = (uint8_t)(skipped ? ACT_OVER | ACT_SKIPPED : ends && ends[b] ? ACT_OVER : 0);
+        a->over[b * T + t] = (uint8_t)(skipped ? ACT_OVER | STPN_SKIPPED : ends && ends[b] ? ACT_OVER : 0);
     }
     stpn_status status = STPN_OK;
     if (a->logits && ends && last_observations) status = value_cut(a, chunk, ends, last_observations, error);
     if (status) return status;
     for (int b = begin; b < end; b++) {
-        if (ends && ends[b] == ACT_SKIPPED) uncount(a, b);
+        if (ends && ends[b] == STPN_SKIPPED) uncount(a, b);
         else a->reward_sums[b] += (double)rewards[b];
         if (ends && ends[b]) a->ended[b] = 1;
     }
@@ -379,7 +379,7 @@ int actor_count_taken(const actor *a, int copy, int begin, int end)
 {
     int count = 0;
     const uint8_t *over = a->over + (size_t)copy * (size_t)a->plan.steps;
-    for (int t = begin; t < end; t++) count += !(over[t] & ACT_SKIPPED);
+    for (int t = begin; t < end; t++) count += !(over[t] & STPN_SKIPPED);
     return count;
 }
 
@@ -414,19 +414,26 @@ static void forget_beside(const actor *a)
         }
 }
 
-actor_sums actor_end_rollout(actor *a)
+double actor_energy(const actor *a)
 {
-    double B = a->plan.batch, energy = 0;
+    double energy = 0;
     int64_t steps = 0;
-    actor_sums sums = {0};
     for (int b = 0; b < a->plan.batch; b++) {
-        sums.reward += a->reward_sums[b] / B;
         energy += a->energy_sums[b];
         steps += a->counted[b];
+    }
+    return a->energy_wanted && steps > 0 ? energy / (double)steps : NAN;
+}
+
+actor_sums actor_end_rollout(actor *a)
+{
+    double B = a->plan.batch;
+    actor_sums sums = {.energy = actor_energy(a)};
+    for (int b = 0; b < a->plan.batch; b++) {
+        sums.reward += a->reward_sums[b] / B;
         a->reward_sums[b] = a->energy_sums[b] = 0;
         a->counted[b] = 0;
     }
-    sums.energy = a->energy_wanted && steps > 0 ? energy / (double)steps : NAN;
     memset(a->acted, 0, (size_t)a->chunks * sizeof *a->acted);
     memset(a->recorded, 0, (size_t)a->chunks * sizeof *a->recorded);
     forget_beside(a);

@@ -16,11 +16,8 @@ typedef enum act_choice {
     ACT_GIVEN   // as the caller wrote them
 } act_choice;
 
-enum { ACT_TERMINATED = 1, ACT_TRUNCATED = 2 }; // ends
-/* In the place of an end: the copy took no step, so that nothing is learned from this one. It stands between two episodes. */
-enum { ACT_SKIPPED = 4 };
-
-enum { ACT_OVER = 1, ACT_CUT = 2 }; // nothing follows; a last value was taken
+/* Of a step, beside STPN_SKIPPED: nothing follows; a last value was taken. */
+enum { ACT_OVER = 1, ACT_CUT = 2 };
 
 typedef struct actor_plan {
     int batch;       // B, copies of the environment
@@ -60,7 +57,7 @@ typedef struct actor {
     int32_t *taken;        // (B, T) discrete actions, or
     double *taken_values;  // (B, T, A) continuous ones
     double *gains;         // (B, T) rewards, with what stands for an episode that was cut off; then the returns
-    uint8_t *over;         // (B, T) ACT_OVER, ACT_CUT, ACT_SKIPPED
+    uint8_t *over;         // (B, T) ACT_OVER, ACT_CUT, STPN_SKIPPED
 } actor;
 
 /* Fills what was zeros; after an error too, actor_close frees what there is. Checks the plan and the net's heads. */
@@ -98,6 +95,8 @@ typedef struct actor_sums {
     double energy; // mean over the steps before episodes were over; NaN where it was not taken
 } actor_sums;
 
+/* That mean, so far. */
+double actor_energy(const actor *a);
 /* Forgets the rollout; states are as they would come back from a checkpoint. */
 actor_sums actor_end_rollout(actor *a);
 /* Every copy of a range starts from a state of zeros. */

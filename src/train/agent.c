@@ -191,20 +191,26 @@ static void see(rollout *r, const void *observations, int first, int last)
 }
 
 /* Where one is not finite, every copy's state and the scaling would be lost. */
-static stpn_status check_numbers(const rollout *r, const char *what, const float *values, size_t each,
+static stpn_status check_numbers(int first, int last, const char *what, const float *values, size_t each,
                                  stpn_error *error)
 {
-    for (size_t i = 0; i < (size_t)r->env->batch * each; i++)
+    for (size_t i = (size_t)first * each; i < (size_t)last * each; i++)
         if (!isfinite(values[i]))
             return error_set(error, STPN_ERROR_INPUT, "copy %zu: %s %g, expected a finite number", i / each, what,
                              (double)values[i]);
     return STPN_OK;
 }
 
-static stpn_status check_observations(const rollout *r, const void *observations, stpn_error *error)
+static stpn_status check_observations(const rollout *r, int first, int last, const char *what, const void *values,
+                                      stpn_error *error)
 {
     if (r->env->shape.type != STPN_INPUT_FLOAT) return STPN_OK;
-    return check_numbers(r, "a value of its observation is", observations, (size_t)r->env->shape.observations, error);
+    return check_numbers(first, last, what, values, (size_t)r->env->shape.observations, error);
+}
+
+static stpn_status check_seen(const rollout *r, const void *observations, stpn_error *error)
+{
+    return check_observations(r, 0, r->env->batch, "a value of its observation is", observations, error);
 }
 
 static stpn_status check_turn(const stpn_agent *a, stpn_error *error)
@@ -231,7 +237,7 @@ stpn_status stpn_agent_act(stpn_agent *a, const void *observations, stpn_choice 
     if ((unsigned)choice > STPN_CHOICE_GIVEN)
         return error_set(error, STPN_ERROR_INPUT, "choice is %d, expected one of stpn_choice", (int)choice);
     stpn_status status = check_turn(a, error);
-    if (!status) status = check_observations(r, observations, error);
+    if (!status) status = check_seen(r, observations, error);
     if (status) return status;
     if (a->of && a->of->run.rollout->observed.width) scaling_copy(&r->observed, &a->of->run.rollout->observed);
     if (a->of && r->acting->acted[0] == ACTOR_STEPS) {
@@ -244,16 +250,6 @@ stpn_status stpn_agent_act(stpn_agent *a, const void *observations, stpn_choice 
     status = rollout_run_chunks(r, 0, r->chunks, act_turn, &job, error);
     if (!status && choice != STPN_CHOICE_GIVEN) memcpy(actions, r->actions, bytes);
     return status;
-}
-
-static void count_episode(rollout *r, int chunk, int b)
-{
-    rollout_episodes *all = &r->finished[chunk];
-    all->count++;
-    all->steps += r->lengths[b];
-    all->reward += r->sums[b];
-    r->lengths[b] = 0;
-    r->sums[b] = 0;
 }
 
 static void record_turn(void *context, int chunk, int thread)
@@ -269,7 +265,7 @@ static void record_turn(void *context, int chunk, int thread)
         r->sums[b] += (double)r->rewards[b];
         r->lengths[b]++;
         rollout_scale_reward(r, chunk, b);
-        if (r->ends[b]) count_episode(r, chunk, b);
+        if (r->ends[b]) rollout_count_episode(r, chunk, b);
     }
     end->status = actor_record(r->acting, first, last, r->rewards, r->ends,
                                job->last ? rollout_look(r, first, last) : NULL, &end->error);
@@ -287,19 +283,13 @@ static stpn_status check_ends(const rollout *r, const uint8_t *ends, stpn_error 
 /* The last observations of episodes that were cut off, and of no others. */
 static stpn_status see_last(rollout *r, const uint8_t *ends, const void *last_observations, stpn_error *error)
 {
-    size_t I = (size_t)r->env->shape.observations;
-    for (int b = 0; b < r->env->batch; b++) {
-        if (ends[b] != STPN_TRUNCATED) continue;
-        const float *row = (const float *)last_observations + (size_t)b * I;
-        for (size_t i = 0; i < I && r->env->shape.type == STPN_INPUT_FLOAT; i++)
-            if (!isfinite(row[i]))
-                return error_set(error, STPN_ERROR_INPUT,
-                                 "copy %d: a value of its last observation is %g, expected a finite number", b,
-                                 (double)row[i]);
-    }
-    for (int b = 0; b < r->env->batch; b++)
+    const char *what = "a value of its last observation is";
+    stpn_status status = STPN_OK;
+    for (int b = 0; b < r->env->batch && !status; b++)
+        if (ends[b] == STPN_TRUNCATED) status = check_observations(r, b, b + 1, what, last_observations, error);
+    for (int b = 0; b < r->env->batch && !status; b++)
         if (ends[b] == STPN_TRUNCATED) see(r, last_observations, b, b + 1);
-    return STPN_OK;
+    return status;
 }
 
 stpn_status stpn_agent_record(stpn_agent *a, const float *rewards, const uint8_t *ends, const void *last_observations,
@@ -311,7 +301,7 @@ stpn_status stpn_agent_record(stpn_agent *a, const float *rewards, const uint8_t
     if (r->acting->recorded[0] == r->acting->acted[0])
         return error_set(error, STPN_ERROR_INPUT, "no action was taken that is not recorded");
     stpn_status status = check_ends(r, ends, error);
-    if (!status) status = check_numbers(r, "its reward is", rewards, 1, error);
+    if (!status) status = check_numbers(0, r->env->batch, "its reward is", rewards, 1, error);
     if (!status && ends && last_observations) status = see_last(r, ends, last_observations, error);
     if (status) return status;
     memcpy(r->rewards, rewards, B * sizeof *rewards);
@@ -328,25 +318,15 @@ static int64_t rollouts_of(const rollout *r)
     return r->ppo ? ppo_rollouts(r->ppo) : a2c_rollouts(r->a2c);
 }
 
-/* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
-static void settle(rollout *r)
-{
-    (void)actor_state(r->acting);
-    for (int b = 0; b < r->env->batch; b++) {
-        if (r->fresh[b]) actor_restart(r->acting, b, b + 1);
-        r->fresh[b] = 0;
-    }
-}
-
 stpn_status stpn_agent_update(stpn_agent *a, const void *next_observations, stpn_error *error)
 {
     rollout *r = a->run.rollout;
     error_clear(error);
     stpn_status status = actor_check_rollout(r->acting, error);
-    if (!status && next_observations) status = check_observations(r, next_observations, error);
+    if (!status && next_observations) status = check_seen(r, next_observations, error);
     if (status) return status;
     if (next_observations) see(r, next_observations, 0, r->env->batch);
-    settle(r);
+    for (int chunk = 0; chunk < r->chunks; chunk++) rollout_settle(r, chunk);
     rollout_end_scaling(r);
     const void *next = next_observations ? rollout_next(r) : NULL;
     if (r->ppo) status = ppo_update(r->ppo, next, &a->ppo, error);
@@ -384,33 +364,11 @@ void stpn_agent_restart(stpn_agent *a)
 
 /* ------------------------------------------------------------------------------------------------------- statistics */
 
-/* Of an actor, so far. */
-static rollout_episodes played(const rollout *r)
-{
-    rollout_episodes all = {0};
-    for (int i = 0; i < r->chunks; i++) {
-        all.count += r->finished[i].count;
-        all.steps += r->finished[i].steps;
-        all.reward += r->finished[i].reward;
-    }
-    return all;
-}
-
-static double energy_of(const actor *acting)
-{
-    double energy = 0;
-    int64_t steps = 0;
-    for (int b = 0; b < acting->plan.batch; b++) {
-        energy += acting->energy_sums[b];
-        steps += acting->counted[b];
-    }
-    return steps ? energy / (double)steps : NAN;
-}
-
 int stpn_agent_statistic(const stpn_agent *a, int index, const char **name, double *value)
 {
     const rollout *r = a->run.rollout;
-    const rollout_episodes e = a->of ? played(r) : a->episodes;
+    rollout_episodes e = a->episodes;
+    if (a->of) rollout_sum_episodes(r, &e); // so far
     const a2c_stats *by_a2c = &a->a2c;
     const ppo_stats *by_ppo = &a->ppo;
     double count = (double)e.count;
@@ -420,7 +378,7 @@ int stpn_agent_statistic(const stpn_agent *a, int index, const char **name, doub
     } common[] = {{"episodes", count},
                   {"reward", e.count ? e.reward / count : NAN},
                   {"length", e.count ? (double)e.steps / count : NAN}},
-      own_of_actor[] = {{"energy", energy_of(r->acting)}},
+      own_of_actor[] = {{"energy", actor_energy(r->acting)}},
       own_of_a2c[] = {{"loss", by_a2c->loss},
                       {"policy_loss", by_a2c->policy_loss},
                       {"value_loss", by_a2c->value_loss},

@@ -64,7 +64,7 @@ void ppo_rows_back(const kernel_table *k, const ppo_terms *terms, const policy_k
     for (size_t t = 0; t < (size_t)rows->steps; t++) {
         policy_action action = {.choice = rows->taken ? rows->taken[t] : 0,
                                 .values = rows->taken ? NULL : rows->taken_values + t * A};
-        if (rows->over && rows->over[t] & ACT_SKIPPED) {
+        if (rows->over && rows->over[t] & STPN_SKIPPED) {
             memset(value_at(k, rows->dlogits, t * O), 0, O * k->size);
             memset(value_at(k, rows->dvalues, t), 0, k->size);
             continue;

@@ -35,7 +35,7 @@ static double mean_of(const ppo *p, int steps, const double *values)
     size_t T = (size_t)p->actor.plan.steps, B = (size_t)p->actor.plan.batch;
     for (size_t b = 0; b < B; b++)
         for (size_t at = b * T; at < b * T + (size_t)steps; at++) {
-            if (p->actor.over[at] & ACT_SKIPPED) continue;
+            if (p->actor.over[at] & STPN_SKIPPED) continue;
             sum += values[at];
             count++;
         }
@@ -50,7 +50,7 @@ static double variance_of(const ppo *p, int steps, const double *values)
     for (size_t b = 0; b < B; b++)
         for (size_t at = b * T; at < b * T + (size_t)steps; at++) {
             double difference = values[at] - mean;
-            if (p->actor.over[at] & ACT_SKIPPED) continue;
+            if (p->actor.over[at] & STPN_SKIPPED) continue;
             sum += difference * difference;
             count++;
         }

@@ -64,6 +64,14 @@ static inline int rollout_chunk_end(const rollout *r, int chunk)
 /* A turn of every chunk of [first, last), which leaves its end in `results`. */
 stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error);
 
+/* The episode of copy b is over, and the next one begins with its next action; one of a test counts while its copy has not
+ * had all of its own. */
+void rollout_count_episode(rollout *r, int chunk, int b);
+/* Adds the episodes counted since rollout_add_episodes. */
+void rollout_sum_episodes(const rollout *r, rollout_episodes *sums);
+/* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
+void rollout_settle(rollout *r, int chunk);
+
 /* Where observations or rewards are scaled (rollout_scaling.c). */
 stpn_status rollout_open_scaling(rollout *r, const ppo_options *options, stpn_error *error);
 void rollout_close_scaling(rollout *r);

@@ -28,8 +28,7 @@ static int half_end(const rollout *r, int half)
     return half == 0 ? half_begin(r, 1) : r->chunks;
 }
 
-/* An episode of a test counts while its copy has not had all of its own. */
-static void count_episode(rollout *r, int chunk, int b)
+void rollout_count_episode(rollout *r, int chunk, int b)
 {
     rollout_episodes *all = &r->finished[chunk];
     test_sums *test = r->tested ? &r->tested[b] : NULL;
@@ -60,7 +59,7 @@ static stpn_status take_in(rollout *r, int chunk, int first, int last, stpn_erro
         status = actor_record(r->acting, first, last, r->rewards, r->ends, rollout_look(r, first, last), error);
     for (int b = first; b < last && !status; b++) {
         if (!r->ends[b]) continue;
-        count_episode(r, chunk, b);
+        rollout_count_episode(r, chunk, b);
         status = env_reset(r->env, b, b + 1, r->observations, error);
     }
     return status;
@@ -83,11 +82,10 @@ static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *err
     return status;
 }
 
-/* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
-static void settle(rollout *r, int chunk, int first, int last)
+void rollout_settle(rollout *r, int chunk)
 {
     actor_settle(r->acting, chunk);
-    for (int b = first; b < last; b++) {
+    for (int b = chunk * CHUNK; b < rollout_chunk_end(r, chunk); b++) {
         if (r->fresh[b]) actor_restart(r->acting, b, b + 1);
         r->fresh[b] = 0;
     }
@@ -101,7 +99,7 @@ static stpn_status chunk_turn(const steps_job *job, int chunk, profile_lane *lan
     profile_enter(lane, PROFILE_FORWARD);
     if (job->ends) status = take_in(r, chunk, first, last, error);
     if (job->goes_on && !status) status = act(r, job->choice, chunk, error);
-    if (!job->goes_on && !status && r->acting) settle(r, chunk, first, last);
+    if (!job->goes_on && !status && r->acting) rollout_settle(r, chunk);
     profile_enter(lane, PROFILE_DATA);
     if (r->acting)
         profile_move(lane, PROFILE_FORWARD, PROFILE_ENCODER, net_take_time(&r->acting->state->encoding[chunk]));
@@ -193,14 +191,19 @@ const void *rollout_next(const rollout *r)
     return r->observed.width ? r->seen : r->observations;
 }
 
-void rollout_add_episodes(rollout *r, rollout_episodes *sums)
+void rollout_sum_episodes(const rollout *r, rollout_episodes *sums)
 {
     for (int i = 0; i < r->chunks; i++) {
         sums->count += r->finished[i].count;
         sums->steps += r->finished[i].steps;
         sums->reward += r->finished[i].reward;
-        r->finished[i] = (rollout_episodes){0};
     }
+}
+
+void rollout_add_episodes(rollout *r, rollout_episodes *sums)
+{
+    rollout_sum_episodes(r, sums);
+    memset(r->finished, 0, (size_t)r->chunks * sizeof *r->finished);
 }
 
 void rollout_resume(rollout *r)

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/texts.h"
 #include "tasks/env.h"
 
 enum { COPIES = 20, INPUTS = 17, ACTIONS = 4 };
@@ -65,8 +66,7 @@ static void the_episodes_are_those_of_training(void **state)
 
 static void assert_refused(stpn_status status, const char *words)
 {
-    assert_int_equal(status, STPN_ERROR_INPUT);
-    if (!strstr(error.message, words)) fail_msg("\"%s\" does not say \"%s\"", error.message, words);
+    assert_input_error(status, &error, words);
 }
 
 static void tasks_that_are_none(void **state)

@@ -150,7 +150,7 @@ static void steps_follow_the_equations_of_motion(void **state)
         place expected = step_by_hand(p, (double)action), got = seen(e);
         assert_true(difference(expected, got) < 1e-11);
         int fell = fabs(expected.angle) > 0.2;
-        assert_int_equal(end, fell ? ENV_TERMINATED : 0);
+        assert_int_equal(end, fell ? STPN_TERMINATED : 0);
         assert_true(reward == (fell ? 0 : 1));
         assert_true(x[0] == (float)got.x && x[1] == (float)got.angle && x[2] == (float)got.dx &&
                     x[3] == (float)got.dangle);
@@ -205,7 +205,7 @@ static void episodes_start_near_the_middle_and_end_once(void **state)
         for (int b = 0; b < 500; b++) actions[b] = b < 400 ? 0 : t == 1 ? 3e30F : -INFINITY;
         assert_int_equal(env_step(e, 0, 500, actions, x[0], rewards, ends, &error), STPN_OK);
         for (int b = 0; b < 400; b++) {
-            assert_int_equal(ends[b], t < 6 ? 0 : ENV_TRUNCATED);
+            assert_int_equal(ends[b], t < 6 ? 0 : STPN_TRUNCATED);
             assert_true(rewards[b] == (t <= 6 ? 1 : 0));
         }
     }
@@ -219,12 +219,12 @@ static void episodes_start_near_the_middle_and_end_once(void **state)
         assert_int_equal(env_step(e, 0, 1, actions, x[0], rewards, ends, &error), STPN_OK);
         total += (double)rewards[0];
     }
-    assert_int_equal(ends[0], ENV_TERMINATED);
+    assert_int_equal(ends[0], STPN_TERMINATED);
     assert_true(lasted < 20 && total == lasted - 1);
     float last[SEEN];
     memcpy(last, x[0], sizeof last);
     assert_int_equal(env_step(e, 0, 1, actions, x[0], rewards, ends, &error), STPN_OK);
-    assert_true(ends[0] == ENV_TERMINATED && rewards[0] == 0);
+    assert_true(ends[0] == STPN_TERMINATED && rewards[0] == 0);
     assert_memory_equal(last, x[0], sizeof last);
     env_free(e);
 }
@@ -362,7 +362,7 @@ static void a_state_that_cannot_be_changes_nothing(void **state)
         }
     /* Cut off before its time, or not at it. */
     memcpy(broken, saved, sizeof saved);
-    broken[STATE + PENDULUM_END] = ENV_TRUNCATED;
+    broken[STATE + PENDULUM_END] = STPN_TRUNCATED;
     assert_int_equal(e->type->restore(e, broken, "x", &error), STPN_ERROR_INPUT);
     broken[STATE + PENDULUM_STEP] = 1000;
     assert_int_equal(e->type->restore(e, broken, "x", &error), STPN_OK);

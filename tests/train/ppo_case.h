@@ -55,9 +55,9 @@ static inline void world_make(world *w, const agent_case *c, uint64_t rollout)
         w->rewards[i] = (float)random_range(&s, -1, 2);
         w->choices[i] = (int32_t)random_below(&s, CASE_CHOICES);
         uint32_t draw = random_below(&s, 8);
-        w->ends[i] = (uint8_t)(c->ends ? draw == 0 ? ACT_TERMINATED : draw <= 2 ? ACT_TRUNCATED : 0 : 0);
+        w->ends[i] = (uint8_t)(c->ends ? draw == 0 ? STPN_TERMINATED : draw <= 2 ? STPN_TRUNCATED : 0 : 0);
         /* Both at once is a termination. */
-        if (draw == 0 && i % 3 == 0) w->ends[i] |= c->ends ? ACT_TRUNCATED : 0;
+        if (draw == 0 && i % 3 == 0) w->ends[i] |= c->ends ? STPN_TRUNCATED : 0;
         w->reset[i + c->batch] = w->ends[i] != 0;
     }
 }

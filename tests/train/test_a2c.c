@@ -292,7 +292,7 @@ static void a_valued_end_resets_the_state(void **state)
             world_make(w, &c, r);
             memcpy(w->reset, before, (size_t)c.batch);
             for (int i = 0; i < rows; i++)
-                if (k == 1 && w->ends[i] == ACT_TRUNCATED) w->reset[i + c.batch] = 0;
+                if (k == 1 && w->ends[i] == STPN_TRUNCATED) w->reset[i + c.batch] = 0;
             agent_act_out(&both[k], c.steps, ACT_SAMPLE);
             assert_int_equal(a2c_update(both[k].a, agent_ahead(&both[k], c.steps), &stats[k], &error), STPN_OK);
         }

@@ -8,11 +8,11 @@
 #include <cmocka.h>
 
 #include "a2c_case.h"
+#include "support/texts.h"
 
 static void assert_refused(stpn_status status, const char *words)
 {
-    if (status != STPN_ERROR_INPUT || !strstr(error.message, words))
-        fail_msg("status %d, \"%s\", expected \"%s\"", (int)status, error.message, words);
+    assert_input_error(status, &error, words);
 }
 
 static void wrong_use_is_refused(void **state)

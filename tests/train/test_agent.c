@@ -12,19 +12,10 @@
 
 #include "base/random.h"
 #include "support/scratch.h"
+#include "support/texts.h"
 #include "train/agent.h"
 
 static stpn_error error;
-
-/* The text with double quotes, to be freed. */
-static char *quoted(const char *text)
-{
-    char *copy = strdup(text);
-    assert_non_null(copy);
-    for (char *c = copy; *c; c++)
-        if (*c == '\'') *c = '"';
-    return copy;
-}
 
 static stpn_agent *agent_of(const char *described, int threads)
 {
@@ -409,8 +400,7 @@ static void an_actor_is_settled_before_an_update(void **state)
 
 static void assert_refused(stpn_status status, const char *words)
 {
-    assert_int_equal(status, STPN_ERROR_INPUT);
-    if (!strstr(error.message, words)) fail_msg("\"%s\" does not say \"%s\"", error.message, words);
+    assert_input_error(status, &error, words);
 }
 
 static void experiments_that_are_none(void **state)

@@ -7,19 +7,10 @@
 #include <cmocka.h>
 
 #include "support/scratch.h"
+#include "support/texts.h"
 #include "train/experiment.h"
 
 static stpn_error error;
-
-/* Texts stand with ' in place of ". */
-static char *quoted(const char *text)
-{
-    char *copy = strdup(text);
-    assert_non_null(copy);
-    for (char *c = copy; *c; c++)
-        if (*c == '\'') *c = '"';
-    return copy;
-}
 
 static stpn_status parse(experiment *e, const char *text, const char *set, const uint64_t *seed)
 {

@@ -149,7 +149,7 @@ static void slow_returns(const agent *g, slow *s)
             const double *last = g->w->last + (size_t)at * CASE_INPUTS;
             s->after[at] = 0;
             if (is_over(g, at)) {
-                if (g->c.ends == 2 && g->w->ends[at] == ACT_TRUNCATED) s->after[at] = slow_after(g, b, t, last);
+                if (g->c.ends == 2 && g->w->ends[at] == STPN_TRUNCATED) s->after[at] = slow_after(g, b, t, last);
             } else if (t + 1 < STEPS) {
                 s->after[at] = s->values[at + BATCH];
             } else if (g->c.ahead) {

@@ -64,7 +64,7 @@ static stpn_status step(env *e, int first, int last, const void *actions, void *
     for (int b = first; b < last; b++) {
         assert_true(c->t[b] < length_of(b));
         rewards[b] = (float)++c->t[b];
-        ends[b] = c->t[b] < length_of(b) ? 0 : b % 2 ? ENV_TERMINATED : ENV_TRUNCATED;
+        ends[b] = c->t[b] < length_of(b) ? 0 : b % 2 ? STPN_TERMINATED : STPN_TRUNCATED;
     }
     observe(e, first, last, observations);
     return STPN_OK;
