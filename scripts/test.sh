@@ -30,7 +30,8 @@ run_tests() { # FOLDER CTEST-OPTION...
     # ThreadSanitizer of this age does not know the addresses that newer Linux kernels hand out at random.
     local fixed=()
     if setarch "$(uname -m)" -R true 2>/dev/null; then fixed=(setarch "$(uname -m)" -R); fi
-    TMPDIR=$scratch "${fixed[@]}" scripts/cmake.sh --ctest --test-dir "$1" -j "$test_jobs" --no-tests=error --output-on-failure "${@:2}" 2>&1 |
+    TMPDIR=$scratch "${fixed[@]}" scripts/cmake.sh --ctest --test-dir "$1" -j "$test_jobs" --no-tests=error \
+        --output-on-failure "${@:2}" 2>&1 |
         tee "$output" || status=$?
     # "100% tests passed, 0 tests failed out of 7"; newer versions leave out what is 0.
     summary=$(grep -E '^[0-9]+% tests passed.* out of [0-9]+$' "$output")

@@ -343,8 +343,8 @@ STPN_API void stpn_env_bounds(const stpn_env *env, int index, float *low, float 
 /* The next episode begins of copies [first, last): before the first step, and where an episode has ended. Arrays are those of
  * all copies here and in a step; the rows of the range are used. */
 STPN_API stpn_status stpn_env_reset(stpn_env *env, int first, int last, void *observations, stpn_error *error);
-/* One step of copies [first, last): observations, `rewards` (B), `ends` (B). Where an episode ends the observation is its last one; its copy stays
- * there, at no reward, until it is reset. */
+/* One step of copies [first, last): observations, `rewards` (B), `ends` (B). Where an episode ends the observation is its last
+ * one; its copy stays there, at no reward, until it is reset. */
 STPN_API stpn_status stpn_env_step(stpn_env *env, int first, int last, const void *actions, void *observations,
                                    float *rewards, uint8_t *ends, stpn_error *error);
 /* A copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf does; 0
@@ -393,8 +393,8 @@ STPN_API stpn_status stpn_agent_act(stpn_agent *agent, const void *observations,
 STPN_API stpn_status stpn_agent_record(stpn_agent *agent, const float *rewards, const uint8_t *ends,
                                        const void *last_observations, stpn_error *error);
 /* One update from what was recorded since the one before, up to T steps. `next_observations` (B, I): what the copies see now,
- * whose value stands for what is to come where an episode goes on; NULL: nothing is to come. STPN_ERROR_NUMERIC where a loss or a gradient is not
- * finite: the rollout is forgotten, the network as before. */
+ * whose value stands for what is to come where an episode goes on; NULL: nothing is to come. STPN_ERROR_NUMERIC where a
+ * loss or a gradient is not finite: the rollout is forgotten, the network as before. */
 STPN_API stpn_status stpn_agent_update(stpn_agent *agent, const void *next_observations, stpn_error *error);
 /* Statistic `index` of the latest update; NaN: none; of an actor, up to now. Names are those of metrics.csv
  * (docs/file-formats.md). Returns 0 past the last. */
