@@ -64,7 +64,6 @@ typedef struct stpn_sweep {
     /* State, in and out (stpn_pending_values): the last update of F, where it is left to the sample's next sweep; all zeros
      * where none is. That sweep makes it in one go over F with its first step. */
     void *pending;
-    int leave; // the last update is left
     /* Tape, or NULL; rows are those of steps begin, begin + 1, ... */
     void *norm;              // (T, Hp) ||G_j||
     void *drive;             // (T, Hp) G_j . z / n_j
@@ -72,6 +71,7 @@ typedef struct stpn_sweep {
     void *checkpoints;       // (segments of the whole tape, panels, K, lanes)
     void *checkpoint_active; // (segments of the whole tape, stpn_active_values)
     int segment;             // steps between checkpoints
+    int leave;               // the last update of F is left to the next sweep
 } stpn_sweep;
 
 /* The same sample backwards over all its recorded steps. */
