@@ -261,29 +261,74 @@ size_t stpn_net_parameter_count(const stpn_net *net)
     return count;
 }
 
-static void copy_floats(float *to, size_t to_step, const float *from, size_t from_step, size_t count)
+typedef float four_floats __attribute__((vector_size(16)));
+
+/* Transposes four rows by four columns: from[i][j] to to[j][i]; steps in values. */
+static inline void transpose_four(float *to, size_t to_step, const float *from, size_t from_step)
 {
-    for (size_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+    four_floats r0, r1, r2, r3;
+    memcpy(&r0, from, sizeof r0);
+    memcpy(&r1, from + from_step, sizeof r1);
+    memcpy(&r2, from + 2 * from_step, sizeof r2);
+    memcpy(&r3, from + 3 * from_step, sizeof r3);
+    four_floats a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5), b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+    four_floats c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7), d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    r0 = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    r1 = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    r2 = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    r3 = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    memcpy(to, &r0, sizeof r0);
+    memcpy(to + to_step, &r1, sizeof r1);
+    memcpy(to + 2 * to_step, &r2, sizeof r2);
+    memcpy(to + 3 * to_step, &r3, sizeof r3);
 }
 
-static void copy_doubles(double *to, size_t to_step, const double *from, size_t from_step, size_t count)
+static inline size_t next_four(size_t at, size_t count)
 {
-    for (size_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
+    return at + 4 < count && at + 8 > count ? count - 4 : at + 4;
 }
 
-/* Copies between a place in padded layout and row-major values. The columns of a row lie at equal distances. */
+/* from (rows, columns) to to (columns, rows), four by four; the last four of a row overlap those before where need be. */
+static void transpose_floats(float *to, size_t to_step, const float *from, size_t from_step, size_t rows,
+                             size_t columns)
+{
+    if (rows < 4 || columns < 4) {
+        for (size_t r = 0; r < rows; r++)
+            for (size_t c = 0; c < columns; c++) to[c * to_step + r] = from[r * from_step + c];
+        return;
+    }
+    for (size_t r = 0; r < rows; r = next_four(r, rows))
+        for (size_t c = 0; c < columns; c = next_four(c, columns))
+            transpose_four(to + c * to_step + r, to_step, from + r * from_step + c, from_step);
+}
+
+static void transpose_doubles(double *to, size_t to_step, const double *from, size_t from_step, size_t rows,
+                              size_t columns)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) to[c * to_step + r] = from[r * from_step + c];
+}
+
+/* Copies between a place in padded layout and row-major values, a panel of rows at a time: what lies there column by column,
+ * a lane a row, lies here row by row. Vectors are panels of one column, a LAYOUT_ROW is one of a single lane. */
 static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, void *block, void *values, int into_block)
 {
-    size_t columns = (size_t)place->columns;
-    for (int row = 0; row < place->rows; row++) {
-        size_t first = tensor_at(kernel, place, row, 0);
-        size_t step = columns > 1 ? tensor_at(kernel, place, row, 1) - first : 1;
-        void *inside = value_at(kernel, block, first), *outside = value_at(kernel, values, (size_t)row * columns);
-        void *to = into_block ? inside : outside;
-        const void *from = into_block ? outside : inside;
-        size_t to_step = into_block ? step : 1, from_step = into_block ? 1 : step;
-        if (kernel->real == STPN_DOUBLE) copy_doubles(to, to_step, from, from_step, columns);
-        else copy_floats(to, to_step, from, from_step, columns);
+    size_t columns = (size_t)place->columns, lanes = (size_t)kernel->lanes;
+    int group = place->rows / place->groups;
+    size_t column_step = columns > 1 ? tensor_at(kernel, place, 0, 1) - tensor_at(kernel, place, 0, 0) : lanes;
+    for (int row = 0, rows; row < place->rows; row += rows) {
+        int left = group - row % group;
+        rows = left < (int)lanes ? left : (int)lanes;
+        void *inside = value_at(kernel, block, tensor_at(kernel, place, row, 0));
+        void *outside = value_at(kernel, values, (size_t)row * columns);
+        size_t r = (size_t)rows;
+        if (kernel->real == STPN_DOUBLE) {
+            if (into_block) transpose_doubles(inside, column_step, outside, columns, r, columns);
+            else transpose_doubles(outside, columns, inside, column_step, columns, r);
+        } else {
+            if (into_block) transpose_floats(inside, column_step, outside, columns, r, columns);
+            else transpose_floats(outside, columns, inside, column_step, columns, r);
+        }
     }
 }
 
@@ -376,6 +421,20 @@ void stpn_state_get(const stpn_state *state, int index, void *values)
                     value_at(net->kernel, values, (size_t)b * count), 0);
 }
 
+/* The place of the first value that is not a number; `count` where there is none. */
+static size_t first_nan(const kernel_table *kernel, const void *values, size_t count)
+{
+    if (kernel->real == STPN_FLOAT) {
+        const float *floats = values;
+        unsigned found = 0;
+        for (size_t i = 0; i < count; i++) found |= floats[i] != floats[i];
+        if (!found) return count;
+    }
+    size_t i = 0;
+    while (i < count && !isnan(value_read(kernel, values, i))) i++;
+    return i;
+}
+
 stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stpn_error *error)
 {
     error_clear(error);
@@ -389,10 +448,9 @@ stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stp
     size_t count = (size_t)place->rows * (size_t)place->columns;
     for (int b = 0; b < state->batch; b++) {
         const void *from = value_at(net->kernel, values, (size_t)b * count);
-        for (size_t i = 0; i < count; i++)
-            if (isnan(value_read(net->kernel, from, i)))
-                return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, i,
-                                 b);
+        size_t at = first_nan(net->kernel, from, count);
+        if (at < count)
+            return error_set(error, STPN_ERROR_INPUT, "%s: value %zu of sample %d is not a number", entry->name, at, b);
         stpn_error inner = {{0}};
         stpn_status status = u->type->state_check ? u->type->state_check(u, entry->index, from, &inner) : STPN_OK;
         if (status) return error_set(error, status, "%s: sample %d: %s", entry->name, b, inner.message);
