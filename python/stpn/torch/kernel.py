@@ -105,9 +105,9 @@ class WorkSpace:
             self.gradient = ffi.gc(lib.stpn_block_create(self.net), lib.stpn_block_free)
             if self.gradient == NULL:
                 raise MemoryError("no memory for a gradient")
-            self.bytes = lib.stpn_net_block_size(self.net) * spec.dtype.itemsize
+            self.zeros = bytes(lib.stpn_net_block_size(self.net) * spec.dtype.itemsize)
         else:
-            ffi.memmove(self.gradient, bytes(self.bytes), self.bytes)
+            ffi.memmove(self.gradient, self.zeros, len(self.zeros))
         dy = torch.zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else dy.contiguous()
         adjoint = NULL
         if wants_states or any(gradient is not None for gradient in dstates):
