@@ -70,6 +70,34 @@ def measure_peers(options, checker, plan):
     return rows
 
 
+def build_package(options):
+    """The Python package into the build folder, where peers' processes find it; None, or why it is not there."""
+    folder = os.path.dirname(os.path.abspath(options.stpn))
+    words = [os.path.join(common.ROOT, "scripts", "build.sh"), folder, str(len(os.sched_getaffinity(0))),
+             "-DCMAKE_BUILD_TYPE=Release", "-DSTPN_BUILD_PYTHON=ON", "-DPython_EXECUTABLE=" + common.PYTHON]
+    progress("the Python package")
+    result = subprocess.run(words, capture_output=True, text=True)
+    if result.returncode:
+        return "stpn.torch cannot be built: " + (result.stderr or result.stdout).strip()[-500:]
+    os.environ["PYTHONPATH"] = os.path.join(folder, "python")
+    return None
+
+
+def measure_layer(options, checker):
+    """stpn.torch.STPN beside peers in one process, and what it takes beyond the C calls."""
+    plan, alone = (cases.QUICK_LAYER, cases.QUICK_OVERHEAD) if options.quick else (cases.LAYER, cases.OVERHEAD)
+    missing, rows, overhead = build_package(options), [], []
+    for case, kinds in plan:
+        for kind in kinds:
+            if kind in options.kinds and (options.quick or case["size"] in options.sizes):
+                progress("stpn.torch.STPN %s beside %s" % (case["size"], kind))
+                rows.append(dict(peers.describe(kind, case), missing=missing) if missing else
+                            peers.compare_layer(checker, kind, case, options))
+    if not missing and not options.check_only:
+        overhead = [peers.overhead(checker, case, options) for case in alone]
+    return rows, overhead
+
+
 def measure_sweep(options, checker):
     """Ours at every point; peers at the first, the middle and the last but one, which takes them long enough. On one thread."""
     rows = []
@@ -91,8 +119,8 @@ def measure_sweep(options, checker):
     return rows
 
 
-PARTS = ["ceilings", "kernels", "peers", "sweep", "recurrent"]
-USUAL = PARTS[:4]
+PARTS = ["ceilings", "kernels", "peers", "layer", "sweep", "recurrent"]
+USUAL = PARTS[:5]
 SIZES = list(dict.fromkeys(case["size"] for case, _ in cases.PEERS + cases.RECURRENT))
 
 # ---------------------------------------------------------------------------------------------------------------- main
@@ -106,7 +134,7 @@ def parse():
     parser.add_argument("--kinds", type=common.name_list(list(cases.KINDS)), default=list(cases.KINDS), metavar="KIND,...",
                         help="of peers: %s (default all)" % ", ".join(cases.KINDS))
     parser.add_argument("--sizes", type=common.name_list(SIZES), default=SIZES, metavar="NAME,...",
-                        help="of the parts peers and recurrent: %s (default all)" % ", ".join(SIZES))
+                        help="of the parts peers, layer and recurrent: %s (default all)" % ", ".join(SIZES))
     parser.add_argument("--threads", type=int, default=min(2, allowed), help="of ours and of every peer (default 2)")
     parser.add_argument("--rounds", type=int, help="in which ours and a peer take turns (default 5)")
     parser.add_argument("--seconds", type=float, help="a peer's passes of a round, at least (default 0.5)")
@@ -138,7 +166,7 @@ def parse():
 
 def measure(options):
     parts = ["peers"] if options.check_only and options.only == USUAL else options.only
-    wants_python = options.figures or set(parts) & {"peers", "recurrent"}
+    wants_python = options.figures or set(parts) & {"peers", "layer", "recurrent"}
     code = common.make_environment() if wants_python or "sweep" in parts and not options.quick else 0
     document = {"machine": common.machine(options.stpn, common.PYTHON), "threads": options.threads, "rounds": options.rounds,
                 "quick": options.quick, "parts": parts}
@@ -160,6 +188,9 @@ def measure(options):
             if part in parts and checker:
                 document[part] = measure_peers(options, checker, quick if options.quick else full)
                 save(document, options)
+        if "layer" in parts and checker:
+            document["layer"], document["overhead"] = measure_layer(options, checker)
+            save(document, options)
         if "sweep" in parts:
             document["sweep"] = measure_sweep(options, None if options.quick else checker)
     finally:

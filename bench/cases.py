@@ -4,7 +4,7 @@ KINDS = {
     "eager": "PyTorch, eager", "compile": "PyTorch, torch.compile of a step",
     "compile-whole": "PyTorch, torch.compile of all steps",
     "jax": "JAX, jit + scan", "jax-checkpoint": "JAX, the same with checkpoint",
-    "lstm": "PyTorch, nn.LSTM", "gru": "PyTorch, nn.GRU", "rnn": "PyTorch, nn.RNN",
+    "layer": "stpn.torch.STPN", "lstm": "PyTorch, nn.LSTM", "gru": "PyTorch, nn.GRU", "rnn": "PyTorch, nn.RNN",
 }
 
 
@@ -27,6 +27,14 @@ PEERS = [
     (case("maze-post", 512, 200, 17, 55, norm="post", clamp=1.0, stpn_size="maze-post"), ["compile", "jax-checkpoint"]),
 ]
 QUICK_PEERS = [(case("quick", 16, 4, 5, 6, tokens=True), ["eager", "jax", "lstm"])]
+
+# Of the layer for PyTorch, stpn.torch.STPN, in one process with each kind; and sizes at which its own share is measured: next
+# to nothing to compute, and retrieval.
+LAYER = [(case("retrieval", 128, 9, 37, 11, tokens=True), ["eager", "compile", "compile-whole", "lstm"]),
+         (case("maze", 512, 200, 17, 55), ["eager", "compile", "lstm"])]
+QUICK_LAYER = [(case("quick", 16, 4, 5, 6, tokens=True), ["eager", "lstm"])]
+OVERHEAD = [case("step", 1, 1, 37, 11), LAYER[0][0]]
+QUICK_OVERHEAD = [QUICK_LAYER[0][0]]
 
 # Of lstm, gru and rnn beside PyTorch's own; H of each.
 RECURRENT_SIZES = [

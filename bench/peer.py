@@ -1,8 +1,10 @@
-"""A peer in a process of its own, run by bench.py: peer.py KIND THREADS CASE ACTION [FILE]. CASE is a JSON object; messages
+"""A peer in a process of its own, run by bench.py: peer.py KIND THREADS CASE ACTION ARGUMENT... CASE is a JSON object; messages
 are lines of JSON.
 
 golden FILE    writes the kind's results in double (kind eager, lstm, gru or rnn)
 check FILE     says what of its results, in double and in float, is not what FILE has
+turns ROUNDS SECONDS PAUSE LEAST    stpn.torch.STPN and the kind in turns, in this process
+overhead PASSES                     of kind layer: its forward and backward, and the C calls that do the same
 serve          one pass that warms up; then a line "SECONDS LEAST" of the input asks for at least so many passes in at least
                so many seconds, and gets their median and least; at the end of the input, the peak of memory
 
@@ -28,6 +30,8 @@ def load(kind, threads):
     else:
         import peer_torch as peers
         import torch
+        if kind == "layer":
+            import stpn.torch  # noqa: F401  before memory is looked at
         torch.set_num_threads(threads)
     return peers
 
@@ -76,7 +80,7 @@ def main():
     def say(message):
         print(json.dumps(message), file=answers, flush=True)
 
-    kind, threads, case, action, *path = sys.argv[1:]
+    kind, threads, case, action, *rest = sys.argv[1:]
     case = json.loads(case)
     try:
         peers = load(kind, int(threads))
@@ -84,10 +88,15 @@ def main():
         say({"missing": str(error)})
         return
     if action == "golden":
-        write_golden(peers, kind, case, path[0])
+        write_golden(peers, kind, case, rest[0])
         say({"written": True})
     elif action == "check":
-        say({"wrong": check(peers, kind, case, path[0])})
+        say({"wrong": check(peers, kind, case, rest[0])})
+    elif action == "turns":
+        rounds, seconds, pause, least = rest
+        say(peers.turns(kind, case, int(rounds), float(seconds), float(pause), int(least)))
+    elif action == "overhead":
+        say(peers.overhead(case, int(rest[0])))
     else:
         serve(peers, kind, case, say)
 

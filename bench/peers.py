@@ -23,6 +23,7 @@ def words(kind, case, threads, *action):
 
 
 def environment(threads):
+    """The package of the build folder, for the layer, is found where PYTHONPATH leads."""
     return dict(os.environ, OMP_NUM_THREADS=str(threads), PYTHONDONTWRITEBYTECODE="1", TF_CPP_MIN_LOG_LEVEL="2")
 
 
@@ -153,6 +154,31 @@ def compare(checker, kind, case, options):
             row = common.take_turns(ours, lambda: peer.passes(options.seconds, least), options.rounds, options.pause)
             return dict(row, right=True, stpn_peak_bytes=peak, peer_peak_bytes=peer.peak())
     return measured(dict(describe(kind, case), threads=options.threads), run)
+
+
+def compare_layer(checker, kind, case, options):
+    """A row: stpn.torch.STPN and the peer in turns in one process, the memory of each in one of its own."""
+    def run():
+        checker.check("layer", case)
+        checker.check(kind, case)
+        if options.check_only:
+            return {"right": True}
+        row = ask(kind, case, options.threads, "turns", str(options.rounds), str(options.seconds), str(options.pause),
+                  "1" if options.rounds > 1 else "3")
+        for name, who in ("stpn_peak_bytes", "layer"), ("peer_peak_bytes", kind):
+            with Timed(who, case, options.threads) as peer:
+                peer.passes(0, 2)
+                row[name] = peer.peak()
+        return dict(row, right=True)
+    return measured(dict(describe(kind, case), threads=options.threads, unit="STPN"), run)
+
+
+def overhead(checker, case, options):
+    """A row: what a call of the layer takes beyond the C calls that do the same, on one thread."""
+    def run():
+        checker.check("layer", case)
+        return dict(ask("layer", case, 1, "overhead", "20" if options.quick else "3000"), right=True)
+    return measured(dict(describe("layer", case), threads=1), run)
 
 
 def once(checker, kind, case, threads, seconds):

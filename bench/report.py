@@ -1,7 +1,7 @@
 """What was measured, in Markdown."""
 import cases
 
-ROW_PARTS = ("kernels", "peers", "recurrent", "sweep")
+ROW_PARTS = ("kernels", "peers", "layer", "overhead", "recurrent", "sweep")
 
 
 def reasons(document, word):
@@ -68,6 +68,20 @@ def peers(rows):
     return table(heading, lines)
 
 
+def overhead(rows):
+    lines = []
+    for row in rows:
+        sides = "%d, %d, %d, %d" % (row["batch"], row["steps"], row["inputs"], row["hidden"])
+        if instead(row):
+            lines.append([sides, instead(row)] + [""] * 5)
+            continue
+        of = {name: 1e6 * row[name] for name in ("forward", "c_forward", "backward", "c_backward")}
+        values = [of["forward"], of["c_forward"], of["forward"] - of["c_forward"],
+                  of["backward"], of["c_backward"], of["backward"] - of["c_backward"]]
+        lines.append([sides] + ["%.1f" % value for value in values])
+    return table(["B, T, I, H", "forward us", "C calls us", "overhead us", "backward us", "C calls us", "overhead us"], lines)
+
+
 def sweep(rows):
     """Of ours: the least and the greatest cost of an axis, and memory at both ends; of peers the costs."""
     lines = []
@@ -90,8 +104,9 @@ def text(document):
         parts.append("Quick: small sizes, one round. These times say nothing.")
     if "missing" in document:
         parts.append("Missing: " + document["missing"])
-    parts += [write(document[part]) for part, write in (("ceilings", ceilings), ("kernels", kernels), ("peers", peers),
-                                                         ("recurrent", peers), ("sweep", sweep)) if part in document]
+    writers = {"ceilings": ceilings, "kernels": kernels, "peers": peers, "layer": peers, "overhead": overhead,
+               "recurrent": peers, "sweep": sweep}
+    parts += [write(document[part]) for part, write in writers.items() if document.get(part)]
     for word in "missing", "failed", "wrong":
         parts += ["%s: %s" % (word.capitalize(), reason.replace("\n", " ")) for reason in reasons(document, word)]
     return "\n\n".join(parts)

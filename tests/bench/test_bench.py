@@ -95,6 +95,21 @@ class Refusals(unittest.TestCase):
     def test_ours_that_differs_from_pytorch(self):
         self.refused(self.compare("y float 0.5 of 1e-05 !", lambda *words: {"written": True}), "wrong", "stpn and PyTorch")
 
+    def test_layers_of_wrong_results(self):
+        """The layer itself, or the peer beside it."""
+        for wrong in "layer", "eager":
+            def answers(kind, case, threads, action, *rest, wrong=wrong):
+                self.assertIn(action, ("golden", "check"), "it was timed")
+                return {"wrong": "y in float is off" if action == "check" and kind == wrong else None}
+            checker = peers.Checker(COMMAND, 1)
+            self.addCleanup(checker.close)
+            with mock.patch.object(common, "verify", return_value=None), mock.patch.object(peers, "ask", side_effect=answers):
+                row = peers.compare_layer(checker, "eager", CASE, self.options)
+                self.assertIn("quick beside %s: y in float is off" % wrong, row["wrong"])
+                self.assertFalse(set(TIMES) & set(row), row)
+                if wrong == "layer":
+                    self.assertIn("off", peers.overhead(checker, CASE, argparse.Namespace(quick=True))["wrong"])
+
     def test_one_that_does_not_run_or_is_not_there(self):
         self.refused(self.compare(None, common.Failed("jax was ended by signal 9")), "failed", "signal 9")
         self.refused(self.compare(None, peers.Missing("No module named 'jax'")), "missing", "No module")
