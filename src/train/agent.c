@@ -334,7 +334,7 @@ stpn_status stpn_agent_update(stpn_agent *a, const void *next_observations, stpn
     a->updated = status == STPN_OK;
     rollout_begin_scaling(r);
     a->episodes = (rollout_episodes){0};
-    rollout_add_episodes(r, &a->episodes);
+    rollout_add_episodes(r, &a->episodes, NULL);
     return status;
 }
 
@@ -358,7 +358,7 @@ void stpn_agent_restart(stpn_agent *a)
     memset(r->fresh, 0, B);
     memset(r->lengths, 0, B * sizeof *r->lengths);
     memset(r->sums, 0, B * sizeof *r->sums);
-    memset(r->finished, 0, (size_t)r->chunks * sizeof *r->finished);
+    rollout_forget_episodes(r);
     if (r->discounted) memset(r->discounted, 0, B * sizeof *r->discounted);
 }
 

@@ -54,12 +54,14 @@ static const count_row episode_counts[] = {
     {"progress.episodes", offsetof(progress_counts, episodes.count), TENSOR_I64},
     {"progress.episode_steps", offsetof(progress_counts, episodes.steps), TENSOR_I64},
     {"progress.episode_reward_sum", offsetof(progress_counts, episodes.reward), TENSOR_F64},
+    {"progress.episodes_so_far", offsetof(progress_counts, latest.count), TENSOR_I64},
 };
 
 enum { NAME_SIZE = 160 };
 
 static const char env_state[] = "state.environment", episode_rewards[] = "state.episode_rewards",
-                  episode_steps[] = "state.episode_steps", kl_weight[] = "state.kl_weight";
+                  episode_steps[] = "state.episode_steps", kl_weight[] = "state.kl_weight",
+                  latest_rewards[] = "progress.latest_rewards";
 
 static ppo *ppo_of(const run *r)
 {
@@ -167,8 +169,9 @@ static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *err
 }
 
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
-static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *error)
+static stpn_status add_episodes(tensor_file *file, const run *r, const progress_counts *counts, stpn_error *error)
 {
+    static const int64_t all = LATEST_EPISODES;
     stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
@@ -187,6 +190,7 @@ static stpn_status add_episodes(tensor_file *file, const run *r, stpn_error *err
         status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rollout_rewards(r->rollout), error);
     if (!status)
         status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_lengths(r->rollout), error);
+    if (!status) status = tensor_file_add(file, latest_rewards, TENSOR_F64, 1, &all, counts->latest.reward, error);
     if (status || !ppo_of(r)) return status;
     double weight = ppo_kl_weight(ppo_of(r));
     status = tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
@@ -212,7 +216,7 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
             status = tensor_file_add(file, table.rows[i].name, table.rows[i].type, 0, NULL,
                                      (const char *)counts + table.rows[i].offset, error);
     if (!status && r->rollout) status = add_env(file, rollout_env(r->rollout), error);
-    if (!status && by_steps(r)) status = add_episodes(file, r, error);
+    if (!status && by_steps(r)) status = add_episodes(file, r, counts, error);
     if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
@@ -280,7 +284,7 @@ static stpn_status read_counts(const tensor_file *file, const run *r, progress_c
     int valid = finite && c->epoch >= 0 && c->update >= 0 && c->correct >= 0 && c->answers >= c->correct &&
                 c->best_epoch >= 0 && c->best_epoch <= c->epoch && c->waited >= 0 && c->best_accuracy >= 0 &&
                 c->best_accuracy <= 1 && c->since >= 0 && c->since <= c->epoch && *updates >= 0 &&
-                c->episodes.count >= 0 && c->episodes.steps >= c->episodes.count;
+                c->episodes.count >= 0 && c->episodes.steps >= c->episodes.count && c->latest.count >= 0;
     if (valid) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s: a count of progress.* or adam.updates is out of range",
                      tensor_file_name(file));
@@ -324,7 +328,7 @@ static stpn_status read_env(const tensor_file *file, env *e, stpn_error *error)
     return status;
 }
 
-/* Values of 8 bytes, one for each copy. */
+/* Values of 8 bytes, so many as `batch` says. */
 static stpn_status read_copies(const tensor_file *file, const char *name, tensor_type type, int batch, void *values,
                                stpn_error *error)
 {
@@ -405,27 +409,29 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
     return status;
 }
 
-static stpn_status read_episodes(const tensor_file *file, const run *r, const progress_counts *c, stpn_error *error)
+static stpn_status read_episodes(const tensor_file *file, const run *r, progress_counts *c, stpn_error *error)
 {
     double *rewards = rollout_rewards(r->rollout), weight = 0;
     int64_t *steps = rollout_lengths(r->rollout);
     int batch = rollout_env(r->rollout)->batch, valid = 1;
     stpn_status status = read_copies(file, episode_rewards, TENSOR_F64, batch, rewards, error);
     if (!status) status = read_copies(file, episode_steps, TENSOR_I64, batch, steps, error);
+    if (!status) status = read_copies(file, latest_rewards, TENSOR_F64, LATEST_EPISODES, c->latest.reward, error);
     if (!status && ppo_of(r)) status = read_scalar(file, kl_weight, TENSOR_F64, &weight, error);
     if (!status) status = read_memory(file, r, error);
     if (!status && ppo_of(r)) status = read_scalings(file, r, error);
     if (status) return status;
     for (int b = 0; b < batch; b++) valid = valid && isfinite(rewards[b]) && steps[b] >= 0;
+    for (int i = 0; i < LATEST_EPISODES; i++) valid = valid && isfinite(c->latest.reward[i]);
     if (!valid || !isfinite(weight) || weight < 0)
-        return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s, %s or %s is out of range", tensor_file_name(file),
-                         episode_rewards, episode_steps, kl_weight);
+        return error_set(error, STPN_ERROR_INPUT, "%s: a value of %s, %s, %s or %s is out of range",
+                         tensor_file_name(file), episode_rewards, episode_steps, latest_rewards, kl_weight);
     if (ppo_of(r)) ppo_set_kl_weight(ppo_of(r), weight);
     if (c->epoch > 0) rollout_resume(r->rollout); // before the first iteration there are no episodes yet
     return STPN_OK;
 }
 
-static stpn_status read_course(const tensor_file *file, run *r, const progress_counts *c, stpn_error *error)
+static stpn_status read_course(const tensor_file *file, run *r, progress_counts *c, stpn_error *error)
 {
     if (r->rollout) {
         stpn_status status = read_env(file, rollout_env(r->rollout), error);

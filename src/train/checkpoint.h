@@ -21,6 +21,7 @@ typedef struct progress_counts {
     a2c_stats sums;            // over those, but for the energy: a2c,
     ppo_stats ppo;             // or ppo
     rollout_episodes episodes; // that ended in those; in rollouts of steps
+    rollout_latest latest;     // and the latest of all
     double best_reward;
 } progress_counts;
 

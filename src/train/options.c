@@ -42,6 +42,10 @@ static const option train_table[] = {
     {"shuffle", OPTION_BOOLEAN, FIELD(shuffle), NULL, 0, 0, "supervised: a new order in every epoch"},
     {"patience", OPTION_INTEGER, FIELD(patience), NULL, 0, 1e9,
      "evaluations without a better one before the run ends; 0: never"},
+    {"stop_reward", OPTION_NUMBER, FIELD(stop_reward), NULL, -1e30, 1e30,
+     "ppo, a2c in rollouts: the run ends with the row of metrics after which the mean reward of the latest 100 "
+     "episodes is "
+     "above this (default 1e30: it never is)"},
     {"evaluate_every", OPTION_INTEGER, FIELD(evaluate_every), NULL, 1, 1e9,
      "epochs between evaluations; a2c, ppo: iterations, which are updates, that a row of metrics sums up"},
     {"test_iterations", OPTION_INTEGER, FIELD(test_iterations), NULL, 1, 1e6,
@@ -72,16 +76,17 @@ train_options train_option_defaults(void)
                            .epsilon = 1e-8,
                            .step_every = 1000,
                            .step_factor = 0.1,
+                           .stop_reward = 1e30,
                            .evaluate_every = 1,
                            .test_iterations = 100};
 }
 
 int train_option_applies(const train_options *o, const char *name)
 {
-    static const char *const of_method[][6] = {
+    static const char *const of_method[][7] = {
         [METHOD_SUPERVISED] = {"epochs", "truncate", "shuffle"},
-        [METHOD_A2C] = {"iterations", "steps", "rollout", "test_iterations", "test_greedy"},
-        [METHOD_PPO] = {"steps", "rollout", "test_iterations", "test_greedy"}};
+        [METHOD_A2C] = {"iterations", "steps", "rollout", "stop_reward", "test_iterations", "test_greedy"},
+        [METHOD_PPO] = {"steps", "rollout", "stop_reward", "test_iterations", "test_greedy"}};
     int known = 0, own = 0;
     for (int method = 0; method <= METHOD_PPO; method++)
         for (int i = 0; of_method[method][i]; i++) {
@@ -91,7 +96,8 @@ int train_option_applies(const train_options *o, const char *name)
         }
     if (known && !own) return 0;
     if (strcmp(name, "iterations") == 0) return o->rollout == 0;
-    if (strcmp(name, "steps") == 0 || strcmp(name, "rollout") == 0) return o->rollout > 0;
+    if (strcmp(name, "steps") == 0 || strcmp(name, "rollout") == 0 || strcmp(name, "stop_reward") == 0)
+        return o->rollout > 0;
     if (strcmp(name, "final_rate") == 0) return o->schedule == SCHEDULE_LINEAR || o->schedule == SCHEDULE_COSINE;
     if (strncmp(name, "step_", 5) == 0) return o->schedule == SCHEDULE_STEP;
     return 1;

@@ -19,6 +19,7 @@ typedef struct train_options {
     int step_every;               // step: updates,
     double step_factor;           // and what it is multiplied by after so many
     double clip_value, clip_norm; // 0: none
+    double stop_reward;
     int shuffle;
     int patience;        // evaluations without a better one before the run ends; 0: never
     int evaluate_every;  // epochs, iterations

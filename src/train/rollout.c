@@ -25,9 +25,10 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     r->ends = memory_zeroed(B, sizeof *r->ends);
     r->fresh = memory_zeroed(B, sizeof *r->fresh);
     r->finished = memory_zeroed((size_t)r->chunks, sizeof *r->finished);
+    r->latest = memory_zeroed((size_t)r->chunks, sizeof *r->latest);
     r->results = memory_zeroed((size_t)r->chunks, sizeof *r->results);
     int done = r->observations && r->rewards && r->sums && r->lengths && r->actions && r->ends && r->fresh &&
-               r->finished && r->results;
+               r->finished && r->latest && r->results;
     stpn_status status = done ? STPN_OK : error_memory(error, "the episodes");
     if (!status) status = env_create(&r->env, e->env, &e->env_options, e->train.batch, purpose, e->seed, error);
     if (status) rollout_free(r);
@@ -112,6 +113,7 @@ void rollout_free(rollout *r)
     memory_free(r->ends);
     memory_free(r->fresh);
     memory_free(r->finished);
+    memory_free(r->latest);
     memory_free(r->results);
     memory_free(r);
 }

@@ -47,8 +47,17 @@ typedef struct rollout_episodes {
     double reward;
 } rollout_episodes;
 
-/* Adds those since the last call. */
-void rollout_add_episodes(rollout *r, rollout_episodes *sums);
+/* Rewards of the latest ones: that of episode i at i % LATEST_EPISODES. Those of one rollout count in the order of the chunks,
+ * of a chunk's copies in the order in which they ended. */
+enum { LATEST_EPISODES = 100 };
+
+typedef struct rollout_latest {
+    int64_t count; // episodes so far
+    double reward[LATEST_EPISODES];
+} rollout_latest;
+
+/* Adds those since the last call; `latest` may be NULL. */
+void rollout_add_episodes(rollout *r, rollout_episodes *sums, rollout_latest *latest);
 
 /* What a checkpoint between rollouts of steps holds beside the environment and the learner: what the net remembers, and
  * of each copy rewards and steps of the episode under way. After those were restored, rollout_resume is to be called. */

@@ -45,6 +45,7 @@ struct rollout {
     int started;                // the copies' episodes have begun
     uint8_t *fresh;             // (B) an episode begins with the next action
     rollout_episodes *finished; // (chunks) since they were last added
+    rollout_latest *latest;     // (chunks) of those
     test_sums *tested;          // (B) of a test, or NULL
     int wanted;                 // episodes of a test that count of each copy
     /* Where they are scaled, by what was seen in the rollouts before; else of no width. */
@@ -67,8 +68,9 @@ stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, 
 /* The episode of copy b is over, and the next one begins with its next action; one of a test counts while its copy has not
  * had all of its own. */
 void rollout_count_episode(rollout *r, int chunk, int b);
-/* Adds the episodes counted since rollout_add_episodes. */
+/* Adds the episodes counted since rollout_add_episodes; forgets them. */
 void rollout_sum_episodes(const rollout *r, rollout_episodes *sums);
+void rollout_forget_episodes(rollout *r);
 /* Between rollouts a new episode starts from a state of zeros, as it would from a checkpoint. */
 void rollout_settle(rollout *r, int chunk);
 

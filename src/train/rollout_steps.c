@@ -28,6 +28,11 @@ static int half_end(const rollout *r, int half)
     return half == 0 ? half_begin(r, 1) : r->chunks;
 }
 
+static void note_reward(rollout_latest *latest, double reward)
+{
+    latest->reward[latest->count++ % LATEST_EPISODES] = reward;
+}
+
 void rollout_count_episode(rollout *r, int chunk, int b)
 {
     rollout_episodes *all = &r->finished[chunk];
@@ -35,6 +40,7 @@ void rollout_count_episode(rollout *r, int chunk, int b)
     all->count++;
     all->steps += r->lengths[b];
     all->reward += r->sums[b];
+    note_reward(&r->latest[chunk], r->sums[b]);
     if (test && test->episodes < r->wanted) {
         test->episodes++;
         test->steps += r->lengths[b];
@@ -200,10 +206,21 @@ void rollout_sum_episodes(const rollout *r, rollout_episodes *sums)
     }
 }
 
-void rollout_add_episodes(rollout *r, rollout_episodes *sums)
+void rollout_forget_episodes(rollout *r)
+{
+    memset(r->finished, 0, (size_t)r->chunks * sizeof *r->finished);
+    for (int i = 0; i < r->chunks; i++) r->latest[i].count = 0;
+}
+
+void rollout_add_episodes(rollout *r, rollout_episodes *sums, rollout_latest *latest)
 {
     rollout_sum_episodes(r, sums);
-    memset(r->finished, 0, (size_t)r->chunks * sizeof *r->finished);
+    for (int i = 0; i < r->chunks && latest; i++) {
+        const rollout_latest *from = &r->latest[i];
+        int64_t first = from->count > LATEST_EPISODES ? from->count - LATEST_EPISODES : 0;
+        for (int64_t n = first; n < from->count; n++) note_reward(latest, from->reward[n % LATEST_EPISODES]);
+    }
+    rollout_forget_episodes(r);
 }
 
 void rollout_resume(rollout *r)

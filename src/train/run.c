@@ -60,12 +60,22 @@ stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_erro
     return metrics_add(&t->metrics, row, error);
 }
 
+/* With a row of metrics, so that all iterations are in one. */
+static int has_reached_reward(const trainer *t)
+{
+    const rollout_latest *latest = &t->counts.latest;
+    if (t->counts.since > 0 || latest->count < LATEST_EPISODES) return 0;
+    double sum = 0;
+    for (int i = 0; i < LATEST_EPISODES; i++) sum += latest->reward[i];
+    return sum / LATEST_EPISODES > t->run.experiment.train.stop_reward;
+}
+
 int trainer_is_finished(const trainer *t)
 {
     const experiment *e = &t->run.experiment;
     const train_options *train = &e->train;
     return t->counts.epoch >= (e->env ? train->iterations : train->epochs) ||
-           (train->patience > 0 && t->counts.waited >= train->patience);
+           (train->patience > 0 && t->counts.waited >= train->patience) || (e->env && has_reached_reward(t));
 }
 
 static stpn_status finish(trainer *t, stpn_error *error)
@@ -91,6 +101,7 @@ static stpn_status train(trainer *t, stpn_error *error)
     profile_enter(t->lane, PROFILE_REST);
     t->lap = machine_seconds();
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
+    t->save_seconds = 0;
     t->best = stpn_block_create(t->run.net);
     if (!t->best) return error_memory(error, "the best parameters");
     const env_type *type = t->run.experiment.env;

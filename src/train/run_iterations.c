@@ -180,7 +180,7 @@ static stpn_status iterate(trainer *t, stpn_error *error)
                          c->epoch + 1, RUN_LAST);
     c->epoch++;
     c->since++;
-    rollout_add_episodes(t->run.rollout, &c->episodes);
+    rollout_add_episodes(t->run.rollout, &c->episodes, &c->latest);
     t->lap_updates++;
     if (ends_row) status = end_row(t, energy, error);
     else report(t, 0);

@@ -7,6 +7,7 @@
 #include "train/origin.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,10 +90,12 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
 {
     char path[RUN_PATH];
     profile_part before = profile_enter(t->lane, PROFILE_FILES);
+    double begin = machine_seconds();
     stpn_status status = save_evaluations(t, error);
     if (!status) status = run_path(path, t->folder, RUN_LAST, error);
     if (!status) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
     t->saved = machine_seconds();
+    t->save_seconds = t->saved - begin;
     t->end.waits = 0;
     profile_enter(t->lane, before);
     return status;
@@ -107,7 +110,8 @@ stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error)
 stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
 {
     epoch_end *end = &t->end;
-    if (machine_seconds() - t->saved >= EPOCH_SECONDS) return trainer_save(t, error);
+    if (machine_seconds() - t->saved >= fmax(EPOCH_SECONDS, SAVE_TIMES * t->save_seconds))
+        return trainer_save(t, error);
     /* Its episodes go on where they are, with all that is remembered there. */
     if (t->run.rollout && t->run.experiment.train.rollout && !t->run.experiment.env_shape.restarts) return STPN_OK;
     const stpn_net *net = t->run.net;

@@ -7,8 +7,8 @@
 #include "train/run.h"
 
 /* Least time between two checkpoints at the ends of epochs or iterations, which may take milliseconds while their files take tens to
- * sync, and between two in the middle of one, which may take hours. */
-enum { EPOCH_SECONDS = 5, MIDDLE_SECONDS = 60 };
+ * sync, and between two in the middle of one, which may take hours; and how many times as long as the latest took to write. */
+enum { EPOCH_SECONDS = 5, MIDDLE_SECONDS = 60, SAVE_TIMES = 50 };
 
 /* Two readings of the clock may be the same. */
 static const double CLOCK_LEAST = 1e-9;
@@ -39,6 +39,7 @@ typedef struct trainer {
     int rows_wait;        // nor are rows of metrics
     epoch_end end;
     double saved;        // clock of the latest checkpoint
+    double save_seconds; // that it took
     double reported;     // clock of the latest report
     double lap;          // clock when the latest row of metrics was added, or training began
     double rate;         // training sequences, or iterations, per second up to the latest row

@@ -3,6 +3,7 @@ compared, reproduced, and refused."""
 import glob
 import json
 import os
+import struct
 import sys
 import unittest
 
@@ -87,11 +88,48 @@ class Discrete(PpoTest):
         self.assert_same_run("again", "run")
         self.assertIn("saved", messages)
 
+    def latest(self, folder):
+        """Mean of the latest hundred episodes; None of fewer."""
+        header, data = read_tensors(self.path(folder, "last.safetensors"))
+
+        def values(name, kind):
+            begin, end = header["progress." + name]["data_offsets"]
+            return struct.unpack("<%d%s" % ((end - begin) // 8, kind), data[begin:end])
+        rewards = values("latest_rewards", "d")
+        self.assertEqual(len(rewards), 100)
+        return sum(rewards) / 100 if values("episodes_so_far", "q")[0] >= 100 else None
+
+    def test_a_reward_to_stop_at(self):
+        step = self.experiment["train"]["batch"] * self.experiment["train"]["rollout"]
+
+        def steps(iterations):
+            return ["--set", "train.steps=%d" % (iterations * step), "--set", "train.evaluate_every=2"]
+        self.train("whole", *steps(10))
+        above = ["--set", "train.stop_reward=%.17g" % (self.latest("whole") - 1e-9)]
+        self.train("stopped", *steps(40), *above)
+        summary = self.summary("stopped")["train"]
+        iterations = summary["iterations"]
+        self.assertTrue(summary["stopped_early"])
+        self.assertLessEqual(iterations, 10)
+        self.assertEqual(iterations % 2, 0)
+        self.assertGreater(self.latest("stopped"), self.latest("whole") - 1e-9)
+        self.train("before", *steps(iterations - 2))
+        self.assertTrue(self.latest("before") is None or self.latest("before") <= self.latest("whole") - 1e-9)
+        # Not before a row ends.
+        self.train("low", *steps(40), "--set", "train.stop_reward=-1000", "--set", "train.evaluate_every=19")
+        self.assertEqual(self.summary("low")["train"]["iterations"], 19)
+        self.interrupted_run("parts", *steps(40), *above)
+        self.train("parts", *steps(40), *above, "--resume")
+        self.assert_same_run("stopped", "parts")
+        self.train("parts", *steps(40), *above, "--resume")
+        self.assertEqual(self.summary("parts")["train"]["iterations"], iterations)
+
     def test_a_state_that_cannot_be(self):
         self.train("run", *QUICK)
         os.remove(self.path("run", "summary.json"))
         whole = read(self.path("run", "last.safetensors"))
-        for name in (b'"state.episode_rewards"', b'"state.episode_steps"', b'"state.kl_weight"', b'"state.environment"'):
+        for name in (b'"state.episode_rewards"', b'"state.episode_steps"', b'"state.kl_weight"', b'"state.environment"',
+                     b'"progress.latest_rewards"'):
             self.assertEqual(whole.count(name), 1)
             with open(self.path("run", "last.safetensors"), "wb") as file:
                 file.write(whole.replace(name, name[:7] + b"x" + name[8:]))

@@ -71,7 +71,7 @@ static void *trained(const char *described, rollout_episodes *episodes, size_t *
         if (rollout_ppo(r.rollout))
             assert_int_equal(ppo_update(rollout_ppo(r.rollout), rollout_next(r.rollout), &by_ppo, &error), STPN_OK);
         else assert_int_equal(a2c_update(rollout_agent(r.rollout), rollout_next(r.rollout), &by_a2c, &error), STPN_OK);
-        rollout_add_episodes(r.rollout, episodes);
+        rollout_add_episodes(r.rollout, episodes, NULL);
     }
     *bytes = r.net->block_values * r.net->kernel->size;
     void *copy = malloc(*bytes);

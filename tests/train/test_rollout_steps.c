@@ -195,8 +195,11 @@ static void episodes_are_counted(void **state)
     for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
         place *p = opened(STEPS, elsewhere, 1, 3);
         int t[BATCH] = {0};
+        rollout_latest latest = {0}, of_all = {0};
         for (int round = 0; round < 5; round++) {
             rollout_episodes expected = {0};
+            double rewards[3][STEPS * BATCH];
+            int ended[3] = {0}, all = 0;
             a2c_stats stats;
             assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
             for (int i = 0; i < STEPS; i++)
@@ -205,11 +208,18 @@ static void episodes_are_counted(void **state)
                     expected.count++;
                     expected.steps += t[b];
                     expected.reward += t[b] * (t[b] + 1) / 2.0;
+                    rewards[b / 16][ended[b / 16]++] = t[b] * (t[b] + 1) / 2.0;
                     t[b] = 0;
                 }
+            for (int chunk = 0; chunk < 3; chunk++)
+                for (int i = 0; i < ended[chunk]; i++)
+                    latest.reward[(latest.count + all++) % LATEST_EPISODES] = rewards[chunk][i];
+            latest.count += all;
             for (int b = 0; b < BATCH; b++) assert_true(((const float *)rollout_next(p->r))[b] == (float)(1 + t[b]));
             rollout_episodes seen = {0};
-            rollout_add_episodes(p->r, &seen);
+            rollout_add_episodes(p->r, &seen, &of_all);
+            assert_int_equal(of_all.count, latest.count);
+            assert_memory_equal(of_all.reward, latest.reward, sizeof latest.reward);
             assert_int_equal(seen.count, expected.count);
             assert_int_equal(seen.steps, expected.steps);
             assert_true(seen.reward == expected.reward);
@@ -217,7 +227,7 @@ static void episodes_are_counted(void **state)
             assert_true(isfinite(stats.loss));
         }
         rollout_episodes none = {0};
-        rollout_add_episodes(p->r, &none);
+        rollout_add_episodes(p->r, &none, NULL);
         assert_int_equal(none.count, 0);
         closed(p);
     }
