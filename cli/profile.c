@@ -42,6 +42,12 @@ void profile_print(const profile_record *record, const char *folder)
     }
     for (int i = 0; i < p->part_count; i++) add_row(&t, p->parts[i].name, p->parts[i].caller, p->parts[i].other, all);
     add_row(&t, "all", all, others, all);
+    if (p->elsewhere > 0) {
+        table_add(&t, "the environment's process");
+        table_add(&t, "%.3f", p->elsewhere);
+        table_add(&t, "%.1f", 100 * p->elsewhere / all);
+        for (int i = 3; i < t.columns; i++) table_add(&t, "%s", "");
+    }
     buffer text = {0};
     if (buffer_print(&text, "%s: where the time went\n", folder) && table_write(&t, TABLE_TEXT, &text))
         fwrite(text.data, 1, text.size, stderr);

@@ -99,6 +99,8 @@ struct env_type {
     stpn_status (*begin)(env *e, int first, int last, const void *actions, stpn_error *error);
     stpn_status (*finish)(env *e, int first, int last, void *observations, float *rewards, uint8_t *ends,
                           stpn_error *error);
+    /* Seconds that another process has been at work on steps and resets. NULL where there is none. */
+    double (*elsewhere)(const env *e);
     /* Fills in what was left to the environment, so that a run's file says it. NULL: nothing is. */
     void (*resolve)(env_options *options, const env_shape *shape);
     /* The last observations once more: after restore. */

@@ -222,6 +222,11 @@ stpn_status gym_step(env *e, int first, int last, const void *actions, void *obs
     return status ? status : gym_finish(e, first, last, observations, rewards, ends, error);
 }
 
+double gym_elsewhere(const env *e)
+{
+    return 1e-9 * (double)*worker_arrays_of(((const gym *)e)->worker)->busy;
+}
+
 void gym_bounds(const env *e, int index, float *low, float *high)
 {
     const worker_space *s = worker_space_of(((const gym *)e)->worker);
@@ -286,6 +291,7 @@ const env_type env_gym = {
     .step = gym_step,
     .begin = gym_begin,
     .finish = gym_finish,
+    .elsewhere = gym_elsewhere,
     .observe = gym_observe,
     .bounds = gym_bounds,
     .save = gym_save,

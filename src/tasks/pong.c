@@ -60,6 +60,7 @@ const env_type env_pong = {
     .step = gym_step,
     .begin = gym_begin,
     .finish = gym_finish,
+    .elsewhere = gym_elsewhere,
     .observe = gym_observe,
     .save = gym_save,
     .restore = gym_restore,

@@ -310,7 +310,7 @@ static stpn_status share(worker *w, stpn_error *error)
 {
     size_t B = (size_t)w->plan.copies, row = (size_t)w->space.observations * (w->space.bytes ? 1 : sizeof(float));
     size_t action = w->space.continuous ? (size_t)w->space.continuous * sizeof(float) : sizeof(int32_t);
-    const size_t sizes[] = {B * row, B * row, B * sizeof(float), B, B * action, B * sizeof(int64_t)};
+    const size_t sizes[] = {B * row, B * row, B * sizeof(float), B, B * action, B * sizeof(int64_t), sizeof(int64_t)};
     enum { ARRAYS = sizeof sizes / sizeof *sizes };
     struct {
         packet head;
@@ -331,7 +331,8 @@ static stpn_status share(worker *w, stpn_error *error)
                                 .rewards = (float *)(void *)(at + map.places[2]),
                                 .ends = (uint8_t *)at + map.places[3],
                                 .actions = at + map.places[4],
-                                .seeds = (int64_t *)(void *)(at + map.places[5])};
+                                .seeds = (int64_t *)(void *)(at + map.places[5]),
+                                .busy = (int64_t *)(void *)(at + map.places[6])};
     stpn_status status = give(w, &map, sizeof map, error);
     return status ? status : worker_wait(w, WORKER_MAP, 0, w->plan.copies, error);
 }

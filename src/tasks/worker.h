@@ -33,6 +33,7 @@ typedef struct worker_arrays {
     uint8_t *ends;      // (B) STPN_TERMINATED, STPN_TRUNCATED
     void *actions;      // (B) int32_t, or (B, A) float
     int64_t *seeds;     // (B) of a reset
+    int64_t *busy;      // (1) nanoseconds that the process was at work on commands
 } worker_arrays;
 
 typedef struct worker worker;

@@ -74,9 +74,9 @@ void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_
     lane->spent[to] += time;
 }
 
-void profile_tell(profile *p, const stpn_run_options *options)
+void profile_tell(profile *p, double elsewhere, const stpn_run_options *options)
 {
-    stpn_profile told = {.threads = p->threads, .part_count = PROFILE_PARTS};
+    stpn_profile told = {.threads = p->threads, .part_count = PROFILE_PARTS, .elsewhere = elsewhere};
     stpn_profile_part parts[PROFILE_PARTS];
     int64_t end = now();
     for (int i = 0; i < p->threads; i++) change_at(&p->lane[i], p->lane[i].part, end);

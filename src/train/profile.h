@@ -52,7 +52,7 @@ static inline profile_part profile_enter(profile_lane *lane, profile_part part)
 /* Nanoseconds of one part were another's. */
 void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_t time);
 
-/* Tells the parts, once no other thread is at work. */
-void profile_tell(profile *p, const stpn_run_options *options);
+/* Tells the parts, once no other thread is at work; `elsewhere`: seconds that another process was at work. */
+void profile_tell(profile *p, double elsewhere, const stpn_run_options *options);
 
 #endif

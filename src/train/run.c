@@ -78,6 +78,12 @@ int trainer_is_finished(const trainer *t)
            (train->patience > 0 && t->counts.waited >= train->patience) || (e->env && has_reached_reward(t));
 }
 
+static double seconds_elsewhere(const run *r)
+{
+    const env *e = r->rollout ? rollout_env(r->rollout) : NULL;
+    return e && e->type->elsewhere ? e->type->elsewhere(e) : 0;
+}
+
 static stpn_status finish(trainer *t, stpn_error *error)
 {
     char best[RUN_PATH];
@@ -143,7 +149,8 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
         }
         if (!status) status = trainer_load(&t, error);
         if (!status) status = train(&t, error);
-        if (t.profile && (status == STPN_OK || status == STPN_STOPPED)) profile_tell(t.profile, options);
+        if (t.profile && (status == STPN_OK || status == STPN_STOPPED))
+            profile_tell(t.profile, seconds_elsewhere(&t.run), options);
     }
     experiment_free(&e);
     trainer_free(&t);

@@ -112,6 +112,13 @@ class Train(GymTest):
         self.assertEqual(json.loads(read(self.path("t1", "summary.json")))["test"],
                          json.loads(read(self.path("t3", "summary.json")))["test"])
 
+    def test_the_profile_has_the_time_of_the_worker(self):
+        self.file = self.wrong("slow", at=1)
+        result = self.train("run", "--set", "train.steps=480", "--profile")
+        rows = {line.split("  ")[0]: line[len(line.split("  ")[0]):].split() for line in result.stderr.splitlines()}
+        busy = float(rows["the environment's process"][0])
+        self.assertTrue(480 * 0.001 <= busy <= float(rows["all"][0]), rows)
+
     def test_it_learns(self):
         self.train("run", "--set", "train.steps=%d" % (40 * 6 * 200), "--set", "train.learning_rate=0.02",
                    "--set", "train.evaluate_every=20", "--set", "train.test_greedy=true")

@@ -21,7 +21,7 @@ class Memory(worker.Arrays):
     def __init__(self, environment):
         memory = bytearray(4 * COPIES * (3 * environment.kind()["observations"] + 20))
         row = environment.kind()["observations"] * COPIES * 4
-        super().__init__(memory, [0, row, 2 * row, 2 * row + 16, 2 * row + 32, 2 * row + 64], COPIES, environment.kind())
+        super().__init__(memory, [0, row, 2 * row, 2 * row + 16, 2 * row + 32, 2 * row + 64, 2 * row + 80], COPIES, environment.kind())
 
 
 def mean_of_area(image, side):

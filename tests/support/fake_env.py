@@ -47,6 +47,8 @@ class Fake(gymnasium.Env):
             os._exit(7)
         if self.does == "hangs":
             time.sleep(1e6)
+        if self.does == "slow":
+            time.sleep(0.001)
         if self.does == "raises":
             raise RuntimeError("the motor\nis on fire")
         if self.does == "nonsense":

@@ -15,13 +15,14 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 import numpy
 
 SOCKET, MEMORY = 3, 4
 HEAD = struct.Struct("<4i")
 MAP, RESET, STEP = 1, 2, 3
-PLACES = struct.Struct("<7q")
+PLACES = struct.Struct("<8q")
 TERMINATED, TRUNCATED = 1, 2
 TEXT_MOST = 800
 CHUNK = 16  # copies of an Atari environment that step together
@@ -44,6 +45,7 @@ class Arrays:
             ("ends", numpy.uint8, (copies,)),
             ("actions", numpy.float32 if kind["continuous"] else numpy.int32, action),
             ("seeds", numpy.int64, (copies,)),
+            ("busy", numpy.int64, (1,)),
         )
         for (name, dtype, shape), place in zip(shapes, places):
             setattr(self, name, numpy.ndarray(shape, dtype, memory, place))
@@ -194,8 +196,10 @@ def serve(connection, environment, arrays):
         packet = connection.recv(HEAD.size)
         if not packet:
             return
+        begin = time.perf_counter_ns()
         command, first, last, _ = HEAD.unpack(packet)
         commands[command](arrays, first, last)
+        arrays.busy[0] += time.perf_counter_ns() - begin
         connection.send(HEAD.pack(command, first, last, 0))
 
 
