@@ -8,6 +8,7 @@
 #include "cli/play_text.h"
 #include "cli/play_walk.h"
 #include "cli/stop.h"
+#include "train/summary.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ typedef struct play_options {
     int64_t steps; // 0: the whole episode
     int64_t frames_a_second;
     int quiet;
-    const char *gif; // or NULL
+    const char *gif;   // or NULL
+    const char *video; // or NULL
 } play_options;
 
 /* -------------------------------------------------------------------------------------------------- in the terminal */
@@ -134,6 +136,42 @@ static stpn_status check_gif(const char *path, stpn_error *error)
     return error_set(error, STPN_ERROR_INPUT, "%s: is there and is no GIF", path);
 }
 
+/* ----------------------------------------------------------------------------------------------------------- as a film */
+
+/* Any other file that has the name is somebody's. */
+static stpn_status check_film(const char *path, stpn_error *error)
+{
+    const char *dot = strrchr(path, '.');
+    if (!dot || (strcmp(dot, ".gif") != 0 && strcmp(dot, ".mp4") != 0))
+        return error_set(error, STPN_ERROR_INPUT, "%.500s: expected a name that ends in .gif or .mp4", path);
+    unsigned char start[8] = "";
+    if (!file_exists(path)) return STPN_OK;
+    FILE *file = file_is_folder(path) ? NULL : fopen(path, "rb");
+    size_t length = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    if (length == sizeof start && (memcmp(start, "GIF8", 4) == 0 || memcmp(start + 4, "ftyp", 4) == 0)) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%.500s: is there and is no film", path);
+}
+
+/* One episode, as stpn eval plays the first of the first copy. */
+static int film(const arguments *a, run *r, uint64_t seed, const char *path)
+{
+    stpn_error error;
+    json_t *object;
+    experiment *e = &r->experiment;
+    const summary_test how = {
+        .greedy = arguments_have(a, "--greedy"), .iterations = 1, .stop = &stop_asked, .film = path};
+    e->train.batch = 1;
+    e->seed = seed;
+    catch_signals();
+    stpn_status status = summary_of_episodes(r, &how, &object, &error);
+    if (status) return complain(status, &error);
+    printf("%.0f steps, reward %g: %s\n", json_number_value(json_object_get(object, "steps")),
+           json_number_value(json_object_get(object, "reward")), path);
+    json_decref(object);
+    return EXIT_DONE;
+}
+
 /* ------------------------------------------------------------------------------------------------------- the command */
 
 static void tell_result(const walk *w, const play_options *o)
@@ -154,7 +192,7 @@ static stpn_status open_agent(run *r, const char *folder, int best, stpn_error *
     return status ? status : run_open_folder(r, folder, best, 1, error);
 }
 
-static int play(const arguments *a, const run *r, play_options *o, uint64_t seed)
+static int play(const arguments *a, run *r, play_options *o, uint64_t seed)
 {
     const env_shape *shape = &r->experiment.env_shape;
     const char *folder = a->operands[0];
@@ -163,8 +201,12 @@ static int play(const arguments *a, const run *r, play_options *o, uint64_t seed
     if (!r->experiment.env)
         return complain_of_use("play", "%.500s: the task %s has no agent to be seen; stpn trace follows a sequence",
                                folder, r->experiment.task->name);
+    if (o->video && !r->experiment.env->film)
+        return complain_of_use("play", "%.500s: %s has no pictures for --video", folder, r->experiment.env->name);
+    if (o->video) return film(a, r, seed, o->video);
     if (!shape->actions || !shape->steps)
-        return complain_of_use("play", "%.500s: %s cannot be shown", folder, r->experiment.env->name);
+        return complain_of_use("play", "%.500s: %s cannot be shown%s", folder, r->experiment.env->name,
+                               r->experiment.env->film ? " in the terminal; --video makes a film" : "");
     if (!o->steps) o->steps = shape->steps;
     if (o->steps > shape->steps)
         return complain_of_use("play", "--steps is %lld, expected at most the %d steps of an episode",
@@ -180,17 +222,22 @@ static int play(const arguments *a, const run *r, play_options *o, uint64_t seed
 
 static int run_play(const arguments *a)
 {
-    play_options o = {
-        .frames_a_second = FRAMES_A_SECOND, .quiet = arguments_have(a, "--quiet"), .gif = arguments_value(a, "--gif")};
+    play_options o = {.frames_a_second = FRAMES_A_SECOND,
+                      .quiet = arguments_have(a, "--quiet"),
+                      .gif = arguments_value(a, "--gif"),
+                      .video = arguments_value(a, "--video")};
+    static const char *const others[] = {"--gif", "--steps", "--fps"};
     int64_t seed = -1;
     int code = arguments_number(a, "--seed", 0, INT64_MAX, &seed);
     if (!code) code = arguments_number(a, "--steps", 1, INT32_MAX, &o.steps);
     if (!code) code = arguments_number(a, "--fps", 0, FRAMES_A_SECOND_MOST, &o.frames_a_second);
     if (code) return code;
     if (o.gif && !*o.gif) return complain_of_use("play", "--gif is empty, expected the name of a file");
+    for (size_t i = 0; i < sizeof others / sizeof *others && o.video; i++)
+        if (arguments_value(a, others[i])) return complain_of_use("play", "%s does not go with --video", others[i]);
     run r;
     stpn_error error;
-    stpn_status status = o.gif ? check_gif(o.gif, &error) : STPN_OK;
+    stpn_status status = o.gif ? check_gif(o.gif, &error) : o.video ? check_film(o.video, &error) : STPN_OK;
     if (!status) status = open_agent(&r, a->operands[0], arguments_have(a, "--best"), &error);
     if (status) return complain(status, &error);
     code = play(a, &r, &o, seed < 0 ? r.experiment.seed : (uint64_t)seed);
@@ -205,6 +252,7 @@ static const argument_option options[] = {
     {"--greedy", NULL, 0, "takes the most probable actions in place of sampled ones"},
     {"--best", NULL, 0, "takes the parameters of the best evaluation in place of the last ones"},
     {"--gif", "FILE", 0, "writes an animation to FILE and shows nothing"},
+    {"--video", "FILE", 0, "Pong and Gymnasium environments: writes a film of a whole episode to FILE, .gif or .mp4"},
     {"--quiet", NULL, 0, "prints the result alone"},
 };
 
@@ -218,6 +266,7 @@ const command command_play = {
         "changed most in the step. With the run's own seed it is the first episode of the test of stpn eval. Without "
         "a\n"
         "terminal the frames are printed one after the other. A folder of experiment.json and best.safetensors alone\n"
-        "serves too. Nothing is written but the GIF.\n",
+        "serves too. Environments of a worker process have no map; --video films them. Nothing is written but GIF and "
+        "film.\n",
     .run = run_play,
 };

@@ -15,7 +15,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
             ;;
-        trace,--out | play,--gif)
+        trace,--out | play,--gif | play,--video)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
@@ -56,7 +56,7 @@ _stpn() {
         info) options="--json" ;;
         inspect) options="--json --best --energy-table" ;;
         trace) options="--sequence --index --steps --best --out --json" ;;
-        play) options="--seed --steps --fps --greedy --best --gif --quiet" ;;
+        play) options="--seed --steps --fps --greedy --best --gif --video --quiet" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then

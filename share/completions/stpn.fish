@@ -69,6 +69,7 @@ complete -c stpn -n '__fish_seen_subcommand_from play' -l steps -x -d 'End after
 complete -c stpn -n '__fish_seen_subcommand_from play' -l fps -x -d 'Steps shown in a second'
 complete -c stpn -n '__fish_seen_subcommand_from play' -l greedy -d 'Take the most probable actions'
 complete -c stpn -n '__fish_seen_subcommand_from play' -l gif -r -F -d 'Write an animation'
+complete -c stpn -n '__fish_seen_subcommand_from play' -l video -r -F -d 'Write a film'
 complete -c stpn -n '__fish_seen_subcommand_from play' -l quiet -d 'Print the result alone'
 
 complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace play keys'

@@ -116,6 +116,9 @@ struct env_type {
     /* The copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf
      * does. NULL where there is nothing to see. */
     size_t (*draw)(const env *e, int copy, char *text, size_t size);
+    /* Before the first reset: the first episode of copy 0 is filmed, in pictures as people see it, for the file `path`; NULL,
+     * later on: writes it, whole or not at all. NULL where there are no pictures. */
+    stpn_status (*film)(env *e, const char *path, stpn_error *error);
     /* A few words for people: value `index` of an observation, and an action. NULL where there are none. */
     const char *(*observation_name)(int index);
     const char *(*action_name)(int action);

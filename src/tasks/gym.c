@@ -227,6 +227,11 @@ double gym_elsewhere(const env *e)
     return 1e-9 * (double)*worker_arrays_of(((const gym *)e)->worker)->busy;
 }
 
+stpn_status gym_film(env *e, const char *path, stpn_error *error)
+{
+    return worker_film(((gym *)e)->worker, path, error);
+}
+
 void gym_bounds(const env *e, int index, float *low, float *high)
 {
     const worker_space *s = worker_space_of(((const gym *)e)->worker);
@@ -292,6 +297,7 @@ const env_type env_gym = {
     .begin = gym_begin,
     .finish = gym_finish,
     .elsewhere = gym_elsewhere,
+    .film = gym_film,
     .observe = gym_observe,
     .bounds = gym_bounds,
     .save = gym_save,

@@ -29,6 +29,7 @@ stpn_status gym_step(env *e, int first, int last, const void *actions, void *obs
                      uint8_t *ends, stpn_error *error);
 stpn_status gym_begin(env *e, int first, int last, const void *actions, stpn_error *error);
 double gym_elsewhere(const env *e);
+stpn_status gym_film(env *e, const char *path, stpn_error *error);
 stpn_status gym_finish(env *e, int first, int last, void *observations, float *rewards, uint8_t *ends,
                        stpn_error *error);
 void gym_observe(const env *e, int first, int last, void *observations);

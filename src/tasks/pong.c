@@ -61,6 +61,7 @@ const env_type env_pong = {
     .begin = gym_begin,
     .finish = gym_finish,
     .elsewhere = gym_elsewhere,
+    .film = gym_film,
     .observe = gym_observe,
     .save = gym_save,
     .restore = gym_restore,

@@ -255,6 +255,18 @@ stpn_status worker_send(worker *w, worker_command command, int first, int last, 
     return give(w, &p, sizeof p, error);
 }
 
+stpn_status worker_film(worker *w, const char *path, stpn_error *error)
+{
+    char bytes[sizeof(packet) + WORKER_PATH];
+    const packet p = {WORKER_FILM, 0, 1, 0};
+    size_t length = path ? strlen(path) : 0;
+    if (length >= WORKER_PATH) return error_set(error, STPN_ERROR_INPUT, "the film's file has too long a name");
+    memcpy(bytes, &p, sizeof p);
+    if (path) memcpy(bytes + sizeof p, path, length);
+    stpn_status status = give(w, bytes, sizeof p + length, error);
+    return status ? status : worker_wait(w, WORKER_FILM, 0, 1, error);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- what it is */
 
 static stpn_status nonsense(const worker *w, const char *what, stpn_error *error)

@@ -47,8 +47,14 @@ const worker_arrays *worker_arrays_of(const worker *w);
 typedef enum worker_command {
     WORKER_MAP = 1,   // the worker's own
     WORKER_RESET = 2, // starts episodes of a range from its seeds: observations
-    WORKER_STEP = 3   // steps a range by its actions: observations, rewards, ends, starts
+    WORKER_STEP = 3,  // steps a range by its actions: observations, rewards, ends, starts
+    WORKER_FILM = 4   // worker_film's own
 } worker_command;
+
+enum { WORKER_PATH = 4096 };
+
+/* Before the first reset: the first episode of copy 0 is filmed for the file `path`; NULL, later on: writes it. */
+stpn_status worker_film(worker *w, const char *path, stpn_error *error);
 
 /* Gives a command for copies [first, last), and waits for the answer to the oldest command that has none yet, which has to
  * be this one. Both belong to one thread at a time. */

@@ -139,9 +139,12 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     if (r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
     profile_lane *lane = profile_lane_of(how->told, 0);
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
+    env *played = rollout_env(tested);
+    if (!status && how->film) status = played->type->film(played, how->film, error);
     if (!status)
         status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
                               summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
+    if (!status && how->film) status = played->type->film(played, NULL, error);
     profile_enter(lane, before);
     rollout_free(tested);
     if (status) return status;

@@ -25,6 +25,7 @@ typedef struct summary_test {
     int iterations;           // 0: those of the experiment
     profile *told;            // or NULL
     const volatile int *stop; // or NULL: not 0: STPN_STOPPED soon
+    const char *film; // file for a film of the first episode of copy 0, of an environment that has pictures; or NULL
 } summary_test;
 
 /* Whether the most probable actions are taken: asked for, or said by the experiment. */

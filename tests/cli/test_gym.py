@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -133,6 +134,36 @@ class Train(GymTest):
         summary = json.loads(read(self.path("run", "summary.json")))
         self.assertNotIn("best_reward", summary["train"])
         self.assertEqual(summary["test"], summary["test_best"])
+
+    def test_a_film(self):
+        from PIL import Image
+
+        self.train("run", "--set", "train.steps=480")
+        for words in ([], ["--seed", "9"], ["--greedy"]):
+            out = self.succeed("play", "run", "--video", "film.gif", *words).stdout
+            steps, reward = re.fullmatch(r"(\d+) steps, reward (\S+): film.gif\n", out).groups()
+            self.assertTrue(5 <= int(steps) <= 9 and 0 <= float(reward) <= int(steps), out)
+            with Image.open(self.path("film.gif")) as film:
+                self.assertEqual((film.n_frames, film.size, film.info["duration"]), (int(steps) + 1, (12, 8), 100))
+                for t in range(film.n_frames):
+                    film.seek(t)
+                    red, green, blue = film.convert("RGB").getpixel((5, 5))
+                    self.assertEqual((red, green), (200, 20 * t))
+                    self.assertIn(blue, (0, 255))
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("film")], ["film.gif"])
+        before = read(self.path("film.gif"))
+        self.refuse(2, "play", "run", says="--video makes a film")
+        self.refuse(2, "play", "run", "--video", "film.avi", says="film.avi: expected a name that ends in .gif or .mp4")
+        self.refuse(2, "play", "run", "--video", "film.gif", "--fps", "3", says="--fps does not go with --video")
+        self.refuse(2, "play", "run", "--video", "none/film.gif", says="No such file")
+        write(self.path("mine.gif"), b"not a film")
+        self.refuse(2, "play", "run", "--video", "mine.gif", says="mine.gif: is there and is no film")
+        self.file = self.wrong("blind")
+        self.train("blind", "--set", "train.steps=480")
+        result = self.run_command("play", "blind", "--video", "film.gif")  # gymnasium warns as well
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("stpn: fake_env:Fake-v0: its picture is NoneType (), expected (rows, columns, 3)\n", result.stderr)
+        self.assertEqual(read(self.path("film.gif")), before)
 
     def test_policies_and_eval(self):
         self.train("run")

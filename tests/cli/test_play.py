@@ -438,6 +438,7 @@ class Animation(PlayTest):
         os.mkdir(self.path("folder"))
         self.refuse(2, "play", "run", "--gif", "folder", says="is no GIF")
         self.refuse(2, "play", "run", "--gif=", says="--gif is empty")
+        self.refuse(2, "play", "run", "--video", "walk.gif", says="maze has no pictures for --video")
 
     def test_where_it_cannot_be_written(self):
         self.refuse(3, "play", "run", "--gif", "nowhere/walk.gif", says="nowhere/walk.gif")

@@ -63,6 +63,26 @@ class Pong(unittest.TestCase):
             seen.append(frames[:, 0].copy())
         return seen
 
+    def test_a_film_shows_the_same_game_in_colour(self):
+        environment = worker.Pong("pong", {"preprocessing": "deepmind"}, COPIES)
+        arrays = Memory(environment)
+        arrays.seeds[:] = [3, 4]
+        environment.film("film.gif")
+        kept = []
+        environment.recorded.add = kept.append
+        environment.reset(arrays, 0, COPIES)
+        for t in range(70):
+            arrays.actions[:] = [2 + t % 2, 3]
+            environment.step(arrays, 0, COPIES)
+        raw = self.frames(70, img_height=210, img_width=160, grayscale=False, frameskip=4, maxpool=True, noop_max=30,
+                          use_fire_reset=True, reward_clipping=True)
+        self.assertEqual(len(kept), 71)
+        for t in range(71):
+            self.assertTrue((kept[t] == raw[t][0]).all(), t)
+        arrays.rewards[0] += 1
+        with self.assertRaisesRegex(worker.Refused, "went another way"):
+            environment.film_step(arrays)
+
     def test_paper(self):
         seen, _ = played("paper", 70)
         raw = self.frames(70, img_height=210, img_width=160, grayscale=False, frameskip=1, maxpool=False, noop_max=0,

@@ -10,8 +10,10 @@ STEPS = 9  # of an episode that is cut off; one whose last action was 1 ends by 
 
 
 class Fake(gymnasium.Env):
-    def __init__(self, does="", at=25, continuous=False):
-        self.does, self.at, self.taken, self.t = does, at, 0, 0
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, does="", at=25, continuous=False, render_mode=None):
+        self.does, self.at, self.taken, self.t, self.render_mode = does, at, 0, 0, render_mode
         self.observation_space = gymnasium.spaces.Box(-1, 1, (3,))
         if does == "dictionary":
             self.observation_space = gymnasium.spaces.Dict({"a": self.observation_space})
@@ -25,6 +27,12 @@ class Fake(gymnasium.Env):
 
     def look(self):
         return numpy.array([self.t / STEPS, self.target, 1], numpy.float32)
+
+    def render(self):
+        """One colour, whose green is the step and whose blue is the target."""
+        if self.does == "blind":
+            return None
+        return numpy.full((8, 12, 3), (200, 20 * self.t, 255 * self.target), numpy.uint8)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

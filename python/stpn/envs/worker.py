@@ -21,10 +21,10 @@ import numpy
 
 SOCKET, MEMORY = 3, 4
 HEAD = struct.Struct("<4i")
-MAP, RESET, STEP = 1, 2, 3
+MAP, RESET, STEP, FILM = 1, 2, 3, 4
 PLACES = struct.Struct("<8q")
 TERMINATED, TRUNCATED = 1, 2
-TEXT_MOST = 800
+TEXT_MOST, PATH_MOST = 800, 4096
 CHUNK = 16  # copies of an Atari environment that step together
 
 
@@ -56,13 +56,66 @@ def bounds_of(values):
     return [float(value) if numpy.isfinite(value) else None for value in values.ravel()]
 
 
+class Film:
+    """Pictures of the first episode of copy 0, (rows, columns, 3) bytes each, as a file: .gif by Pillow, .mp4 by imageio-ffmpeg."""
+
+    SUFFIXES = (".gif", ".mp4")
+
+    def __init__(self, path, rate):
+        self.path, self.rate, self.frames, self.goes_on = path, rate, [], True
+        self.suffix = os.path.splitext(path)[1]
+        if self.suffix not in self.SUFFIXES:
+            raise Refused(f"{path}: expected a name that ends in {' or '.join(self.SUFFIXES)}")
+        self.part = f"{path}.tmp{self.suffix}"
+        package = "PIL" if self.suffix == ".gif" else "imageio_ffmpeg"
+        try:
+            __import__(package)
+        except ImportError as problem:
+            raise Refused(f"a {self.suffix} needs the package {'pillow' if package == 'PIL' else 'imageio-ffmpeg'}") from problem
+        with open(self.part, "wb"):  # what cannot be written is not played
+            pass
+        os.remove(self.part)
+
+    def add(self, frame):
+        if not isinstance(frame, numpy.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
+            raise Refused(f"its picture is {type(frame).__name__} {numpy.shape(frame)}, expected (rows, columns, 3)")
+        self.frames.append(self.kept(numpy.asarray(frame, numpy.uint8)))
+
+    def kept(self, frame):
+        """A GIF's pictures have a palette each, a third of the size."""
+        if self.suffix != ".gif":
+            return frame.copy()
+        from PIL import Image
+
+        return Image.fromarray(frame).quantize(256)
+
+    def write(self):
+        try:
+            if self.suffix == ".gif":
+                first, *rest = self.frames
+                first.save(self.part, save_all=True, append_images=rest, duration=max(20, round(1000 / self.rate)), loop=0)
+            else:
+                import imageio_ffmpeg
+
+                rows, columns, _ = self.frames[0].shape
+                writer = imageio_ffmpeg.write_frames(self.part, (columns, rows), fps=self.rate, macro_block_size=2)
+                writer.send(None)
+                for frame in self.frames:
+                    writer.send(frame)
+                writer.close()
+            os.replace(self.part, self.path)
+        finally:
+            if os.path.exists(self.part):
+                os.remove(self.part)
+
+
 class Gym:
     """Copies of any Gymnasium environment with box observations and discrete or box actions."""
 
     def __init__(self, name, arguments, copies):
         import gymnasium
 
-        self.name = name
+        self.name, self.arguments, self.recorded = name, arguments, None
         self.copies = [gymnasium.make(name, **arguments) for _ in range(copies)]
         self.observation = self.copies[0].observation_space
         self.action = self.copies[0].action_space
@@ -80,6 +133,17 @@ class Gym:
         low, high = bounds_of(self.action.low), bounds_of(self.action.high)
         return {"observations": size, "bytes": 0, "actions": 0, "continuous": count, "low": low, "high": high}
 
+    def film(self, path):
+        import gymnasium
+
+        self.copies[0].close()
+        self.copies[0] = gymnasium.make(self.name, render_mode="rgb_array", **self.arguments)
+        self.recorded = Film(path, self.copies[0].metadata.get("render_fps", 30))
+
+    def picture(self, copy):
+        if copy == 0 and self.recorded and self.recorded.goes_on:
+            self.recorded.add(self.copies[0].render())
+
     def put(self, rows, copy, value, when):
         shape = numpy.shape(value)
         if shape != self.observation.shape:
@@ -91,6 +155,7 @@ class Gym:
         for copy in range(first, last):
             value, _ = self.copies[copy].reset(seed=int(arrays.seeds[copy]))
             self.put(arrays.observations, copy, value, "of a reset")
+            self.picture(copy)
 
     def step(self, arrays, first, last):
         for copy in range(first, last):
@@ -105,6 +170,9 @@ class Gym:
                 raise Refused(f"copy {copy}: the reward has the shape {numpy.shape(reward)}, expected a number")
             arrays.rewards[copy] = reward
             arrays.ends[copy] = TERMINATED * bool(terminated) + TRUNCATED * bool(truncated)
+            self.picture(copy)
+            if copy == 0 and self.recorded and arrays.ends[0]:
+                self.recorded.goes_on = False
             if terminated or truncated:
                 value, _ = self.copies[copy].reset()
                 self.put(arrays.starts, copy, value, "of a reset")
@@ -126,7 +194,7 @@ class Pong:
     def __init__(self, name, arguments, copies):
         from ale_py.vector_env import AtariVectorEnv
 
-        self.name = name
+        self.name, self.recorded = name, None
         self.paper = arguments["preprocessing"] == "paper"
         common = {"stack_num": 1, "autoreset_mode": "SameStep", "num_threads": 1, "reward_clipping": True}
         if self.paper:
@@ -137,11 +205,31 @@ class Pong:
             self.across = area_weights(self.COLUMNS, self.SIDE).T.copy()
         else:
             common.update(frameskip=4, maxpool=True, noop_max=30, use_fire_reset=True)
+        self.common = common
         counts = [min(CHUNK, copies - first) for first in range(0, copies, CHUNK)]
         self.groups = [AtariVectorEnv("pong", count, **common) for count in counts]
 
     def kind(self):
         return {"observations": self.SIDE * self.SIDE, "bytes": 1, "actions": 6, "continuous": 0}
+
+    def film(self, path):
+        """The same game once more, in colour."""
+        from ale_py.vector_env import AtariVectorEnv
+
+        whole = {"img_height": self.ROWS, "img_width": self.COLUMNS, "grayscale": False}
+        self.recorded = Film(path, 60 // self.common["frameskip"])
+        self.colour = AtariVectorEnv("pong", 1, **{**self.common, **whole})
+
+    def picture(self, frames):
+        self.recorded.add(frames[0, 0])
+
+    def film_step(self, arrays):
+        frames, rewards, terminated, truncated, info = self.colour.step(arrays.actions[:1].copy())
+        ends = TERMINATED * int(terminated[0]) + TRUNCATED * int(truncated[0])
+        if (rewards[0], ends) != (arrays.rewards[0], arrays.ends[0]):
+            raise Refused("the game that is filmed went another way")
+        self.picture(info["final_obs"] if ends else frames)
+        self.recorded.goes_on = not ends
 
     def groups_of(self, first, last):
         """The vectors of a range, each with its first copy."""
@@ -160,6 +248,8 @@ class Pong:
         for group, begin in self.groups_of(first, last):
             frames, _ = group.reset(seed=arrays.seeds[begin : begin + group.num_envs].copy())
             self.put(arrays.observations, begin, frames)
+        if first == 0 and self.recorded and self.recorded.goes_on:
+            self.picture(self.colour.reset(seed=arrays.seeds[:1].copy())[0])
 
     def step(self, arrays, first, last):
         groups = self.groups_of(first, last)
@@ -175,6 +265,8 @@ class Pong:
                 self.put(arrays.starts, begin, frames)
                 frames = info["final_obs"]
             self.put(arrays.observations, begin, frames)
+        if first == 0 and self.recorded and self.recorded.goes_on:
+            self.film_step(arrays)
 
 
 def watch(connection):
@@ -193,12 +285,17 @@ def one_line(error):
 def serve(connection, environment, arrays):
     commands = {RESET: environment.reset, STEP: environment.step}
     while True:
-        packet = connection.recv(HEAD.size)
+        packet = connection.recv(HEAD.size + PATH_MOST)
         if not packet:
             return
         begin = time.perf_counter_ns()
-        command, first, last, _ = HEAD.unpack(packet)
-        commands[command](arrays, first, last)
+        command, first, last, _ = HEAD.unpack(packet[: HEAD.size])
+        if command != FILM:
+            commands[command](arrays, first, last)
+        elif path := os.fsdecode(packet[HEAD.size :]):
+            environment.film(path)
+        else:
+            environment.recorded.write()
         arrays.busy[0] += time.perf_counter_ns() - begin
         connection.send(HEAD.pack(command, first, last, 0))
 
