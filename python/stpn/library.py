@@ -8,7 +8,7 @@ try:
     from ._native import ffi, lib
 except ImportError as problem:
     raise ImportError(f"the compiled part of stpn cannot be loaded ({problem}): install the package with pip, or build it "
-                      "with -DSTPN_BUILD_PYTHON=ON. stpn.plot, stpn.run_files and stpn.tensors work without it") from problem
+                      "with -DSTPN_BUILD_PYTHON=ON. stpn.load_run, stpn.plot and stpn.tensors work without it") from problem
 
 INT_MOST = 2**31 - 1
 NULL = ffi.NULL

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from binding_support import PACKAGE, SOURCE, largest_error  # noqa: E402  (goes on in .venv)
 
 import torch  # noqa: E402
-from support import CommandTest, read, write  # noqa: E402
+from support import QUICK, CommandTest, read, write  # noqa: E402
 
 import stpn  # noqa: E402
 import stpn.torch as st  # noqa: E402
@@ -184,6 +184,7 @@ class Examples(CommandTest):
         """Every block of Python in the pages, each page from its top to its end."""
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.path())
+        self.train("runs/retrieval-stpn_r-s0", *QUICK)  # which a page reads
         for page in "README.md", "docs/python.md":
             found = re.findall(r"(?ms)^```python\n(.*?)^```$", read(os.path.join(SOURCE, page)).decode())
             self.assertTrue(found)
@@ -191,7 +192,7 @@ class Examples(CommandTest):
             with contextlib.redirect_stdout(said):
                 for block in found:
                     exec(compile(block, page, "exec"), names)
-        self.assertEqual(said.getvalue(), "torch.Size([11, 48])\n(11, 48) (11, 48)\n")
+        self.assertEqual(said.getvalue(), "torch.Size([11, 48])\n(11, 48) (11, 48)\nsmall 11 3\n")
 
 
 if __name__ == "__main__":
