@@ -1,18 +1,18 @@
 """Short-term-plasticity neurons (Garcia Rodriguez, Guo, Moraitis, ICML 2022), fast and exact.
 
-stpn.torch    layers for PyTorch: stpn.torch.STPN where nn.LSTM stood
-stpn.Net      the same networks in NumPy, with stpn.Unit, stpn.State, stpn.Tape, stpn.Adam
-stpn.gym      agents in Gymnasium environments, and the maze and the pendulum as such
-stpn.load_run a run of the command: its experiment, metrics, summary and parameters
-stpn.plot     figures of runs: python -m stpn.plot RUN...
+stpn.torch     layers for PyTorch: stpn.torch.STPN where nn.LSTM stood
+stpn.Net       the same networks in NumPy, with stpn.Unit, stpn.State, stpn.Tape, stpn.Adam
+stpn.gym       agents in Gymnasium environments, and the maze and the pendulum as such
+stpn.load_run  a run of the command: its experiment, metrics, summary and parameters
+stpn.plot      figures of runs: python -m stpn.plot RUN...
 
 What reads runs (stpn.load_run, stpn.plot, stpn.tensors) needs NumPy, figures Matplotlib, and nothing that is compiled.
 """
 import importlib
 
 # Where each name comes from, once it is asked for.
-_HOMES = {**dict.fromkeys(("Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"), "net"),
-          **dict.fromkeys(("Run", "RunError", "find_runs", "load_run"), "run_files")}
+_HOMES = {**dict.fromkeys(("Net", "Unit", "State", "Tape", "Block", "Adam", "kernels", "version"), "net"),
+          **dict.fromkeys(("load_run", "find_runs", "Run", "RunError"), "run_files")}
 __all__ = list(_HOMES)
 
 

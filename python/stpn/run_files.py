@@ -11,7 +11,7 @@ import numpy as np
 
 from .tensors import TensorFileError, read_tensors
 
-__all__ = ["Group", "Run", "RunError", "find_runs", "group_runs", "load_run", "read_metrics"]
+__all__ = ["group_runs", "Group", "read_metrics"]  # and what `stpn` exports: load_run, find_runs, Run, RunError
 
 EXPERIMENT, METRICS, SUMMARY, TRACE = "experiment.json", "metrics.csv", "summary.json", "trace.safetensors"
 # What tells that a folder was a run, even where its experiment.json is lost.
@@ -80,7 +80,12 @@ class Run:
 
 @dataclass
 class Group:
-    """The runs of one experiment, which differ in their seeds alone; `label` stands in legends."""
+    """The runs of one experiment, which differ in their seeds alone.
+
+    Attributes:
+        label: stands in legends.
+        runs: in the order of their seeds.
+    """
 
     label: str
     runs: list = field(default_factory=list)
@@ -100,7 +105,7 @@ def _document(path):
 
 
 def read_metrics(path):
-    """{column: array} of a metrics.csv: counts int64, the others float64 with NaN for an empty field."""
+    """{column: array} of a metrics.csv: counts int64, the others float64 with NaN for an empty field. RunError where it is none."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, strict=True))

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import runpy
 import shutil
 import struct
 import sys
@@ -165,6 +166,12 @@ class Files(CommandTest):
 
 
 class Pages(CommandTest):
+    def test_the_reference_is_what_the_docstrings_say(self):
+        names, said = runpy.run_path(os.path.join(SOURCE, "scripts", "update-reference.py")), io.StringIO()
+        with contextlib.redirect_stderr(said):
+            status = names["main"](["--check"])
+        self.assertEqual((status, said.getvalue()), (0, ""))
+
     def test_pages_run(self):
         """Every block of Python in the pages, each page from its top to its end."""
         self.addCleanup(os.chdir, os.getcwd())
