@@ -9,6 +9,11 @@ stpn.plot      figures of runs: python -m stpn.plot RUN...
 What reads runs (stpn.load_run, stpn.plot, stpn.tensors) needs NumPy, figures Matplotlib, and nothing that is compiled.
 """
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors: nothing is imported before it is asked for
+    from .net import Adam, Block, Net, State, Tape, Unit, kernels, version  # noqa: F401
+    from .run_files import Run, RunError, find_runs, load_run  # noqa: F401
 
 # Where each name comes from, once it is asked for.
 _HOMES = {**dict.fromkeys(("Net", "Unit", "State", "Tape", "Block", "Adam", "kernels", "version"), "net"),

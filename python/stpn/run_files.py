@@ -46,7 +46,7 @@ class Run:
     metrics: dict[str, np.ndarray]
     summary: dict | None
 
-    def parameters(self, which="best"):
+    def parameters(self, which: str = "best") -> dict[str, np.ndarray]:
         """{name: array} of the trained parameters ("units.0.weight" (H, K), ...; docs/file-formats.md), read at each call.
 
         Args:
@@ -66,11 +66,11 @@ class Run:
         return {name: values for name, values in tensors.items() if not name.startswith(_OTHER_TENSORS)}
 
     @property
-    def epochs(self):
+    def epochs(self) -> np.ndarray:
         """The column epoch of metrics, in an environment iteration; empty where there is none."""
         return self.metrics.get("epoch", self.metrics.get("iteration", np.zeros(0)))
 
-    def measure(self, *keys):
+    def measure(self, *keys: str) -> float:
         """The number at summary[keys[0]][keys[1]]..., or NaN where there is none."""
         value = self.summary
         for key in keys:
@@ -132,7 +132,7 @@ def _counts(column):
     return column.astype(np.int64) if whole else column
 
 
-def load_run(folder):
+def load_run(folder: str | os.PathLike) -> Run:
     """The Run in `folder`, as `stpn train` leaves it; one that is under way has no summary, and perhaps no metrics yet.
 
     Raises RunError, whose message names the file and what is wrong with it.
@@ -162,7 +162,7 @@ def is_run(folder):
     return any(os.path.exists(os.path.join(folder, name)) for name in _MARKS)
 
 
-def find_runs(folder):
+def find_runs(folder: str | os.PathLike) -> list[str]:
     """Paths of runs: `folder` itself, or all folders of runs below it in the order of their names, s10 after s9.
 
     >>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
