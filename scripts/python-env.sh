@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.." || exit 3
 folder=${1:-.venv}
 packages="numpy>=1.24,<3 matplotlib>=3.7,<4 tensorboard>=2.12,<3 torch==2.13.0 cffi>=1.16,<3 scikit-build-core>=0.10,<1"
 packages="$packages hypothesis>=6.100,<7 setuptools>=68 gymnasium>=1.1,<2 mujoco>=2.3.3 imageio>=2.14 ale-py>=0.12,<1"
-packages="$packages tqdm>=4.60,<5 sb3-contrib>=2.7,<3"
+packages="$packages tqdm>=4.60,<5 sb3-contrib>=2.7,<3 auditwheel>=6.1,<7"
 [ $# -lt 2 ] || packages=$(grep -v '^#' "$2" | paste -s -d ' ' -)
 # Names what was installed: another list makes another environment.
 complete=$folder/complete

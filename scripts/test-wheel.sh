@@ -25,6 +25,7 @@ say "sdist, and a wheel of what is in it"
 mkdir "$work/dist" "$work/source"
 backend "$root" build_sdist
 tar -xzf "$work"/dist/stpn-*.tar.gz -C "$work/source"
+cp -r "$work/source" "$work/packed" # the build leaves files of its own in the other
 CMAKE_BUILD_PARALLEL_LEVEL=2 backend "$work"/source/stpn-* build_wheel
 
 say "an environment of its own"
@@ -35,17 +36,27 @@ site=$("$work/env/bin/python" -c 'import sysconfig; print(sysconfig.get_path("pu
 installed=$("$work/env/bin/python" -c 'import stpn, os; print(os.path.dirname(stpn.__file__))')
 case $installed in "$work"/*) ;; *) fail "stpn is imported from $installed" ;; esac
 
-say "no folder of this machine stands in it, and it needs the C library alone"
+say "no folder of this machine stands in any file of them"
+"$python" -m zipfile -e "$work"/dist/stpn-*.whl "$work/packed/wheel"
+[ "$(find "$work/packed" -type f | wc -l)" -gt 400 ] || fail "sdist and wheel have too few files"
+if grep -rlF -e "$root/" -e "$work/" "$work/packed"; then fail "these files know a folder of this machine"; fi
+
+say "it needs the C library alone, of glibc 2.34 or newer (manylinux_2_34)"
 for file in "$installed/_native.abi3.so" "$work/env/bin/stpn"; do
-    if grep -qF -e "$root/" -e "$work/source" "$file"; then fail "$file knows a folder of this machine"; fi
     if readelf -d "$file" | grep NEEDED | grep -vE '\[(libc|libm|libpthread|ld-linux[a-z0-9-]*|libgif)\.so'; then
         fail "$file needs another library"
     fi
 done
+policy=$("$python" -m auditwheel show "$work"/dist/stpn-*.whl 2>&1 | grep -oE '"manylinux_[0-9]+_[0-9]+_[a-z0-9_]+"' | head -n 1 || :)
+printf '%s\n' "${policy:=none}"
+minor=$(expr "$policy" : '"manylinux_2_\([0-9]*\)_' || :)
+# A newer C library than Debian 12's may have put newer symbols in.
+libc=$(getconf GNU_LIBC_VERSION | sed 's/.*\.//')
+[ "${minor:-99}" -le "$((libc > 36 ? libc : 34))" ] || fail "auditwheel does not find it to be a manylinux_2_34 wheel"
 
 say "the tests and the command"
-for test in net torch; do
-    STPN_TEST_PACKAGE="" STPN_SOURCE_DIR=$root STPN_COMMAND=$work/env/bin/stpn PYTHONDONTWRITEBYTECODE=1 \
+for test in net torch gym; do
+    STPN_TEST_PACKAGE="" STPN_SOURCE_DIR=$root STPN_COMMAND=$work/env/bin/stpn STPN_MUJOCO=0 PYTHONDONTWRITEBYTECODE=1 \
         "$work/env/bin/python" "tests/python/test_$test.py"
 done
 (cd "$work" && env/bin/stpn reproduce retrieval --seeds 0 --epochs 1 --set task.train=128 --set task.validation=16 \

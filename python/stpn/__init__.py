@@ -1,24 +1,31 @@
 """Short-term-plasticity neurons (Garcia Rodriguez, Guo, Moraitis, ICML 2022), fast and exact.
 
-stpn.torch    layers for PyTorch: stpn.torch.STPN where nn.LSTM stood
-stpn.Net      the same networks in NumPy, with stpn.Unit, stpn.State, stpn.Tape, stpn.Adam
-stpn.gym      agents in Gymnasium environments, and the maze and the pendulum as such
-stpn.plot     figures of runs: python -m stpn.plot RUN...
+stpn.torch     layers for PyTorch: stpn.torch.STPN where nn.LSTM stood
+stpn.Net       the same networks in NumPy, with stpn.Unit, stpn.State, stpn.Tape, stpn.Adam
+stpn.gym       agents in Gymnasium environments, and the maze and the pendulum as such
+stpn.load_run  a run of the command: its experiment, metrics, summary and parameters
+stpn.plot      figures of runs: python -m stpn.plot RUN...
 
-The modules for figures (stpn.plot, stpn.run_files, stpn.tensors) need NumPy and Matplotlib and nothing that is compiled.
+What reads runs (stpn.load_run, stpn.plot, stpn.tensors) needs NumPy, figures Matplotlib, and nothing that is compiled.
 """
+import importlib
+from typing import TYPE_CHECKING
 
-_NET = ("Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version")
-__all__ = list(_NET)
+if TYPE_CHECKING:  # for editors: nothing is imported before it is asked for
+    from .net import Adam, Block, Net, State, Tape, Unit, kernels, version  # noqa: F401
+    from .run_files import Run, RunError, find_runs, load_run  # noqa: F401
+
+# Where each name comes from, once it is asked for.
+_HOMES = {**dict.fromkeys(("Net", "Unit", "State", "Tape", "Block", "Adam", "kernels", "version"), "net"),
+          **dict.fromkeys(("load_run", "find_runs", "Run", "RunError"), "run_files")}
+__all__ = list(_HOMES)
 
 
 def __getattr__(name):
-    if name in _NET:
-        from . import net
-
-        return getattr(net, name)
+    if name in _HOMES:
+        return getattr(importlib.import_module("." + _HOMES[name], __name__), name)
     raise AttributeError(f"module stpn has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *_NET])
+    return sorted([*globals(), *_HOMES])

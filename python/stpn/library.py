@@ -8,7 +8,7 @@ try:
     from ._native import ffi, lib
 except ImportError as problem:
     raise ImportError(f"the compiled part of stpn cannot be loaded ({problem}): install the package with pip, or build it "
-                      "with -DSTPN_BUILD_PYTHON=ON. stpn.plot, stpn.run_files and stpn.tensors work without it") from problem
+                      "with -DSTPN_BUILD_PYTHON=ON. stpn.load_run, stpn.plot and stpn.tensors work without it") from problem
 
 INT_MOST = 2**31 - 1
 NULL = ffi.NULL
@@ -84,9 +84,14 @@ class Unit:
     """One layer of a network: the name of a unit, its neurons, its options (docs/experiments.md#the-units-options).
 
     Args:
-        name: "stpn_r", "stpn_f", "rnn", "lstm", "gru", "mlp", "fast_weights", "plastic", "modplast", "modul" or "hebbff".
+        name: "stpn_r", "stpn_f", "rnn", "lstm", "gru", "mlp", "fast_weights", "plastic", "modplast", "modul" or "hebbff"; what each
+            computes is in docs/units/.
         hidden: H, the number of neurons.
         options: of the unit, the others keep their defaults. `lambda` is a word of Python's: write `lambda_`.
+
+    Attributes:
+        name, hidden: as above.
+        given: {option: value} of those that were given.
 
     Raises TypeError for an option that the unit does not have or of a wrong type, ValueError for a value that is none.
 
@@ -112,13 +117,13 @@ class Unit:
 
     @property
     def options(self):
-        """Every option that the unit reads, with its value."""
+        """{option: value} of every option that the unit reads, given or not."""
         unit = lib.stpn_unit_default(self.name.encode(), self.hidden)
         named = {name: {value: text for text, value in kind.items()} for name, kind in CHOICES.items()}
         values = {name: getattr(unit, name) for name in OPTIONS[self.name]}
         return {name: self.given.get(name, named[name][value] if name in named else value) for name, value in values.items()}
 
-    def fill(self, unit, keep):
+    def _fill(self, unit, keep):
         """Writes the description to `unit`, a stpn_unit; `keep` takes what it points to."""
         keep.append(ffi.new("char[]", self.name.encode()))
         unit[0] = lib.stpn_unit_default(keep[-1], self.hidden)
@@ -131,7 +136,7 @@ def create_net(inputs, units, heads=(), double=False):
     keep = []
     described, read_outs = ffi.new("stpn_unit[]", len(units)), ffi.new("stpn_head[]", len(heads))
     for index, unit in enumerate(units):
-        unit.fill(described + index, keep)
+        unit._fill(described + index, keep)
     for index, (name, outputs) in enumerate(heads):
         keep.append(ffi.new("char[]", str(name).encode()))
         read_outs[index] = {"name": keep[-1], "outputs": integer(f"outputs of {name}", outputs)}

@@ -21,7 +21,8 @@ def version():
 
 
 def kernels():
-    """Names of the kernels that this processor runs, the one that is taken first. STPN_KERNEL forces another."""
+    """Names of the kernels that this processor runs, first the one that is taken: ["avx2", "portable"]. The environment variable
+    STPN_KERNEL forces another."""
     names = []
     while (name := lib.stpn_kernel_name(len(names))) != NULL:
         names.append(ffi.string(name).decode())
@@ -63,9 +64,11 @@ class _Tensors:
         return name in self.shapes
 
     def keys(self):
+        """The tensors' names."""
         return self.shapes.keys()
 
     def items(self):
+        """[(name, array)], copies of the values."""
         return [(name, self[name]) for name in self.shapes]
 
     def _place(self, name):
@@ -90,13 +93,22 @@ class _Tensors:
             self._set(index, pointer(array))
 
     def update(self, values):
-        """Sets the tensors that `values`, a dictionary, names."""
+        """Sets the tensors that `values`, a mapping from names to arrays, has; the others stay."""
         for name in values:
             self[name] = values[name]
 
 
 class Block(_Tensors):
-    """Parameters, or a gradient: a mapping from the names of tensors ("units.0.weight") to arrays."""
+    """Parameters, or a gradient: a mapping from the names of tensors ("units.0.weight") to arrays of the net's type.
+
+    Made by Net.gradient; Net.parameters is one. Reading a tensor (`block["units.0.weight"]`) copies it out of the library, setting
+    one copies it in.
+
+    Attributes:
+        shapes: {name: shape}.
+
+    Raises KeyError for a name that there is not, ValueError for another shape, TypeError for values that are no numbers.
+    """
 
     def __init__(self, net, block):
         super().__init__(net, tensors_of(lambda index, tensor: lib.stpn_net_tensor(net.handle, index, tensor)))
@@ -115,10 +127,15 @@ class Block(_Tensors):
 
 
 class State(_Tensors):
-    """What a sequence changes, for `batch` samples: a mapping from names ("units.0.F") to arrays (B, ...). Zeros at first.
+    """What a sequence changes, for B samples: a mapping from names ("units.0.F", (B, H, K)) to arrays of the net's type. Zeros at
+    first.
 
-    Setting a tensor raises ValueError for a value that is no number, and for an F that is not 0 in a column without
-    plasticity.
+    Made by Net.state. Reading a tensor copies it out of the library, setting one copies it in, with the errors of Block;
+    ValueError too for a NaN, and for an F that is not 0 in a column without plasticity.
+
+    Attributes:
+        batch: B.
+        shapes: {name: shape}.
     """
 
     def __init__(self, net, batch):
@@ -134,7 +151,7 @@ class State(_Tensors):
         check(lib.stpn_state_set(self.handle, index, values, error), error)
 
     def zero(self):
-        """The start of a sequence."""
+        """Sets every value to 0: the start of a sequence."""
         with _Used(self):
             lib.stpn_state_zero(self.handle)
 
@@ -147,7 +164,14 @@ class State(_Tensors):
 
 
 class Tape:
-    """What a forward pass leaves for the backward pass: room for `steps` steps of `batch` samples."""
+    """What a forward pass leaves for the backward pass. F of every step is not in it: it is computed anew
+    (docs/mathematics.md#4-rebuilding-f).
+
+    Made by Net.tape. Several forward passes may follow each other on one tape; MemoryError where there is no room for it.
+
+    Attributes:
+        steps, batch: what it has room for.
+    """
 
     def __init__(self, net, steps, batch):
         self.net, self.steps, self.batch = net, integer("steps", steps, 1), integer("batch", batch, 1)
@@ -162,7 +186,7 @@ class Tape:
             lib.stpn_tape_rewind(self.handle)
 
     def recorded(self):
-        """Steps recorded of each sample, (B)."""
+        """Steps recorded of each sample, (B) int32."""
         return np.array([lib.stpn_tape_steps(self.handle, sample) for sample in range(self.batch)], np.int32)
 
 
@@ -177,7 +201,17 @@ class Net:
         dtype: float32 or float64, of every value.
         threads: that share the samples of a call; 0: one per processor. The results have the same bits on any number.
 
-    Raises TypeError and ValueError for a description that is wrong.
+    Attributes:
+        inputs, units, heads, dtype, threads: as above.
+        outputs: H, the neurons of the last unit.
+        parameters: the Block of all parameters; setting one (`net.parameters["units.0.bias"] = values`) changes the network.
+
+    Raises TypeError and ValueError for a description that is wrong, MemoryError where there is no room. A Net may be used by several
+    threads at once; what changes in a call (State, Tape, Block) serves one call at a time, RuntimeError otherwise.
+
+    >>> net = stpn.Net(37, stpn.Unit("stpn_r", 11), {"answer": 37}).init(0)
+    >>> y = net.forward(tokens)                     # (T, B) integers to (T, B, 11)
+    >>> logits = net.head("answer", y[-1])          # (B, 37)
     """
 
     def __init__(self, inputs, units, heads=None, dtype=np.float32, threads=1):
@@ -197,7 +231,7 @@ class Net:
 
     @property
     def kernel(self):
-        """Name of the kernel in use."""
+        """Name of the kernel in use: which instructions the inner loops are compiled for."""
         return ffi.string(lib.stpn_net_kernel(self.handle)).decode()
 
     @property
@@ -206,7 +240,11 @@ class Net:
         return lib.stpn_net_parameter_count(self.handle)
 
     def init(self, seed):
-        """Draws the initial parameters of the paper; a seed gives the same values on every machine."""
+        """Draws the initial parameters of the paper (docs/units/). Returns the net.
+
+        Args:
+            seed: 0 to 2**64 - 1; gives the same values on every machine.
+        """
         with _Used(self.parameters):
             lib.stpn_net_init(self.handle, integer("seed", seed, 0, 2**64 - 1))
         return self
@@ -216,7 +254,11 @@ class Net:
         self._file(lib.stpn_net_save, path)
 
     def load(self, path):
-        """Reads the parameters from a safetensors file by name; changes nothing where one is missing or wrong."""
+        """Reads the parameters from a safetensors file by name: of `save`, of stpn.torch.save, or a run's best.safetensors or
+        last.safetensors. Float32 and float64 are both taken.
+
+        Raises ValueError where there is no such file, or a tensor is missing or wrong; the net then is as before.
+        """
         self._file(lib.stpn_net_load, path)
 
     def _file(self, call, path):
@@ -233,7 +275,7 @@ class Net:
         return Tape(self, steps, batch)
 
     def gradient(self):
-        """A Block of zeros."""
+        """A Block of zeros, for `backward` and `head_backward` to add to."""
         block = lib.stpn_block_create(self.handle)
         if block == NULL:
             raise MemoryError("no memory for a gradient")
@@ -276,7 +318,10 @@ class Net:
             energy: True, or an array (T, B): energy of all units (docs/energy.md), as a second result.
             out: array (T, B, H) for the outputs.
 
-        Returns the last unit's outputs (T, B, H), or (outputs, energy).
+        Returns the last unit's outputs (T, B, H), or (outputs, energy), of the net's type; 0 beyond a sample's `lengths`.
+
+        Raises TypeError and ValueError for an argument of another type or shape, for a token that there is not, and where the tape
+        has no room for so many steps.
         """
         x, kind = self._inputs(x)
         T, B = x.shape[:2]
@@ -309,7 +354,15 @@ class Net:
         return y if told is None else (y, told)
 
     def step(self, x, state, out=None):
-        """One step of streaming: `x` (B, I) of the net's type to outputs (B, H); no allocation but the result's."""
+        """One step of streaming, with the same bits as `forward` over the whole sequence.
+
+        Args:
+            x: inputs (B, I) of the net's type.
+            state: State of B samples, which goes on by a step.
+            out: array (B, H) for the outputs: nothing is allocated then.
+
+        Returns the last unit's outputs (B, H).
+        """
         self._own(State, state, "state")
         x = reading("x", x, self.dtype, (state.batch, self.inputs))
         y = writing("out", out, self.dtype, (state.batch, self.outputs), x)
@@ -328,6 +381,8 @@ class Net:
             dx: True, or an array (T, B, I) of the net's type: the gradient with respect to the inputs is wanted.
 
         Returns that gradient, or None.
+
+        Source: docs/mathematics.md#3-the-gradient. Raises TypeError and ValueError for an argument of another type or shape.
         """
         self._own(Tape, tape, "tape"), self._own(Block, gradient, "gradient")
         if gradient is self.parameters:
@@ -358,7 +413,7 @@ class Net:
         return list(self.heads).index(name), y, integer("rows", y.size // self.outputs), (*y.shape[:-1], self.heads[name])
 
     def head(self, name, y, out=None):
-        """Read-out `name`: y (..., H) to (..., outputs)."""
+        """The read-out `name`, W y + b: outputs y (..., H) of the last unit to (..., outputs). KeyError where there is none."""
         index, y, rows, shape = self._head(name, y)
         out = writing("out", out, self.dtype, shape, y)
         if rows:
@@ -406,12 +461,17 @@ class Net:
             return lib.stpn_clip_gradient(self.handle, gradient.handle, value, norm)
 
     def adam(self, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
-        """An Adam for this network."""
+        """An Adam for this network; the arguments are those of Adam."""
         return Adam(self, learning_rate, betas, epsilon, weight_decay)
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with bias correction; with `weight_decay` AdamW (Loshchilov and Hutter 2019)."""
+    """Adam (Kingma and Ba 2015) with bias correction; with `weight_decay` AdamW (Loshchilov and Hutter 2019).
+
+    Args:
+        net: whose parameters it updates.
+        learning_rate, betas, epsilon, weight_decay: ValueError where one is out of its bounds.
+    """
 
     def __init__(self, net, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
         self.net, self.lock = net, threading.Lock()
@@ -423,7 +483,7 @@ class Adam:
         check(call(self.handle, value, error), error)
 
     def set_learning_rate(self, learning_rate):
-        """Of the updates from here on."""
+        """Sets the learning rate of the updates from here on."""
         self._set(lib.stpn_adam_set_learning_rate, learning_rate)
 
     def update(self, gradient):

@@ -38,7 +38,7 @@ def _arguments(words):
 
 def collect(paths):
     """Runs, traces and problems (messages) of all paths; each run once."""
-    from .run_files import TRACE, RunError, find_runs, read_run
+    from .run_files import TRACE, RunError, find_runs, load_run
     from .tensors import TensorFileError
 
     from .plot_synapses import read_trace
@@ -57,7 +57,7 @@ def collect(paths):
                 continue
             seen.add(os.path.realpath(folder))
             try:
-                runs.append(read_run(folder))
+                runs.append(load_run(folder))
             except RunError as problem:
                 problems.append(str(problem))
         for file in files:

@@ -1,7 +1,11 @@
 """Figures of runs: learning curves, accuracy or reward against energy, energy over the steps, generalisation.
 
-Each function takes groups (run_files.group_runs) and returns a figure, or None where the runs have nothing to show in it.
-The numbers it draws come from the function beside it that ends in _data.
+Each function takes groups (stpn.run_files.group_runs) and returns a matplotlib.figure.Figure, or None where the runs have nothing
+to show in it. The numbers it draws come from the function beside it that ends in _data.
+
+>>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
+>>> figure = stpn.plot_runs.learning_curves(stpn.run_files.group_runs(runs))
+>>> figure.savefig("curves.png")
 """
 import re
 
@@ -9,6 +13,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from .plot_style import COLUMN, legend_below, line_style, new_figure
+
+__all__ = ["learning_curves", "learning_data", "accuracy_energy", "energy_data", "energy_steps", "energy_steps_data",
+           "generalisation", "probe_data"]
 
 ENERGY = r"energy per step, $\Sigma\, z^2 |G|$ (dimensionless)"
 BINS = 250  # more steps than this are drawn as means over some of them
@@ -71,6 +78,7 @@ def learning_data(group, column):
 
 
 def learning_curves(groups):
+    """Reward, validation accuracy and validation loss, those that there are, against the epoch or iteration."""
     panels = []
     for column in ("reward", "validation_accuracy", "validation_loss"):
         data = [learning_data(group, column) for group in groups]
@@ -111,6 +119,7 @@ def energy_data(group, measure="accuracy"):
 
 
 def accuracy_energy(groups):
+    """Test reward, accuracy or loss, the first that there is, against the energy per step."""
     measures = {"reward": "test reward of an episode", "accuracy": "test accuracy (fraction)", "loss": "test loss"}
     measure = next((name for name in measures if any(len(energy_data(group, name)) for group in groups)), "loss")
     shown = [(index, group, energy_data(group, measure)) for index, group in enumerate(groups)]
@@ -171,6 +180,7 @@ def _retrieval_pairs(groups):
 
 
 def energy_steps(groups):
+    """Energy in each step of the test sequences; of more than BINS steps means over some."""
     shown = [(index, group, energy_steps_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2].size]
     if not shown:
@@ -221,6 +231,7 @@ def probe_data(group):
 
 
 def generalisation(groups):
+    """Accuracy of the test sets with another distance than that of training."""
     shown = [(index, group, *probe_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2]]
     if not shown:

@@ -6,6 +6,8 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
+__all__ = ["style", "save"]
+
 COLUMN, PAGE = 3.5, 7.0  # inches: one column of a paper, and two
 
 # Okabe and Ito's colours without their yellow, which is pale on white, then grey and Tol's wine; dashes and markers tell
@@ -40,7 +42,7 @@ _STYLE = {
 
 
 def style():
-    """A context in which nothing but this module decides how a figure looks."""
+    """with style(): nothing but this module decides how a figure looks."""
     return matplotlib.style.context(["default", _STYLE])
 
 
@@ -69,7 +71,8 @@ def legend_below(figure, handles, labels, title):
 
 
 def save(figure, folder, name, formats):
-    """Writes FOLDER/NAME.FORMAT, whole or not at all; equal figures give equal bytes. Returns the paths."""
+    """Writes FOLDER/NAME.FORMAT for each of `formats` ("png", "svg"), whole or not at all; equal figures give equal bytes. Returns the
+    paths."""
     os.makedirs(folder, exist_ok=True)
     paths = []
     for kind in formats:

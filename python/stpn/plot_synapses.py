@@ -7,6 +7,8 @@ import numpy as np
 from .plot_style import PAGE, new_figure
 from .tensors import TensorFileError, read_tensors
 
+__all__ = ["read_trace", "Trace", "efficacies", "NoFastComponent", "synapses"]
+
 STEPS = 12  # more steps than this are shown in part
 
 
@@ -26,7 +28,14 @@ class Efficacies:
 
 @dataclass
 class Trace:
-    """A file of stpn trace: its tensors by name, the sequence and the symbols as text, the experiment."""
+    """A file of stpn trace (docs/figures.md#the-file-of-a-trace).
+
+    Attributes:
+        path: of the file.
+        tensors: {name: array}.
+        metadata: {key: text}: the sequence, the symbols, the kernel, ...
+        experiment: the run's, as a dictionary.
+    """
 
     path: str
     tensors: dict
@@ -35,14 +44,17 @@ class Trace:
 
     @property
     def steps(self):
+        """T, how many it has."""
         return len(self.tensors["energy"])
 
     @property
     def units(self):
+        """The units of the experiment, dictionaries."""
         return self.experiment["units"]
 
     def tensor(self, unit, name):
-        """A parameter, or a state (T + 1, ...) before the first step and after each."""
+        """The tensor `name` of a unit, counted from 0: a parameter, or a state (T + 1, ...) before the first step and after each.
+        TensorFileError where there is none."""
         try:
             return self.tensors[f"units.{unit}.{name}"]
         except KeyError:
@@ -50,7 +62,7 @@ class Trace:
 
 
 def read_trace(path):
-    """Raises TensorFileError where the file is none of stpn trace."""
+    """The Trace of a file. TensorFileError where it is none of stpn trace, OSError where it cannot be read."""
     tensors, metadata = read_tensors(path)
     try:
         experiment = json.loads(metadata["experiment"])
@@ -128,7 +140,15 @@ _EFFICACIES = {"stpn_r": _stpn, "stpn_f": _stpn, "hebbff": _hebbff, "fast_weight
 
 
 def efficacies(trace, unit=0):
-    """The synapses of unit `unit` that act in each step of the trace."""
+    """The synapses of unit `unit` that act in each step of the trace, as an object with
+
+        total: (T, H, K), the efficacies.
+        fast: (T, H, K), the part of them that is due to the fast component.
+        groups: [(name, columns)] from left to right.
+        names: of the two, in the paper's letters.
+
+    NoFastComponent where the unit's synapses do not change, TensorFileError where its tensors do not fit each other.
+    """
     name = trace.units[unit]["name"]
     if name not in _EFFICACIES:
         raise NoFastComponent(f"{trace.path}: the synapses of {name} (units.{unit}) do not change while a sequence runs")
@@ -178,7 +198,8 @@ def colour_limit(total):
 def synapses(trace, unit=0):
     """Two columns of small multiples, a row for each step: the efficacy that acts in it, and its fast part, in one scale.
 
-    A triangle marks the column of the symbol that the step reads.
+    A triangle marks the column of the symbol that the step reads. Returns a matplotlib.figure.Figure; errors are those of
+    `efficacies`.
     """
     e = efficacies(trace, unit)
     text, tokens = trace.metadata.get("sequence", ""), trace.tensors.get("tokens")

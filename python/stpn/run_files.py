@@ -1,4 +1,4 @@
-"""Reads run folders (docs/file-formats.md): experiment.json, metrics.csv and summary.json."""
+"""Reads run folders (docs/file-formats.md): experiment.json, metrics.csv, summary.json, and the parameters."""
 from __future__ import annotations  # Python 3.9
 
 import csv
@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .tensors import TensorFileError, read_tensors
+
+__all__ = ["group_runs", "Group", "read_metrics"]  # and what `stpn` exports: load_run, find_runs, Run, RunError
+
 EXPERIMENT, METRICS, SUMMARY, TRACE = "experiment.json", "metrics.csv", "summary.json", "trace.safetensors"
 # What tells that a folder was a run, even where its experiment.json is lost.
 _MARKS = (EXPERIMENT, METRICS, SUMMARY, "last.safetensors")
+_COUNTS = ("epoch", "iteration", "updates", "steps", "episodes")
+# What checkpoints hold beside the parameters.
+_OTHER_TENSORS = ("adam.", "progress.", "state.", "scaling.")
 
 
 class RunError(Exception):
@@ -20,21 +27,50 @@ class RunError(Exception):
 
 @dataclass
 class Run:
-    """One run folder. `metrics` has an array for each column; `summary` is None where the run is not finished."""
+    """One run folder.
+
+    Attributes:
+        folder: its path.
+        name, seed: of the experiment.
+        experiment: experiment.json as a dictionary: every key that had an effect.
+        metrics: {column: array} of metrics.csv, all of the same length, so that pandas.DataFrame(run.metrics) is a table:
+            counts ("epoch", "updates", ...) int64, the others float64 with NaN for what there was none of; {} before the first
+            evaluation.
+        summary: summary.json as a dictionary; None where the run is not finished.
+    """
 
     folder: str
     name: str
     seed: int
     experiment: dict
-    metrics: dict
+    metrics: dict[str, np.ndarray]
     summary: dict | None
 
+    def parameters(self, which: str = "best") -> dict[str, np.ndarray]:
+        """{name: array} of the trained parameters ("units.0.weight" (H, K), ...; docs/file-formats.md), read at each call.
+
+        Args:
+            which: "best", of the best evaluation, or "last".
+
+        Raises RunError where there is no such file, or a damaged one.
+        """
+        if which not in ("best", "last"):
+            raise ValueError(f'which is {which!r}, expected "best" or "last"')
+        path = os.path.join(self.folder, which + ".safetensors")
+        try:
+            tensors, _ = read_tensors(path)
+        except OSError as problem:
+            raise RunError(f"{path}: {problem.strerror}") from None
+        except TensorFileError as problem:
+            raise RunError(str(problem)) from None
+        return {name: values for name, values in tensors.items() if not name.startswith(_OTHER_TENSORS)}
+
     @property
-    def epochs(self):
-        """Of each row of metrics, in an environment iterations; empty where there is none."""
+    def epochs(self) -> np.ndarray:
+        """The column epoch of metrics, in an environment iteration; empty where there is none."""
         return self.metrics.get("epoch", self.metrics.get("iteration", np.zeros(0)))
 
-    def measure(self, *keys):
+    def measure(self, *keys: str) -> float:
         """The number at summary[keys[0]][keys[1]]..., or NaN where there is none."""
         value = self.summary
         for key in keys:
@@ -44,7 +80,12 @@ class Run:
 
 @dataclass
 class Group:
-    """The runs of one experiment, which differ in their seeds alone; `label` stands in legends."""
+    """The runs of one experiment, which differ in their seeds alone.
+
+    Attributes:
+        label: stands in legends.
+        runs: in the order of their seeds.
+    """
 
     label: str
     runs: list = field(default_factory=list)
@@ -64,7 +105,7 @@ def _document(path):
 
 
 def read_metrics(path):
-    """The columns of a metrics.csv by name; an empty field is NaN."""
+    """{column: array} of a metrics.csv: counts int64, the others float64 with NaN for an empty field. RunError where it is none."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, strict=True))
@@ -82,12 +123,28 @@ def read_metrics(path):
             values.append([float(text) if text.strip() else np.nan for text in row])
         except ValueError:
             raise RunError(f"{path}: line {line}: expected {len(heading)} numbers") from None
-    table = np.array(values, dtype=float).reshape(len(values), len(heading))
-    return {name: table[:, column] for column, name in enumerate(heading)}
+    table = np.array(values, dtype=float).reshape(len(values), len(heading)).T.copy()
+    return {name: _counts(column) if name in _COUNTS else column for name, column in zip(heading, table)}
 
 
-def read_run(folder):
-    """The run in `folder`; a run that is under way has no summary, and perhaps no metrics yet."""
+def _counts(column):
+    whole = np.isfinite(column).all() and (column == np.floor(column)).all()
+    return column.astype(np.int64) if whole else column
+
+
+def load_run(folder: str | os.PathLike) -> Run:
+    """The Run in `folder`, as `stpn train` leaves it; one that is under way has no summary, and perhaps no metrics yet.
+
+    Raises RunError, whose message names the file and what is wrong with it.
+
+    >>> run = stpn.load_run("runs/retrieval-stpn_r-s0")
+    >>> run.metrics["validation_accuracy"].max(), run.parameters()["units.0.weight"].shape
+    """
+    folder = os.fspath(folder)
+    if os.path.isdir(folder) and not is_run(folder):
+        inside = [name for name in sorted(os.listdir(folder), key=natural) if is_run(os.path.join(folder, name))]
+        if inside:
+            raise RunError(f"{folder}: is no run itself, runs are in it: {', '.join(inside[:5])}{', ...' * (len(inside) > 5)}")
     path = os.path.join(folder, EXPERIMENT)
     experiment = _document(path)
     name, seed = experiment.get("name"), experiment.get("seed", 0)
@@ -101,11 +158,16 @@ def read_run(folder):
 
 
 def is_run(folder):
+    """Whether a run has left something in `folder`."""
     return any(os.path.exists(os.path.join(folder, name)) for name in _MARKS)
 
 
-def find_runs(folder):
-    """Folders of runs: `folder` itself, or all below it in the order of their names."""
+def find_runs(folder: str | os.PathLike) -> list[str]:
+    """Paths of runs: `folder` itself, or all folders of runs below it in the order of their names, s10 after s9.
+
+    >>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
+    """
+    folder = os.fspath(folder)
     if is_run(folder):
         return [folder]
     found = []

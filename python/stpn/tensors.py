@@ -5,6 +5,8 @@ import struct
 
 import numpy as np
 
+__all__ = ["read_tensors", "TensorFileError"]
+
 _TYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "u1"}
 _HEADER_MOST = 100_000_000
 
@@ -36,7 +38,8 @@ def _tensor(path, name, entry, data):
 
 
 def read_tensors(path):
-    """The tensors of a safetensors file by name, and its metadata, a dictionary of strings.
+    """({name: array}, metadata) of a safetensors file: F32, F64, I32, I64 and U8 as NumPy has them, and a dictionary of strings. The
+    arrays are read-only: `copy()` makes one to write to.
 
     Raises TensorFileError where the content is wrong, OSError where the file cannot be read.
     """

@@ -12,7 +12,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import COMMAND, SOURCE, CommandTest, environment, read  # noqa: E402
 
-PAGES = ["README.md"] + sorted(os.path.relpath(path, SOURCE) for path in glob.glob(os.path.join(SOURCE, "docs", "*.md")))
+PAGES = ["README.md", "examples/README.md"] + sorted(os.path.relpath(path, SOURCE) for path in glob.glob(
+    os.path.join(SOURCE, "docs", "**", "*.md"), recursive=True))
 # One epoch over two batches.
 QUICK = ["--set", "train.epochs=1", "--set", "task.train=256", "--set", "task.validation=64", "--set", "task.test=64"]
 # Other tasks are quick in other ways.
@@ -110,7 +111,7 @@ class Commands(CommandTest):
         count = 0
         for page in set(PAGES) - {WALKED}:
             # A page is read from its top to its end; what one leaves is not another's.
-            self.folder = os.path.join(self.folder, os.path.basename(page) + ".runs")
+            self.folder = os.path.join(self.folder, page.replace("/", "-") + ".runs")
             os.mkdir(self.folder)
             for name in ("experiments", "models", "tests", "python", ".venv"):
                 os.symlink(os.path.join(SOURCE, name), self.path(name))
@@ -160,6 +161,12 @@ class Truth(unittest.TestCase):
                     if anchor:
                         headings = re.findall(r"(?m)^#+ (.*)$", read(file).decode())
                         self.assertIn(anchor, [slug(heading) for heading in headings])
+
+    def test_every_page_is_in_the_index(self):
+        listed = {os.path.normpath(os.path.join("docs", link)) for link in re.findall(r"\]\(([^)\s#]+)", text_of("docs/README.md"))}
+        for page in PAGES[2:]:
+            if page != "docs/README.md":
+                self.assertTrue({page, os.path.dirname(page)} & listed, page)
 
     def test_paths_exist(self):
         """Where a name stands in capitals, at least one file is called so."""

@@ -1,20 +1,20 @@
-"""Parameters between stpn.torch, the command and the authors' layout; the examples."""
+"""Parameters between stpn.torch, the command and the authors' layout; the pages about Python."""
 import contextlib
 import io
 import json
 import os
 import re
+import runpy
 import shutil
 import struct
-import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from binding_support import PACKAGE, SOURCE, largest_error  # noqa: E402  (goes on in .venv)
+from binding_support import SOURCE, largest_error  # noqa: E402  (goes on in .venv)
 
 import torch  # noqa: E402
-from support import CommandTest, read, write  # noqa: E402
+from support import QUICK, CommandTest, read, write  # noqa: E402
 
 import stpn  # noqa: E402
 import stpn.torch as st  # noqa: E402
@@ -165,25 +165,18 @@ class Files(CommandTest):
                 st.from_reference(wrong)
 
 
-class Examples(CommandTest):
-    def test_examples_run(self):
-        folder = os.path.join(SOURCE, "examples", "python")
-        says = {"retrieval.py": r"^update 3: loss \d\.\d+, right \d", "replace_lstm.py": r"^LSTM: right .*\nSTPN: right "}
-        self.assertEqual(sorted(os.listdir(folder)), sorted(says))
-        for name, expected in says.items():
-            result = subprocess.run([sys.executable, os.path.join(folder, name), "3"], capture_output=True, text=True,
-                                    cwd=self.path(), env=dict(os.environ, **({"PYTHONPATH": PACKAGE} if PACKAGE else {})))
-            self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertRegex(result.stdout, expected)
-        layer, readout = st.STPN(37, 20), torch.nn.Linear(20, 37)
-        st.load(self.path("retrieval.safetensors"), layer, readout=readout)
-        lines = [line for line in read(os.path.join(folder, "retrieval.py")).decode().splitlines() if line.strip()]
-        self.assertLessEqual(len(lines), 36)
+class Pages(CommandTest):
+    def test_the_reference_is_what_the_docstrings_say(self):
+        names, said = runpy.run_path(os.path.join(SOURCE, "scripts", "update-reference.py")), io.StringIO()
+        with contextlib.redirect_stderr(said):
+            status = names["main"](["--check"])
+        self.assertEqual((status, said.getvalue()), (0, ""))
 
     def test_pages_run(self):
         """Every block of Python in the pages, each page from its top to its end."""
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.path())
+        self.train("runs/retrieval-stpn_r-s0", *QUICK)  # which a page reads
         for page in "README.md", "docs/python.md":
             found = re.findall(r"(?ms)^```python\n(.*?)^```$", read(os.path.join(SOURCE, page)).decode())
             self.assertTrue(found)
@@ -191,7 +184,7 @@ class Examples(CommandTest):
             with contextlib.redirect_stdout(said):
                 for block in found:
                     exec(compile(block, page, "exec"), names)
-        self.assertEqual(said.getvalue(), "torch.Size([11, 48])\n(11, 48) (11, 48)\n")
+        self.assertEqual(said.getvalue(), "torch.Size([11, 48])\n(11, 48) (11, 48)\nsmall 11 3\n")
 
 
 if __name__ == "__main__":

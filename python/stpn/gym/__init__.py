@@ -1,8 +1,8 @@
 """Gymnasium: agents of this library in any vector environment, and its environments for anybody's agents (docs/gymnasium.md).
 
 stpn.gym.Agent      a network and its learner, A2C or PPO, in C
-stpn/Maze-v0        the maze and the pendulum as Gymnasium environments, known to gymnasium.make and gymnasium.make_vec
-stpn/Pendulum-v0    once this module is imported
+stpn/Maze-v0        the maze, known to gymnasium.make and gymnasium.make_vec once this module is imported
+stpn/Pendulum-v0    a pole on a cart, likewise, where the library was built with MuJoCo
 
 >>> import gymnasium, stpn.gym
 >>> envs = gymnasium.make_vec("stpn/Maze-v0", num_envs=16)
@@ -18,7 +18,7 @@ except ImportError as problem:
 from .agent import Actor, Agent
 from .environments import TaskEnv, TaskVectorEnv
 
-__all__ = ["Actor", "Agent", "TaskEnv", "TaskVectorEnv"]
+__all__ = ["Agent", "Actor", "TaskEnv", "TaskVectorEnv"]
 
 for _name, _task in (("Maze", "maze"), ("Pendulum", "pendulum")):
     gymnasium.register(f"stpn/{_name}-v0", entry_point="stpn.gym.environments:TaskEnv",

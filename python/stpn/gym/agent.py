@@ -44,7 +44,7 @@ class _Acting:
             observations: (B, ...), of a copy's observation space.
             deterministic: the most probable action, or the mean, in place of one drawn from the policy.
 
-        ValueError for another shape, for a value that is not finite, and where `record` or `update` is to be called first.
+        Raises ValueError for another shape, for a value that is not finite, and where `record` or `update` is to be called first.
         """
         rows, actions = self.spaces.rows(observations, self.copies), self.spaces.new_actions(self.copies)
         choice = lib.STPN_CHOICE_GREEDY if deterministic else lib.STPN_CHOICE_SAMPLE
@@ -104,11 +104,19 @@ class Agent(_Acting):
         hidden: H, its neurons, where `unit` is a name.
         seed: of initial values, actions and episodes: an integer from 0 to 2**63 - 1.
         threads: 0: one per processor. The results have the same bits on any number.
-        train: the keys of `train` of an experiment file (docs/experiments.md) but `batch`: method ("a2c", "ppo"), rollout (T,
+        train: the keys of `train` of an experiment file (docs/experiments.md#every-key) but `batch`: method ("a2c", "ppo"), rollout (T,
             steps of every copy between two updates), steps (over which a schedule of the learning rate goes), learning_rate,
             entropy_weight, ...
 
-    TypeError for spaces that are none of those, ValueError for a key or a value that is wrong. Other calls of the same agent
+    Attributes:
+        env: as above.
+        copies: B, of the environment.
+        experiment: a dictionary, every key that has an effect.
+        steps: agent steps of all copies that updates have seen, since this object was made.
+
+    Equations: docs/mathematics.md#9-actor-critic, docs/mathematics.md#10-proximal-policy-optimisation.
+
+    Raises TypeError for spaces that are none of those, ValueError for a key or a value that is wrong. Other calls of the same agent
     while one is under way are a RuntimeError.
     """
 
@@ -125,10 +133,8 @@ class Agent(_Acting):
         super().__init__(handle, spaces, spaces.copies)
         self.env, self.course = env, Course(spaces)
         self.observations = self._next = None  # that `learn` goes on from; what the copies see after the latest step
-        #: Agent steps of all copies that updates have seen, since this object was made.
         self.steps = 0
         self._recorded = 0
-        #: The experiment, with every key that has an effect.
         self.experiment = json.loads(ffi.string(lib.stpn_agent_experiment(handle)))
         # As stpn.Net has them.
         self.net = lib.stpn_agent_net(handle)
@@ -140,7 +146,8 @@ class Agent(_Acting):
 
     @property
     def parameters(self):
-        """The network's parameters: a mapping from names ("units.0.weight") to arrays, which it can be set from too."""
+        """The network's parameters, a stpn.Block: a mapping from names ("units.0.weight", "policy.weight", "value.weight") to arrays,
+        which it can be set from too."""
         return Block(_Net(self), lib.stpn_net_parameters(self.net))
 
     def __repr__(self):
@@ -157,7 +164,9 @@ class Agent(_Acting):
         over before the next `act`. Where an episode was truncated, and not terminated, the value of its last observation
         stands for what would have come.
 
-        ValueError for a shape that is wrong, a value that is not finite, and where no `act` was before.
+        Args: what env.step returns, (B, ...), (B), (B), (B) and a dictionary.
+
+        Raises ValueError for a shape that is wrong, a value that is not finite, and where no `act` was before.
         """
         seen, rewards, ends, last = self.course.took(observations, rewards, terminations, truncations, infos)
         self._record(rewards, ends, last)
@@ -167,7 +176,7 @@ class Agent(_Acting):
     def update(self):
         """One update from what was recorded since the one before, up to `rollout` steps. Returns its `statistics`.
 
-        ValueError where nothing was recorded; ArithmeticError where a loss or a gradient is not finite: the steps then are
+        Raises ValueError where nothing was recorded; ArithmeticError where a loss or a gradient is not finite: the steps then are
         forgotten, the network is as before.
         """
         if self._next is None:
@@ -226,7 +235,7 @@ class Agent(_Acting):
         return evaluate(self.actor(spaces.copies), env, spaces, integer("episodes", episodes, 1), deterministic, seed % 2**31)
 
     def actor(self, copies=1, threads=1):
-        """An Actor of so many copies."""
+        """An Actor of so many copies; threads as of Agent."""
         return Actor(self, copies, threads)
 
     # ------------------------------------------------------------------------------------------------------------ files

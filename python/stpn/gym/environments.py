@@ -97,7 +97,7 @@ class TaskEnv(gymnasium.Env):
         self.observation_space, self.action_space = self._copies.spaces()
 
     def reset(self, *, seed=None, options=None):
-        """Observation (I,), {}."""
+        """Begins an episode. Returns the observation (I,) and {}."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             chosen = int(self.np_random.integers(_SEED_MOST)) if seed is None else integer("seed", seed, 0, _SEED_MOST)
@@ -107,7 +107,8 @@ class TaskEnv(gymnasium.Env):
         return self._copies.observations[0].copy(), {}
 
     def step(self, action):
-        """Observation (I,), reward, terminated, truncated, {}. ValueError for an action that is none."""
+        """Takes an action. Returns the observation (I,), reward, terminated, truncated, {}. Raises ValueError for an action that is
+        none, gymnasium.error.ResetNeeded before the first reset."""
         if not self._seeded:
             raise gymnasium.error.ResetNeeded("step was called before reset")
         copies = self._copies
@@ -116,7 +117,7 @@ class TaskEnv(gymnasium.Env):
         return copies.observations[0].copy(), float(copies.rewards[0]), bool(end & TERMINATED), bool(end & TRUNCATED), {}
 
     def render(self):
-        """The copy as lines of text, where render_mode is "ansi"."""
+        """The copy as lines of text, where render_mode is "ansi", else None."""
         return self._copies.text(0) if self.render_mode == "ansi" else None
 
 
@@ -160,7 +161,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self._over[mask] = False
 
     def reset(self, *, seed=None, options=None):
-        """Observations (B, I), {}."""
+        """Begins episodes. Returns the observations (B, I) and {}."""
         super().reset(seed=seed)
         mask = self._mask(options)
         if mask is not None and self._seeded and seed is None:
@@ -175,8 +176,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         return self._copies.observations.copy(), {}
 
     def step(self, actions):
-        """Observations (B, I), rewards (B), terminated (B), truncated (B), infos: "final_obs" where copies begin anew in the
-        same step. ValueError for an action that is none."""
+        """Takes actions, (B) integers or (B, A). Returns observations (B, I), rewards (B) float64, terminated (B), truncated (B), infos:
+        "final_obs" where copies begin anew in the same step. Raises ValueError for an action that is none, and in mode "Disabled" for
+        a copy whose episode is over; gymnasium.error.ResetNeeded before the first reset."""
         if not self._seeded:
             raise gymnasium.error.ResetNeeded("step was called before reset")
         copies, mode, infos, over = self._copies, self.autoreset_mode, {}, self._over.copy()
@@ -196,7 +198,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         return copies.observations.copy(), rewards, (ends & TERMINATED) != 0, (ends & TRUNCATED) != 0, infos
 
     def render(self):
-        """Each copy as lines of text, where render_mode is "ansi"."""
+        """Each copy as lines of text, where render_mode is "ansi", else None."""
         return tuple(self._copies.text(copy) for copy in range(self.num_envs)) if self.render_mode == "ansi" else None
 
     def close_extras(self, **kwargs):

@@ -11,5 +11,5 @@ from .files import from_reference, load, save
 from .layers import GRU, LSTM, MLP, RNN, STPN, STPNF, FastWeights, HebbFF, Layer, ModPlast, Modul, Plastic
 from .spec import empty_cache
 
-__all__ = ["Cell", "FastWeights", "GRU", "HebbFF", "LSTM", "Layer", "MLP", "ModPlast", "Modul", "Plastic", "RNN", "STPN",
-           "STPNCell", "STPNF", "empty_cache", "from_reference", "load", "save"]
+__all__ = ["Layer", "STPN", "STPNF", "RNN", "LSTM", "GRU", "MLP", "FastWeights", "Plastic", "ModPlast", "Modul", "HebbFF", "Cell",
+           "STPNCell", "save", "load", "from_reference", "empty_cache"]

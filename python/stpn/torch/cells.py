@@ -11,10 +11,6 @@ class Cell(_Units):
     Args: as for Layer, without those of sequences. Parameters have the unit's names: weight, bias, lambda, gamma
     (`cell.get_parameter("lambda")`: a word of Python's).
 
-    `forward(x, state=None)`: x (B, I) or (I); the state one tensor where the unit has one, else a tuple, h first, each (B, ...),
-    or without the batch. Returns the next state; the unit's output is its first tensor. Of a unit without h in its state
-    (stpn_f, hebbff, mlp) the result is (output, state).
-
     A loop of cells keeps F of every step for the gradient; a Layer does not, and is faster.
     """
 
@@ -29,6 +25,15 @@ class Cell(_Units):
         return f"{self.input_size}, {self.hidden_size}"
 
     def forward(self, x, state=None):
+        """One step.
+
+        Args:
+            x: (B, I), or (I) without a batch, with the types of Layer.forward; or tokens (B).
+            state: one tensor where the unit has one, else a tuple, h first, each (B, ...), or without the batch; None: zeros.
+
+        Returns the next state; the unit's output is its first tensor. Of a unit without h in its state (stpn_f, hebbff, mlp) the
+        result is (output, state). The errors are those of Layer.forward.
+        """
         x, batched = self._checked_inputs(x, 2, 1)
         if not batched:
             x = x.unsqueeze(0)

@@ -37,6 +37,9 @@ def save(path, layers, **heads):
         path: of the file; in the folder of a run, best.safetensors or last.safetensors.
         layers: a layer, or a sequence of them, the first one's units first.
         heads: nn.Linear by name: readout=linear, or policy= and value=.
+
+    Raises TypeError for a layer that is none of stpn.torch's, ValueError for a read-out without bias, OSError where the system
+    refuses.
     """
     header, data, at = {}, [], 0
     for name, parameter in _named(layers, heads).items():
@@ -59,7 +62,8 @@ def save(path, layers, **heads):
 def load(path, layers, **heads):
     """Reads parameters by name from a safetensors file of `save`, of the command or of Net.save; see `save`.
 
-    Changes nothing and raises ValueError where a name is missing, a shape differs, or the file has more units than the layers.
+    Changes nothing and raises ValueError where a name is missing, a shape differs, or the file has more units than the layers,
+    OSError where there is no file.
     """
     named = _named(layers, heads)
     try:
@@ -93,7 +97,7 @@ def from_reference(state_dict, *, recurrent=True, **options):
         recurrent: whether the unit is stpn_r, else stpn_f.
         options: of STPN; `bias` and `granularity` are taken from the tensors.
 
-    Returns (layer, read-out); the read-out is None where there is none.
+    Returns (layer, read-out); the read-out is None where there is none. ValueError where tensors are missing or do not fit.
     """
     prefix = next((name[:-len("weight_lambda")] for name in state_dict if name.endswith("weight_lambda")), None)
     if prefix is None or prefix + "weight" not in state_dict or prefix + "weight_gamma" not in state_dict:

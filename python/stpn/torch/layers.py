@@ -133,19 +133,13 @@ class Layer(_Units):
         device, dtype: of the parameters; float32 or float64.
         options: of the unit (docs/experiments.md#the-units-options).
 
+    Attributes:
+        unit: the stpn.Unit.
+        input_size, hidden_size, num_layers, batch_first, dropout, implementation: as above.
+
     Parameters are the unit's tensors with `_l0`, `_l1`, ... behind their names: weight_l0, bias_l0, lambda_l0, gamma_l0.
 
-    `forward(x, state=None, *, reset=None, lengths=None)`:
-        x: (T, B, I), or (T, I) without a batch, of the parameters' type; uint8, taken as 0 to 255; or tokens (T, B) of int32
-            or int64, one-hot without the zeros; or a PackedSequence.
-        state: as it was returned; None: zeros. One tensor where the unit has one, else a tuple, h first; each is
-            (num_layers, B, ...). F of the STP neuron and A of HebbFF depend on a layer's inputs: with several layers they are a
-            tuple of (B, H, K), one a layer.
-        reset: (T, B), not 0 zeroes a sample's state before that step.
-        lengths: (B), steps in [0, T] that each sample has; its outputs are 0 afterwards and its state stays.
-    Returns outputs (T, B, H) of the last layer, and the state after the last step.
-
-    Raises TypeError and ValueError for what does not fit. There are no second derivatives, and no torch.func transforms.
+    Raises TypeError and ValueError for what does not fit. Called, it is `forward`.
     """
 
     def __init__(self, unit, input_size, hidden_size, num_layers=1, *, batch_first=False, dropout=0.0, bidirectional=False,
@@ -170,6 +164,22 @@ class Layer(_Units):
         return Unit(self.unit.name, 1).options[name]
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
+        """A sequence through all layers, from a state to the next.
+
+        Args:
+            x: (T, B, I), or (T, I) without a batch, of the parameters' type; uint8, taken as 0 to 255; or tokens (T, B) of int32
+                or int64, one-hot without the zeros; or a PackedSequence.
+            state: as it was returned; None: zeros. One tensor where the unit has one, else a tuple, h first; each is
+                (num_layers, B, ...). F of the STP neuron and A of HebbFF depend on a layer's inputs: with several layers they are a
+                tuple of (B, H, K), one a layer.
+            reset: (T, B), not 0 zeroes a sample's state before that step.
+            lengths: (B), steps in [0, T] that each sample has; its outputs are 0 afterwards and its state stays.
+
+        Returns outputs (T, B, H) of the last layer, and the state after the last step. The gradient is exact, to inputs, state and
+        parameters (docs/mathematics.md#3-the-gradient); there are no second derivatives, and no torch.func transforms.
+
+        Raises TypeError and ValueError for an argument of another type or shape, RuntimeError for another device.
+        """
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, state, reset, lengths)
         x, batched = self._checked_inputs(x, 3, 2)
@@ -253,12 +263,13 @@ class Layer(_Units):
         return self.states.mapped(state, cleared)
 
     def select_samples(self, state, index):
-        """The state of the samples that `index`, a tensor of integers, names."""
+        """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N."""
         return self.states.mapped(state, lambda tensor, batch: tensor.index_select(batch, index))
 
 
 class STPN(Layer):
-    """The recurrent short-term-plasticity neuron where nn.LSTM stood; arguments, shapes and errors are those of Layer.
+    """The recurrent short-term-plasticity neuron where nn.LSTM stood (docs/units/stpn.md); arguments, shapes and errors are those of
+    Layer. Parameters: weight_l0 (H, K), K = I + H, bias_l0 (H), lambda_l0 and gamma_l0 (H, K).
 
     Per neuron, with z = [x ; h]:
 
@@ -297,7 +308,9 @@ class STPN(Layer):
 
 
 class STPNF(STPN):
-    """The feed-forward short-term-plasticity neuron, z = x: what it remembers is in its synapses alone. The state is F."""
+    """The feed-forward short-term-plasticity neuron, z = x: what it remembers is in its synapses alone. Arguments and parameters are
+    those of STPN, K = I. The state is F, (num_layers, B, H, I), with several layers a tuple of (B, H, K).
+    """
 
     _unit = "stpn_f"
 
@@ -310,55 +323,112 @@ class _Named(Layer):
 
 
 class RNN(_Named):
-    """h' = tanh(W [x;h] + b). Option init: "uniform" or "miconi". The state is h."""
+    """The recurrent neural network (Elman 1990; docs/units/rnn.md): weight_l0 (H, I + H), bias_l0 (H). The state is h.
+
+        h' = tanh(W [x ; h] + b)
+
+    Args:
+        arguments: those of Layer, and the option init: "uniform", or "miconi", as the paper's maze network starts.
+    """
 
     _unit = "rnn"
 
 
 class LSTM(_Named):
-    """nn.LSTM with one bias vector and one matrix: weight_l0 (4H, I + H), bias_l0 (4H). The state is (h, c)."""
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; docs/units/lstm.md): nn.LSTM with one bias vector and one matrix,
+    weight_l0 (4H, I + H), bias_l0 (4H), rows i, f, g, o. The state is (h, c).
+
+    Args:
+        arguments: those of Layer; there are no options.
+    """
 
     _unit = "lstm"
 
 
 class GRU(_Named):
-    """nn.GRU, with its parameters' names. The state is h."""
+    """The gated recurrent unit (Cho et al. 2014; docs/units/gru.md): nn.GRU, with its parameters' names: weight_ih_l0 (3H, I),
+    weight_hh_l0 (3H, H), bias_ih_l0 and bias_hh_l0 (3H). The state is h.
+
+    Args:
+        arguments: those of Layer; there are no options.
+    """
 
     _unit = "gru"
 
 
 class MLP(_Named):
-    """h = tanh(W x + b). There is no state: ()."""
+    """A layer without memory (docs/units/mlp.md): weight_l0 (H, I), bias_l0 (H). There is no state: ().
+
+        h = tanh(W x + b)
+
+    Args:
+        arguments: those of Layer; there are no options.
+    """
 
     _unit = "mlp"
 
 
 class FastWeights(_Named):
-    """Fast weights (Ba et al. 2016). Options lambda_ 0.9, eta 0.5, inner_steps 1. The state is (h, A)."""
+    """Fast weights (Ba et al. 2016; docs/units/fast_weights.md): weight_l0 (H, I + H), bias_l0, ln_weight_l0, ln_bias_l0 (H). The
+    state is (h, A), A (num_layers, B, H, H).
+
+        A' = lambda A + eta h h^T
+        p = W [x ; h] + b,  h^0 = tanh(LN(p)),  h^{s+1} = tanh(LN(p + A' h^s))
+
+    Args:
+        arguments: those of Layer, and the options lambda_ (0.9) and eta (0.5), both fixed, and inner_steps (1).
+    """
 
     _unit = "fast_weights"
 
 
 class Plastic(_Named):
-    """Differentiable plasticity (Miconi et al. 2018). Option trace: "clip", "soft", "add", "decay". The state is (h, E)."""
+    """Differentiable plasticity (Miconi et al. 2018; docs/units/plastic.md): weight_in_l0 (H, I), bias_in_l0 (H), w_l0 and alpha_l0
+    (H, H), eta_l0 (1). The state is (h, E), E (num_layers, B, H, H).
+
+        h' = tanh(Wi x + bi + (w + alpha E) h),  E' = clip(E + eta h' h^T, -1, 1)
+
+    Args:
+        arguments: those of Layer, and the option trace, how E grows: "clip" (as above), "soft", "add", "decay".
+    """
 
     _unit = "plastic"
 
 
 class ModPlast(_Named):
-    """Neuromodulated plasticity (Miconi et al. 2019). Options trace and modulation: "tanh", "sigmoid", "linear". The state is
-    (h, E)."""
+    """Neuromodulated plasticity (Miconi et al. 2019; docs/units/modplast.md): Plastic with weight_mod_l0 (1, H) and bias_mod_l0 (1)
+    in place of eta_l0. The state is (h, E).
+
+        m = tanh(Wm h' + bm),  E' = clip(E + m h' h^T, -1, 1)
+
+    Args:
+        arguments: those of Layer, and the options trace, as of Plastic, and modulation: "tanh" (as above), "sigmoid", "linear".
+    """
 
     _unit = "modplast"
 
 
 class Modul(_Named):
-    """Retroactive neuromodulation (Miconi et al. 2019). Options as for ModPlast. The state is (h, E, T)."""
+    """Retroactive neuromodulation (Miconi et al. 2019; docs/units/modul.md): ModPlast with eta_l0 (1) and a trace T of what happened
+    before. The state is (h, E, T), E and T (num_layers, B, H, H).
+
+        E' = clip(E + m T, -1, 1),  T' = (1 - eta) T + eta h' h^T
+
+    Args:
+        arguments: those of Layer, and the options of ModPlast; trace is not "decay".
+    """
 
     _unit = "modul"
 
 
 class HebbFF(_Named):
-    """The Hebbian feed-forward network (Tyulmankov et al. 2022). The state is A."""
+    """The Hebbian feed-forward network (Tyulmankov et al. 2022; docs/units/hebbff.md): weight_l0 (H, I), bias_l0 (H),
+    lambda_logit_l0 and eta_log_l0 (1). The state is A, (num_layers, B, H, I).
+
+        h = sigmoid((W + A) x + b),  A' = lambda A + eta h x^T,  lambda = sigmoid(lambda_logit),  eta = -exp(eta_log)
+
+    Args:
+        arguments: those of Layer; there are no options.
+    """
 
     _unit = "hebbff"

@@ -1,21 +1,23 @@
-"""An STPN in RecurrentPPO of sb3-contrib, in the place of its LSTM, on CartPole that hides its velocities.
+# %% [markdown]
+# # An STPN in RecurrentPPO
+# sb3-contrib's RecurrentPPO with an STPN in the place of its LSTM, on CartPole that hides its velocities. It needs
+# stable-baselines3 and sb3-contrib: `pip install sb3-contrib`.
 
-python recurrent_ppo.py [STEPS]        needs stable-baselines3 and sb3-contrib: pip install sb3-contrib
-"""
-import sys
-
+# %%
 import gymnasium
 import torch
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 
 import stpn.torch
 
-try:
-    from sb3_contrib import RecurrentPPO
-    from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-except ImportError:
-    sys.exit("this example needs sb3-contrib: pip install sb3-contrib")
+AGENT_STEPS = 100_000
 
 
+# %% [markdown]
+# The buffers of RecurrentPPO are made for (h, c) of an LSTM. They hold (h, F) as h of an LSTM of 1 + K layers.
+
+# %%
 class Memory(torch.nn.Module):
     """An STPN whose state (h, F) lies in one tensor (1 + K, B, H), as h of an LSTM of 1 + K layers does: so the buffers of
     RecurrentPPO, which are made for (h, c) of an LSTM, hold it. c is not used."""
@@ -30,6 +32,7 @@ class Memory(torch.nn.Module):
         return y, (torch.cat([h, F[0].permute(2, 0, 1)]), states[1])
 
 
+# %%
 class STPNPolicy(RecurrentActorCriticPolicy):
     """The policy of RecurrentPPO with one STPN that actor and critic share."""
 
@@ -48,6 +51,7 @@ class STPNPolicy(RecurrentActorCriticPolicy):
         return y.swapaxes(0, 1).flatten(0, 1), states
 
 
+# %%
 class Positions(gymnasium.ObservationWrapper):
     """CartPole without its velocities, which have to be remembered."""
 
@@ -59,9 +63,7 @@ class Positions(gymnasium.ObservationWrapper):
         return observation[[0, 2]]
 
 
-if __name__ == "__main__":
-    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 100000
-    model = RecurrentPPO(STPNPolicy, Positions(gymnasium.make("CartPole-v1")), n_steps=min(steps, 512), learning_rate=0.001,
-                         seed=0, verbose=1)
-    model.learn(steps)
-    print(f"{sum(p.numel() for p in model.policy.lstm_actor.parameters())} parameters in the STPN")
+model = RecurrentPPO(STPNPolicy, Positions(gymnasium.make("CartPole-v1")), n_steps=min(AGENT_STEPS, 512), learning_rate=0.001,
+                     seed=0, verbose=1)
+model.learn(AGENT_STEPS)
+print(f"{sum(p.numel() for p in model.policy.lstm_actor.parameters())} parameters in the STPN")
