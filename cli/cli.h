@@ -23,7 +23,7 @@ typedef struct command {
 } command;
 
 extern const command command_train, command_eval, command_compare, command_reproduce, command_verify, command_bench,
-    command_info, command_inspect, command_trace, command_play, command_help;
+    command_info, command_inspect, command_trace, command_play, command_export, command_help;
 
 /* NULL past the last. */
 const command *command_at(int index);
