@@ -2,7 +2,7 @@
 
 _stpn() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    local commands="train eval compare reproduce verify bench info inspect trace play help"
+    local commands="train eval compare reproduce verify bench info inspect trace play export help"
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -10,7 +10,7 @@ _stpn() {
         return
     fi
     case $command,$previous in
-        train,--out | reproduce,--out | reproduce,--experiments)
+        train,--out | reproduce,--out | reproduce,--experiments | export,--out)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
@@ -20,7 +20,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps) return ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps | export,--name) return ;;
         reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--steps | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
@@ -57,6 +57,7 @@ _stpn() {
         inspect) options="--json --best --energy-table" ;;
         trace) options="--sequence --index --steps --best --out --json" ;;
         play) options="--seed --steps --fps --greedy --best --gif --quiet" ;;
+        export) options="--name --out --best --json" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then
@@ -69,7 +70,7 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
         reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity maze" -- "$current") ;;
-        eval | compare | inspect | trace | play)
+        eval | compare | inspect | trace | play | export)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             ;;

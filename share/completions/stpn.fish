@@ -12,6 +12,7 @@ complete -c stpn -n __fish_use_subcommand -a info -d 'Tell the version and the k
 complete -c stpn -n __fish_use_subcommand -a inspect -d 'Describe a run'
 complete -c stpn -n __fish_use_subcommand -a trace -d 'Follow one sequence step by step'
 complete -c stpn -n __fish_use_subcommand -a play -d 'Show the agent of a run at work'
+complete -c stpn -n __fish_use_subcommand -a export -d 'Write the network of a run as a C file'
 complete -c stpn -n __fish_use_subcommand -a help -d 'Explain the commands'
 
 complete -c stpn -n '__fish_seen_subcommand_from train' -F
@@ -25,8 +26,8 @@ complete -c stpn -n '__fish_seen_subcommand_from train' -l quiet -d 'Print no pr
 complete -c stpn -n '__fish_seen_subcommand_from train' -l profile -d 'Print at the end where the time went'
 
 complete -c stpn -n '__fish_seen_subcommand_from eval inspect' -l energy-table -r -F -d 'Picojoules of an operation'
-complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace play' -a '(__fish_complete_directories)'
-complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace play' -l best -d 'Take the parameters of the best evaluation'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare inspect trace play export' -a '(__fish_complete_directories)'
+complete -c stpn -n '__fish_seen_subcommand_from eval inspect trace play export' -l best -d 'Take the parameters of the best evaluation'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l examples -x -d 'Number of sequences to show'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l greedy -d 'Take the most probable actions'
 complete -c stpn -n '__fish_seen_subcommand_from eval' -l iterations -x -d 'Episodes of every copy'
@@ -57,7 +58,7 @@ complete -c stpn -n '__fish_seen_subcommand_from bench' -l unit -x -a '(stpn inf
 complete -c stpn -n '__fish_seen_subcommand_from bench' -l all-kernels -d 'Measure every kernel that this processor runs'
 
 complete -c stpn -n '__fish_seen_subcommand_from train eval reproduce bench' -l threads -x -d 'Number of threads'
-complete -c stpn -n '__fish_seen_subcommand_from eval compare verify bench info inspect trace' -l json -d 'Print one JSON document'
+complete -c stpn -n '__fish_seen_subcommand_from eval compare verify bench info inspect trace export' -l json -d 'Print one JSON document'
 
 complete -c stpn -n '__fish_seen_subcommand_from trace' -l sequence -x -d 'Take this sequence, a character per symbol'
 complete -c stpn -n '__fish_seen_subcommand_from trace' -l index -x -d 'Take this sequence of the test set'
@@ -71,4 +72,7 @@ complete -c stpn -n '__fish_seen_subcommand_from play' -l greedy -d 'Take the mo
 complete -c stpn -n '__fish_seen_subcommand_from play' -l gif -r -F -d 'Write an animation'
 complete -c stpn -n '__fish_seen_subcommand_from play' -l quiet -d 'Print the result alone'
 
-complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace play keys'
+complete -c stpn -n '__fish_seen_subcommand_from export' -l name -x -d 'Name of the files and of what they declare'
+complete -c stpn -n '__fish_seen_subcommand_from export' -l out -x -a '(__fish_complete_directories)' -d 'Folder of the two files'
+
+complete -c stpn -n '__fish_seen_subcommand_from help' -a 'train eval compare reproduce verify bench info inspect trace play export keys'

@@ -39,8 +39,9 @@ const char *source_number(char text[SOURCE_NUMBER], double value)
         snprintf(text, SOURCE_NUMBER, "%.*g", digits, (double)exact);
         if (strtof(text, NULL) == exact) break;
     }
-    if (!strpbrk(text, ".e")) strcat(text, ".0");
-    return strcat(text, "f");
+    size_t length = strlen(text);
+    snprintf(text + length, SOURCE_NUMBER - length, strpbrk(text, ".e") ? "f" : ".0f");
+    return text;
 }
 
 void source_constants(source_text *s, const char *name, const char *size, const float *values, size_t count)
