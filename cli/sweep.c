@@ -120,7 +120,7 @@ static int run_round(work *w)
     const sweep_plan *p = w->plan;
     const sweep_round *r = &p->rounds[p->round_count - 1];
     int seeds = p->sweep->seeds.count, first = r->count ? r->results[0].first_run : 0, code = EXIT_DONE;
-    plan own = {.runs = memory_zeroed((size_t)(r->count * seeds), sizeof *own.runs)};
+    plan own = {.runs = memory_zeroed((size_t)r->count * (size_t)seeds, sizeof *own.runs)};
     if (!own.runs) return complain_of_memory();
     for (int i = 0; i < r->count * seeds; i++)
         if (!w->share.of || i % w->share.of == w->share.member) own.runs[own.run_count++] = p->all.runs[first + i];

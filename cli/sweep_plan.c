@@ -41,17 +41,13 @@ void sweep_plan_free(sweep_plan *p)
 
 /* ----------------------------------------------------------------------------------------------------------- rounds */
 
-/* Whether an earlier configuration has the same settings. */
-static int is_repeated(const sweep *s, int configuration, char **texts)
+/* Whether an earlier configuration has the same settings, of which `texts` are kept. */
+static int is_repeated(const sweep *s, int configuration, buffer *texts)
 {
-    buffer text = {0};
-    if (!sweep_settings_text(s, configuration, &text)) {
-        buffer_free(&text);
-        return -1;
-    }
-    texts[configuration] = text.data;
+    buffer *own = &texts[configuration];
+    if (!sweep_settings_text(s, configuration, own)) return -1;
     for (int i = 0; i < configuration; i++)
-        if (strcmp(texts[i], text.data) == 0) return 1;
+        if (texts[i].size == own->size && memcmp(texts[i].data, own->data, own->size) == 0) return 1;
     return 0;
 }
 
@@ -59,7 +55,7 @@ static int is_repeated(const sweep *s, int configuration, char **texts)
 static int draw_configurations(sweep_plan *p, sweep_round *r)
 {
     const sweep *s = p->sweep;
-    char **texts = memory_zeroed((size_t)s->configurations, sizeof *texts);
+    buffer *texts = memory_zeroed((size_t)s->configurations, sizeof *texts);
     int failed = !texts;
     for (int i = 0; i < s->configurations && !failed; i++) {
         int repeated = is_repeated(s, i, texts);
@@ -67,8 +63,8 @@ static int draw_configurations(sweep_plan *p, sweep_round *r)
         if (repeated == 0) r->results[r->count++].configuration = i;
     }
     p->dropped = s->configurations - r->count;
-    for (int i = 0; i < s->configurations && texts; i++) memory_free(texts[i]);
-    memory_free((void *)texts);
+    for (int i = 0; i < s->configurations && texts; i++) buffer_free(&texts[i]);
+    memory_free(texts);
     return !failed;
 }
 

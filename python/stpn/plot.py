@@ -96,10 +96,13 @@ def figures(runs, traces, sweeps, notes, problems):
     from .run_files import group_runs
     from .tensors import TensorFileError
 
-    groups = group_runs(runs)
+    # A legend of all the settings of a sweep would leave no room for what it explains.
+    swept = {run.folder for sweep in sweeps for run in sweep.runs}
+    groups = group_runs([run for run in runs if run.folder not in swept])
     for run in runs:
         if run.summary is None:
-            notes.append(f"{run.folder}: is not finished: it is in the learning curves alone")
+            where = "no figure" if run.folder in swept else "the learning curves alone"
+            notes.append(f"{run.folder}: is not finished: it is in {where}")
     for name in ("learning_curves", "accuracy_energy", "energy_steps", "generalisation"):
         figure = getattr(plot_runs, name)(groups)
         if figure:

@@ -61,7 +61,8 @@ class Sweeps(PlotTest):
 
     def test_files(self):
         self.sweep()
-        self.assertIn("f/sweep.svg\n", self.plot("sweep", "--out", "f", "--format", "svg").stdout)
+        result = self.plot("sweep", "--out", "f", "--format", "svg")
+        self.assertEqual((result.stdout, result.stderr.count("is not finished: it is in no figure")), ("f/sweep.svg\n", 1))
         write(self.path("sweep", "sweep.json"), "{}")
         self.assertIn("sweep.json: expected keys and a rank", self.plot("sweep", "--out", "f", code=1).stderr)
 
