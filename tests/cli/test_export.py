@@ -149,7 +149,7 @@ class Export(CommandTest):
         self.assertEqual(int(rows["state"].replace(" ", "")), 4 * 11 * (37 + 11) + 4 * 11)
 
     def test_a_trained_network_here_and_on_a_cortex_m4(self):
-        self.train("run", "--set", "task.test=%d" % SEQUENCES, env=PORTABLE)
+        self.train("run", "--set", "task.train=2048", "--set", "task.test=%d" % SEQUENCES, env=PORTABLE)
         examples = self.document("eval", "run", "--best", "--json", "--examples", str(SEQUENCES), env=PORTABLE)["examples"]
         self.assertEqual(len(examples), SEQUENCES)
         answers = [example["answer"] for example in examples]
