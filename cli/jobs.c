@@ -69,12 +69,12 @@ static void train_job(jobs *s, job *j)
                                 .context = &r};
     double start = machine_seconds();
     stpn_status status = stpn_run_train(&options, NULL, 0, &error);
-    if (s->options->ended) s->options->ended(s->options->context, j->run, status, &error);
     pthread_mutex_lock(&s->lock);
     j->seconds = machine_seconds() - start;
     j->status = status;
     j->error = error;
     j->state = status == STPN_OK ? JOB_DONE : status == STPN_STOPPED ? JOB_STOPPED : JOB_FAILED;
+    if (s->options->ended) s->options->ended(s->options->context, j->run, status, &error, j->seconds);
     pthread_cond_signal(&s->ended);
     pthread_mutex_unlock(&s->lock);
 }

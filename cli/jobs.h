@@ -34,8 +34,8 @@ typedef struct jobs_options {
     int at_once, threads; // runs, and threads of each
     int any_kernel, quiet;
     const char *title; // in front of the progress
-    /* Told of each run that has ended, by the thread that trained it; or NULL. */
-    void (*ended)(void *context, const plan_run *r, stpn_status status, const stpn_error *error);
+    /* Told of each run that has ended, one at a time, and of the seconds that it took; or NULL. */
+    void (*ended)(void *context, const plan_run *r, stpn_status status, const stpn_error *error, double seconds);
     void *context;
 } jobs_options;
 

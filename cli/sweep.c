@@ -30,8 +30,10 @@ typedef struct work {
     sweep_plan *plan;
     share share;
     jobs_options how;
-    int computed;               // runs that this process has trained or gone on with
-    double seconds, processors; // that it took for them, and of the clock of all processors
+    int computed;       // runs that this process has trained or gone on with
+    double seconds;     // that it took for them,
+    double run_seconds; // each of them, added up,
+    double processors;  // and of the clocks of all processors
 } work;
 
 /* ----------------------------------------------------------------------------------------------------------- folder */
@@ -91,9 +93,10 @@ static stpn_status lock_folder(const char *out, const share *part, int *lock, st
 /* ------------------------------------------------------------------------------------------------------------- runs */
 
 /* A loss that is not finite is the result of a run: it is written down, so that nobody tries again. */
-static void keep_end(void *context, const plan_run *r, stpn_status status, const stpn_error *error)
+static void keep_end(void *context, const plan_run *r, stpn_status status, const stpn_error *error, double seconds)
 {
-    (void)context;
+    work *w = context;
+    w->run_seconds += seconds;
     char path[RUN_PATH];
     stpn_error unused;
     file_part parts[2] = {{error->message, strlen(error->message)}, {"\n", 1}};
@@ -187,8 +190,8 @@ static int run_sweep(work *w)
     int ended, quiet = w->how.quiet, code = all_rounds(w, &ended);
     if (code == EXIT_INTERRUPTED) return code;
     if (w->computed && !quiet)
-        fprintf(stderr, "%d runs in %.1f s, %.2f processors busy\n", w->computed, w->seconds,
-                w->processors / w->seconds);
+        fprintf(stderr, "%d runs in %.1f s: %.2f at a time, %.2f processors busy\n", w->computed, w->seconds,
+                w->run_seconds / w->seconds, w->processors / w->seconds);
     if (!code && !ended) {
         tell_missing(w);
         return EXIT_DONE;
@@ -291,6 +294,7 @@ static int sweep_file(const arguments *a, sweep *s, const char **settings)
                       .quiet = arguments_have(a, "--quiet"),
                       .title = title,
                       .ended = keep_end}};
+    w.how.context = &w;
     stpn_error error;
     /* Whatever is wrong is told before anything is computed. */
     stpn_status status = check_sweep(s, out, &error);

@@ -98,7 +98,7 @@ class Results(SweepTest):
         result = self.sweep(dict(GRID, seeds="0-1", set=["task.test=40"]), "--out", "grid", "--jobs", "3", "--set", "train.epochs=1")
         names = ["c%03d-s%d" % (i, seed) for i in range(6) for seed in (0, 1)]
         self.assertEqual(self.runs("grid"), names)
-        self.assertIn("12 runs in ", result.stderr)
+        self.assertRegex(result.stderr, r"(?m)^12 runs in [\d.]+ s: [\d.]+ at a time, [\d.]+ processors busy$")
         self.succeed("train", "files/base.json", "--seed", "1", "--set", "train.learning_rate=0.01", "--set", "units.0.norm=output",
                      "--set", "train.epochs=1", "--set", "task.test=40", "--out", "alone")
         self.assert_same_run("grid/c003-s1", "alone")
