@@ -237,14 +237,14 @@ static int read_share(const arguments *a, share *part)
     return EXIT_DONE;
 }
 
-/* runs/NAME of a file NAME.json. */
+/* runs/sweep-NAME of a file NAME.json. */
 static int folder_of(const arguments *a, char out[RUN_PATH])
 {
     const char *given = arguments_value(a, "--out"), *path = a->operands[0], *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     if (given && !*given) return complain_of_use("sweep", "--out is empty, expected a folder");
     int length = given ? snprintf(out, RUN_PATH, "%s", given)
-                       : snprintf(out, RUN_PATH, "runs/%.*s", dot && dot != name ? (int)(dot - name) : 200, name);
+                       : snprintf(out, RUN_PATH, "runs/sweep-%.*s", dot && dot != name ? (int)(dot - name) : 200, name);
     return length < RUN_PATH ? EXIT_DONE : complain_of_use("sweep", "--out names a path that is too long");
 }
 
@@ -320,7 +320,7 @@ static int run_sweep_command(const arguments *a)
 
 static const argument_option options[] = {
     {"--set", "KEY=VALUE", 1, "changes one value of every run"},
-    {"--out", "DIR", 0, "folder of the runs and the tables (default runs/NAME of a file NAME.json)"},
+    {"--out", "DIR", 0, "folder of the runs and the tables (default runs/sweep-NAME of a file NAME.json)"},
     {"--jobs", "N", 0, "runs at a time (default: as many as the processors hold)"},
     {"--threads", "N", 0, "threads of each run (default 1); the results do not depend on them"},
     {"--array", "I/N", 0, "makes every N-th run, from number I on: member I of N, from 0, of a job array"},

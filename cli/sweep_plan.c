@@ -33,7 +33,7 @@ int sweep_plan_open(sweep_plan *p, const sweep *s, const char *out)
 
 void sweep_plan_free(sweep_plan *p)
 {
-    for (int i = 0; i < p->round_count; i++) memory_free(p->rounds[i].results);
+    for (int i = 0; p->rounds && i < p->sweep->rounds; i++) memory_free(p->rounds[i].results);
     memory_free(p->rounds);
     plan_free(&p->all);
     *p = (sweep_plan){0};

@@ -115,32 +115,32 @@ class Results(SweepTest):
         kept, budgets = list(range(9)), [1, 3, 5]
         for number, budget in enumerate(budgets):
             names = ["r%d-c%03d-s0" % (number, i) for i in sorted(kept)]
-            self.assertEqual([name for name in self.runs("runs/s") if name.startswith("r%d" % number)], names)
+            self.assertEqual([name for name in self.runs("runs/sweep-s") if name.startswith("r%d" % number)], names)
             for name in names:
-                self.assertEqual(self.summary("runs/s", name)["train"]["epochs"], budget)
-            values = {i: self.value("runs/s", "r%d-c%03d-s0" % (number, i)) for i in kept}
+                self.assertEqual(self.summary("runs/sweep-s", name)["train"]["epochs"], budget)
+            values = {i: self.value("runs/sweep-s", "r%d-c%03d-s0" % (number, i)) for i in kept}
             kept = sorted(kept, key=lambda i: (-values[i], i))[:max(1, len(kept) // 3)]
-        self.assertIn("(runs/s/r2-c%03d-s0)" % kept[0], result.stdout)
-        before = self.snapshot("runs/s")
+        self.assertIn("(runs/sweep-s/r2-c%03d-s0)" % kept[0], result.stdout)
+        before = self.snapshot("runs/sweep-s")
         again = self.sweep(HALVING)
         self.assertEqual((again.stdout, again.stderr), (result.stdout, ""))
-        self.assertEqual(before, self.snapshot("runs/s"))
+        self.assertEqual(before, self.snapshot("runs/sweep-s"))
 
     def test_a_loss_is_better_when_it_is_less(self):
         result = self.sweep(dict(GRID, rank="validation.loss"), "--jobs", "2")
-        losses = [self.summary("runs/s", name)["validation"]["loss"] for name in self.runs("runs/s")]
+        losses = [self.summary("runs/sweep-s", name)["validation"]["loss"] for name in self.runs("runs/sweep-s")]
         self.assertIn("best by validation.loss, %.5g: " % min(losses), result.stdout)
 
     def test_what_diverges_is_told_once_and_nobodys_best(self):
         bad = {"experiment": "base.json", "keys": {"train.learning_rate": [1000, 0.01]}, "set": ["units.0.norm=none", "task.pairs=26"]}
         result = self.sweep(bad)
-        self.assertRegex(result.stderr, r"(?m)^stpn: runs/s/c000-s0: .* in update \d+ of epoch")
-        self.assertIn("in update", read(self.path("runs", "s", "c000-s0", "diverged.txt")).decode())
-        self.assertIn("(runs/s/c001-s0)", result.stdout)
-        before = self.snapshot("runs/s")
+        self.assertRegex(result.stderr, r"(?m)^stpn: runs/sweep-s/c000-s0: .* in update \d+ of epoch")
+        self.assertIn("in update", read(self.path("runs", "sweep-s", "c000-s0", "diverged.txt")).decode())
+        self.assertIn("(runs/sweep-s/c001-s0)", result.stdout)
+        before = self.snapshot("runs/sweep-s")
         again = self.sweep(bad)
         self.assertNotIn("in update", again.stderr)
-        self.assertEqual(before, self.snapshot("runs/s"))
+        self.assertEqual(before, self.snapshot("runs/sweep-s"))
         halved = dict(bad, search="halving", runs=20, budget=[1, 2], factor=2)
         self.assertIn("train.learning_rate=0.01 (runs/h/r1-", self.sweep(halved, "--out", "runs/h").stdout)
 
@@ -194,14 +194,14 @@ class Interrupted(SweepTest):
 
     def test_a_folder_is_of_one_sweep(self):
         self.sweep(RANDOM, "--set", "train.epochs=1")
-        before = self.snapshot("runs/s")
+        before = self.snapshot("runs/sweep-s")
         for content, key in ((dict(RANDOM, seed=3), "seed"), (dict(RANDOM, set=["task.pairs=2"]), "set"), (GRID, "search"),
                              (dict(RANDOM, keys={"units.0.hidden": [3]}), "keys")):
             self.refuse(2, "sweep", self.write_sweep(content), "--set", "train.epochs=1", says=["sweep.json: %s" % key, "differs"])
-        self.assertEqual(before, self.snapshot("runs/s"))
+        self.assertEqual(before, self.snapshot("runs/sweep-s"))
         self.sweep(dict(RANDOM, runs=7, seeds="0-1"), "--set", "train.epochs=1")  # more of the same
-        self.assertEqual(len(self.runs("runs/s")), 14)
-        after = self.snapshot("runs/s")
+        self.assertEqual(len(self.runs("runs/sweep-s")), 14)
+        after = self.snapshot("runs/sweep-s")
         self.assertEqual(before, {path: after[path] for path in before})
         process = self.start_sweep(RANDOM, "long", "--set", "train.epochs=100000", "--set", "train.patience=1")
         self.refuse(2, "sweep", self.write_sweep(RANDOM), "--out", "long", "--set", "train.epochs=100000", "--set", "train.patience=1",
