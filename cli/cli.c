@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 static const command *const commands[] = {
-    &command_train, &command_eval,    &command_compare, &command_reproduce, &command_verify, &command_bench,
-    &command_info,  &command_inspect, &command_trace,   &command_play,      &command_help,
+    &command_train,  &command_eval,   &command_compare, &command_reproduce, &command_sweep,
+    &command_verify, &command_bench,  &command_info,    &command_inspect,   &command_trace,
+    &command_play,   &command_export, &command_help,
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands, LINE_SIZE = 4096 };

@@ -22,8 +22,8 @@ typedef struct command {
     int (*run)(const arguments *a);
 } command;
 
-extern const command command_train, command_eval, command_compare, command_reproduce, command_verify, command_bench,
-    command_info, command_inspect, command_trace, command_play, command_help;
+extern const command command_train, command_eval, command_compare, command_reproduce, command_sweep, command_verify,
+    command_bench, command_info, command_inspect, command_trace, command_play, command_export, command_help;
 
 /* NULL past the last. */
 const command *command_at(int index);

@@ -62,8 +62,8 @@ static void train_job(jobs *s, job *j)
                                 .seed = j->run->seed,
                                 .out = j->run->folder,
                                 .resume = 1,
-                                .any_kernel = s->any_kernel,
-                                .threads = s->threads,
+                                .any_kernel = s->options->any_kernel,
+                                .threads = s->options->threads,
                                 .stop = &stop_asked,
                                 .progress = take_report,
                                 .context = &r};
@@ -74,6 +74,7 @@ static void train_job(jobs *s, job *j)
     j->status = status;
     j->error = error;
     j->state = status == STPN_OK ? JOB_DONE : status == STPN_STOPPED ? JOB_STOPPED : JOB_FAILED;
+    if (s->options->ended) s->options->ended(s->options->context, j->run, status, &error, j->seconds);
     pthread_cond_signal(&s->ended);
     pthread_mutex_unlock(&s->lock);
 }
@@ -165,7 +166,7 @@ static int run_all(jobs *s, const jobs_options *options)
 int jobs_run(const plan *p, const jobs_options *options)
 {
     pthread_condattr_t monotonic;
-    jobs s = {.any_kernel = options->any_kernel, .threads = options->threads};
+    jobs s = {.options = options};
     s.jobs = memory_zeroed((size_t)p->run_count, sizeof *s.jobs);
     if (!s.jobs) return complain_of_memory();
     for (int i = 0; i < p->run_count; i++) {

@@ -26,7 +26,7 @@ typedef struct jobs {
     job *jobs;            // (count) the runs that were not finished before
     int count, next, workers;
     int before; // runs that were finished before
-    int any_kernel, threads;
+    const struct jobs_options *options;
     double start; // clock
 } jobs;
 
@@ -34,6 +34,9 @@ typedef struct jobs_options {
     int at_once, threads; // runs, and threads of each
     int any_kernel, quiet;
     const char *title; // in front of the progress
+    /* Told of each run that has ended, one at a time, and of the seconds that it took; or NULL. */
+    void (*ended)(void *context, const plan_run *r, stpn_status status, const stpn_error *error, double seconds);
+    void *context;
 } jobs_options;
 
 /* Trains every run of the plan that is not finished. Runs that fail are named on standard error once all have ended.

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS_MOST = 10000, LIST_SIZE = 512 };
+enum { LIST_SIZE = 512 };
 
 /* Three texts behind each other; NULL where memory is out. */
 static char *text_make(const char *before, const char *between, const char *after)
@@ -172,6 +172,18 @@ static stpn_status describe_entry(plan_entry *entry, const char *suffix, const p
     return status;
 }
 
+stpn_status plan_add_entry(plan *p, const char *file, const char *const *set, int set_count, stpn_error *error)
+{
+    static const plan_options none;
+    plan_entry *entry = &p->entries[p->entry_count++];
+    entry->file = memory_string(file);
+    entry->set = memory_zeroed((size_t)set_count + 1, sizeof *entry->set);
+    if (!entry->file || !entry->set) return error_memory(error, "the plan");
+    stpn_status status = STPN_OK;
+    for (int i = 0; i < set_count && !status; i++) status = add_setting(entry, "", set[i], error);
+    return status ? status : describe_entry(entry, "", &none, error);
+}
+
 static stpn_status add_entry(plan *p, const char *folder, const char *file, const json_t *variation,
                              const plan_options *o, stpn_error *error)
 {
@@ -230,12 +242,13 @@ static stpn_status check_run(plan_run *r, stpn_error *error)
     return status;
 }
 
-static stpn_status add_run(plan *p, const plan_entry *entry, uint64_t seed, const char *out, stpn_error *error)
+stpn_status plan_add_run(plan *p, const plan_entry *entry, uint64_t seed, const char *out, const char *name,
+                         stpn_error *error)
 {
     plan_run *r = &p->runs[p->run_count++];
     r->entry = entry;
     r->seed = seed;
-    snprintf(r->name, sizeof r->name, "%s-s%" PRIu64, entry->name, seed);
+    snprintf(r->name, sizeof r->name, "%s", name);
     stpn_status status = run_path(r->folder, out, r->name, error);
     for (int i = 0; i < p->run_count - 1 && !status; i++)
         if (strcmp(p->runs[i].name, r->name) == 0)
@@ -254,21 +267,28 @@ static int by_cost(const void *left, const void *right)
     return order ? order : (a->seed > b->seed) - (a->seed < b->seed);
 }
 
+void plan_sort(plan *p)
+{
+    qsort(p->runs, (size_t)p->run_count, sizeof *p->runs, by_cost);
+}
+
 static stpn_status add_runs(plan *p, const seed_list *seeds, const char *out, stpn_error *error)
 {
     int64_t count = (int64_t)p->entry_count * seeds->count;
-    if (count > RUNS_MOST)
+    if (count > PLAN_RUNS_MOST)
         return error_set(error, STPN_ERROR_INPUT, "there are %" PRId64 " runs, expected at most %d", count,
-                         (int)RUNS_MOST);
+                         (int)PLAN_RUNS_MOST);
     p->runs = memory_zeroed((size_t)count, sizeof *p->runs);
     if (!p->runs) return error_memory(error, "the plan");
     for (int i = 0; i < p->entry_count; i++) {
         for (int s = 0; s < seeds->count; s++) {
-            stpn_status status = add_run(p, &p->entries[i], seeds->seeds[s], out, error);
+            char name[sizeof p->runs->name];
+            snprintf(name, sizeof name, "%s-s%" PRIu64, p->entries[i].name, seeds->seeds[s]);
+            stpn_status status = plan_add_run(p, &p->entries[i], seeds->seeds[s], out, name, error);
             if (status) return status;
         }
     }
-    qsort(p->runs, (size_t)p->run_count, sizeof *p->runs, by_cost);
+    plan_sort(p);
     return STPN_OK;
 }
 

@@ -1,4 +1,5 @@
-/* What stpn reproduce runs: every experiment of a manifest, in every variation, with every seed. */
+/* Runs to be made: for stpn reproduce every experiment of a manifest, in every variation, with every seed; those of a sweep
+ * (sweep_plan.h). */
 #ifndef STPN_CLI_PLAN_H
 #define STPN_CLI_PLAN_H
 
@@ -7,6 +8,8 @@
 #include "train/run.h"
 
 #define PLAN_MANIFEST "reproduce.json"
+
+enum { PLAN_RUNS_MOST = 10000 };
 
 /* What the command line adds to the manifest. */
 typedef struct plan_options {
@@ -46,5 +49,12 @@ typedef struct plan {
  * another experiment is wrong use. 0, or the code to exit with after a message. plan_free in any case. */
 int plan_make(plan *p, const plan_options *options);
 void plan_free(plan *p);
+
+/* For a plan of another kind, whose arrays the caller has made large enough. An experiment file with settings; a run of it,
+ * in the folder OUT/NAME; the longest first. */
+stpn_status plan_add_entry(plan *p, const char *file, const char *const *set, int set_count, stpn_error *error);
+stpn_status plan_add_run(plan *p, const plan_entry *entry, uint64_t seed, const char *out, const char *name,
+                         stpn_error *error);
+void plan_sort(plan *p);
 
 #endif

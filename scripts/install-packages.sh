@@ -8,6 +8,8 @@ build="gcc libc6-dev make cmake pkg-config libjansson-dev zlib1g-dev librandom12
 # What the build uses where it is there, installed only along with something that it needs.
 optional="libgif-dev libmujoco-dev"
 test="$optional g++ binutils python3 python3-dev python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
+# The tests of stpn export: a Cortex-M4.
+test="$test gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 [ "$(uname -m)" = aarch64 ] || test="$test gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
 case ${1:-} in
@@ -51,6 +53,8 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
         binutils) command -v nm >/dev/null 2>&1 ;;
         gcc-aarch64-linux-gnu) command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 ;;
         libc6-dev-arm64-cross) [ -e /usr/aarch64-linux-gnu/include/stdio.h ] ;;
+        gcc-arm-none-eabi) command -v arm-none-eabi-gcc >/dev/null 2>&1 ;;
+        libnewlib-arm-none-eabi) echo "#include <math.h>" | arm-none-eabi-gcc -E -x c - >/dev/null 2>&1 ;;
         qemu-user) command -v qemu-aarch64 >/dev/null 2>&1 || command -v qemu-aarch64-static >/dev/null 2>&1 ;;
         lib*) return 1 ;;
         *) command -v "$1" >/dev/null 2>&1 ;;

@@ -73,22 +73,44 @@ def collect(paths):
     return runs, traces, problems
 
 
-def figures(runs, traces, notes, problems):
-    """(name, figure) of everything that the runs and traces have to show; what they have not goes to `notes`, what is
+def read_sweeps(paths, runs, problems):
+    from .run_files import RunError, read_sweep
+
+    found = []
+    for path in paths:
+        try:
+            sweep = read_sweep(path, runs) if os.path.isdir(path) else None
+        except RunError as problem:
+            problems.append(str(problem))
+            continue
+        if sweep:
+            found.append(sweep)
+    return found
+
+
+def figures(runs, traces, sweeps, notes, problems):
+    """(name, figure) of everything that the runs, traces and sweeps have to show; what they have not goes to `notes`, what is
     wrong with them to `problems`."""
-    from . import plot_runs
+    from . import plot_runs, plot_sweep
     from .plot_synapses import NoFastComponent, synapses
     from .run_files import group_runs
     from .tensors import TensorFileError
 
-    groups = group_runs(runs)
+    # A legend of all the settings of a sweep would leave no room for what it explains.
+    swept = {run.folder for sweep in sweeps for run in sweep.runs}
+    groups = group_runs([run for run in runs if run.folder not in swept])
     for run in runs:
         if run.summary is None:
-            notes.append(f"{run.folder}: is not finished: it is in the learning curves alone")
+            where = "no figure" if run.folder in swept else "the learning curves alone"
+            notes.append(f"{run.folder}: is not finished: it is in {where}")
     for name in ("learning_curves", "accuracy_energy", "energy_steps", "generalisation"):
         figure = getattr(plot_runs, name)(groups)
         if figure:
             yield name, figure
+    for sweep in sweeps:
+        figure = plot_sweep.sweep_panels(sweep)
+        if figure:
+            yield "sweep" if len(sweeps) == 1 else f"sweep-{os.path.basename(os.path.abspath(sweep.folder))}", figure
     for trace in traces:
         # runs/NAME/trace.safetensors is NAME's; any other file has its own name.
         stem = os.path.splitext(os.path.basename(trace.path))[0]
@@ -107,8 +129,9 @@ def draw(options):
 
     runs, traces, problems = collect(options.runs)
     notes, count = [], 0
+    sweeps = read_sweeps(options.runs, runs, problems)
     with style():
-        for name, figure in figures(runs, traces, notes, problems):
+        for name, figure in figures(runs, traces, sweeps, notes, problems):
             count += 1
             for path in save(figure, options.out, name, options.format):
                 print(path)

@@ -13,7 +13,7 @@ from .tensors import TensorFileError, read_tensors
 
 __all__ = ["group_runs", "Group", "read_metrics"]  # and what `stpn` exports: load_run, find_runs, Run, RunError
 
-EXPERIMENT, METRICS, SUMMARY, TRACE = "experiment.json", "metrics.csv", "summary.json", "trace.safetensors"
+EXPERIMENT, METRICS, SUMMARY, TRACE, SWEEP = "experiment.json", "metrics.csv", "summary.json", "trace.safetensors", "sweep.json"
 # What tells that a folder was a run, even where its experiment.json is lost.
 _MARKS = (EXPERIMENT, METRICS, SUMMARY, "last.safetensors")
 _COUNTS = ("epoch", "iteration", "updates", "steps", "episodes")
@@ -178,6 +178,39 @@ def find_runs(folder: str | os.PathLike) -> list[str]:
                 found.append(os.path.join(path, name))
                 below.remove(name)
     return sorted(found, key=natural)
+
+
+@dataclass
+class Sweep:
+    """The folder of a stpn sweep: what it varies, and its runs."""
+
+    folder: str
+    document: dict
+    runs: list
+
+
+def read_sweep(folder, runs):
+    """The sweep in `folder` with those of the runs that are its own; None where the folder is of no sweep."""
+    path = os.path.join(folder, SWEEP)
+    if not os.path.exists(path):
+        return None
+    document = _document(path)
+    if not isinstance(document.get("keys"), dict) or not isinstance(document.get("rank"), str):
+        raise RunError(f"{path}: expected keys and a rank")
+    here = os.path.realpath(folder)
+    return Sweep(folder, document, [run for run in runs if os.path.dirname(os.path.realpath(run.folder)) == here])
+
+
+def setting(experiment, path):
+    """What stands at a path such as units.0.hidden; None where nothing does."""
+    for part in path.split("."):
+        if isinstance(experiment, list) and part.isdigit() and int(part) < len(experiment):
+            experiment = experiment[int(part)]
+        elif isinstance(experiment, dict):
+            experiment = experiment.get(part)
+        else:
+            return None
+    return experiment
 
 
 def natural(text):

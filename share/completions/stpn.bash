@@ -2,7 +2,7 @@
 
 _stpn() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
-    local commands="train eval compare reproduce verify bench info inspect trace play help"
+    local commands="train eval compare reproduce sweep verify bench info inspect trace play export help"
     COMPREPLY=()
 
     if [ "$COMP_CWORD" -eq 1 ]; then
@@ -10,7 +10,7 @@ _stpn() {
         return
     fi
     case $command,$previous in
-        train,--out | reproduce,--out | reproduce,--experiments)
+        train,--out | reproduce,--out | reproduce,--experiments | sweep,--out | export,--out)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             return
@@ -20,8 +20,9 @@ _stpn() {
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
-        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps) return ;;
+        train,--set | train,--seed | train,--seeds | train,--threads | eval,--examples | eval,--iterations | eval,--threads | bench,--threads | trace,--sequence | trace,--index | trace,--steps | play,--seed | play,--steps | play,--fps | export,--name) return ;;
         reproduce,--seeds | reproduce,--epochs | reproduce,--iterations | reproduce,--steps | reproduce,--set | reproduce,--jobs | reproduce,--threads) return ;;
+        sweep,--set | sweep,--jobs | sweep,--threads | sweep,--array) return ;;
         bench,--size)
             mapfile -t COMPREPLY < <(compgen -W "retrieval maze maze-post pong" -- "$current")
             return
@@ -51,12 +52,14 @@ _stpn() {
         eval) options="--json --best --examples --greedy --iterations --policy --threads --energy-table" ;;
         compare) options="--json --csv --markdown" ;;
         reproduce) options="--seeds --epochs --iterations --steps --set --out --jobs --threads --experiments --figures --any-kernel --quiet" ;;
+        sweep) options="--set --out --jobs --threads --array --list --figures --any-kernel --quiet" ;;
         verify) options="--json --kernel" ;;
         bench) options="--size --tokens --unit --threads --all-kernels --json" ;;
         info) options="--json" ;;
         inspect) options="--json --best --energy-table" ;;
         trace) options="--sequence --index --steps --best --out --json" ;;
         play) options="--seed --steps --fps --greedy --best --gif --video --quiet" ;;
+        export) options="--name --out --best --json" ;;
         help) options="$commands keys" ;;
     esac
     if [[ $current == -* || $command == help ]]; then
@@ -64,12 +67,12 @@ _stpn() {
         return
     fi
     case $command in
-        train | verify)
+        train | sweep | verify)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             ;;
         reproduce) mapfile -t COMPREPLY < <(compgen -W "retrieval familiarity maze" -- "$current") ;;
-        eval | compare | inspect | trace | play)
+        eval | compare | inspect | trace | play | export)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -d -- "$current")
             ;;

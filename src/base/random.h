@@ -17,7 +17,8 @@ typedef enum random_purpose {
     RANDOM_SPLIT = 8,
     RANDOM_POLICY = 10,
     RANDOM_ACTION = 11,
-    RANDOM_TEST_ACTION = 12
+    RANDOM_TEST_ACTION = 12,
+    RANDOM_SWEEP = 13
 } random_purpose;
 
 typedef struct random_stream {

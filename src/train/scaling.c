@@ -61,6 +61,16 @@ void scaling_merge(scaling *s, const scaling *part)
     }
 }
 
+double scaling_mean(const scaling *s, int index)
+{
+    return s->count < 2 ? 0 : s->mean[index];
+}
+
+double scaling_bound(void)
+{
+    return BOUND;
+}
+
 double scaling_deviation(const scaling *s, int index)
 {
     return s->count < 2 ? 1 : sqrt(s->squares[index] / (double)s->count + LEAST);
@@ -69,7 +79,7 @@ double scaling_deviation(const scaling *s, int index)
 void scaling_apply(const scaling *s, const float *from, float *to)
 {
     for (int i = 0; i < s->width; i++) {
-        double value = ((double)from[i] - (s->count < 2 ? 0 : s->mean[i])) / scaling_deviation(s, i);
+        double value = ((double)from[i] - scaling_mean(s, i)) / scaling_deviation(s, i);
         to[i] = (float)fmin(fmax(value, -BOUND), BOUND);
     }
 }

@@ -20,9 +20,11 @@ void scaling_copy(scaling *to, const scaling *from);
 void scaling_add(scaling *s, const float *row);
 void scaling_merge(scaling *s, const scaling *part);
 
-/* 1 until two rows have come in. */
+/* 0 and 1 until two rows have come in. */
+double scaling_mean(const scaling *s, int index);
 double scaling_deviation(const scaling *s, int index);
-/* (value - mean) / deviation, within -10 to 10. `to` may be `from`. */
+/* (value - mean) / deviation, within plus and minus scaling_bound(). `to` may be `from`. */
+double scaling_bound(void);
 void scaling_apply(const scaling *s, const float *from, float *to);
 
 #endif

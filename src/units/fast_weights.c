@@ -195,6 +195,28 @@ static void operations(const unit *u, unit_operations *count)
     count->functions += (S + 1) * 2;
 }
 
+static void write_source(const unit *u, source_text *s)
+{
+    char lambda[SOURCE_NUMBER], eta[SOURCE_NUMBER];
+    source_row(s, "p", u->options.hidden);
+    source_row(s, "q", u->options.hidden);
+    source_put(s,
+               "    for (int j = 0; j < H; j++) {\n"
+               "        float *a = A + j * H;\n"
+               "        for (int k = 0; k < H; k++) a[k] = %s * a[k] + %s * h[j] * h[k];\n"
+               "        p[j] = bias[j] + dot(I, weight + j * (I + H), x) + dot(H, weight + j * (I + H) + I, h);\n"
+               "    }\n",
+               source_number(lambda, u->options.lambda), source_number(eta, u->options.eta));
+    source_put(s,
+               "    for (int s = 0; s <= %d; s++) {\n"
+               "        for (int j = 0; j < H; j++) q[j] = s == 0 ? p[j] : p[j] + dot(H, A + j * H, y);\n"
+               "        layer_norm(H, q, ln_weight, ln_bias);\n"
+               "        for (int j = 0; j < H; j++) y[j] = tanhf(q[j]);\n"
+               "    }\n"
+               "    for (int j = 0; j < H; j++) h[j] = y[j];\n",
+               u->options.inner_steps);
+}
+
 const unit_type unit_fast_weights = {
     .name = "fast_weights",
     .options = options,
@@ -207,4 +229,5 @@ const unit_type unit_fast_weights = {
     .forward = forward,
     .backward = backward,
     .operations = operations,
+    .source = write_source,
 };

@@ -373,3 +373,21 @@ void gated_operations(const unit *u, unit_operations *count)
         .writes = H * u->state_count,
     };
 }
+
+void gated_source(const unit *u, source_text *s)
+{
+    const gated_cell *cell = cell_of(u);
+    int rows = cell->groups * u->options.hidden;
+    source_row(s, "p", rows);
+    if (cell->apart) source_row(s, "q", rows);
+    source_put(s, "    for (int r = 0; r < %d; r++) {\n", rows);
+    if (cell->apart)
+        source_put(s, "        p[r] = bias_ih[r] + dot(I, weight_ih + r * I, x);\n"
+                      "        q[r] = bias_hh[r] + dot(H, weight_hh + r * H, h);\n");
+    else if (cell->recurrent)
+        source_put(s,
+                   "        p[r] = bias[r] + dot(I, weight + r * (I + H), x) + dot(H, weight + r * (I + H) + I, h);\n");
+    else source_put(s, "        p[r] = bias[r] + dot(I, weight + r * I, x);\n");
+    source_put(s, "    }\n    for (int j = 0; j < H; j++) {\n%s", cell->source);
+    source_put(s, "%s    }\n", cell->recurrent ? "        h[j] = y[j];\n" : "");
+}

@@ -39,6 +39,7 @@ typedef struct gated_cell {
     void (*forward)(const unit *u, const cell_step *step);
     void (*backward)(const unit *u, const cell_back *step);
     unit_operations neuron; // what the cell costs per neuron
+    const char *source;     // the cell of neuron j in C, see gated_source; NULL: the unit cannot be exported
 } gated_cell;
 
 /* Parameters `weight` (groups H, K) and `bias` (groups H), or, apart, `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`, at
@@ -50,5 +51,8 @@ size_t gated_backward_bytes(const unit *u);
 void gated_forward(const unit *u, const void *parameters, const unit_sweep *sweep, void *work);
 void gated_backward(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
 void gated_operations(const unit *u, unit_operations *count);
+/* The products in C, then the cell's own text for each neuron j: p[g * H + j] is its gate g, q the recurrent part where that
+ * is kept apart; it sets y[j], and c[j] where there is one. */
+void gated_source(const unit *u, source_text *s);
 
 #endif

@@ -27,6 +27,9 @@ static const gated_cell cell = {
     .neuron = {.multiply_accumulates = 2, .accumulates = 3, .functions = 3},
     .forward = cell_forward,
     .backward = cell_backward,
+    .source = "        float reset = sigmoid(p[j] + q[j]), keep = sigmoid(p[H + j] + q[H + j]);\n"
+              "        float next = tanhf(p[2 * H + j] + reset * q[2 * H + j]);\n"
+              "        y[j] = next + keep * (h[j] - next);\n",
 };
 
 const unit_type unit_gru = {
@@ -41,5 +44,6 @@ const unit_type unit_gru = {
     .forward = gated_forward,
     .backward = gated_backward,
     .operations = gated_operations,
+    .source = gated_source,
     .details = &cell,
 };

@@ -136,6 +136,19 @@ static void operations(const unit *u, unit_operations *count)
     };
 }
 
+static void write_source(const unit *u, source_text *s)
+{
+    (void)u;
+    source_put(s, "    const float lambda = sigmoid(lambda_logit[0]), eta = -expf(eta_log[0]);\n"
+                  "    for (int j = 0; j < H; j++) {\n"
+                  "        const float *fixed = weight + j * I;\n"
+                  "        float *a = A + j * I, p = bias[j];\n"
+                  "        for (int k = 0; k < I; k++) p += (fixed[k] + a[k]) * x[k];\n"
+                  "        y[j] = sigmoid(p);\n"
+                  "        for (int k = 0; k < I; k++) a[k] = lambda * a[k] + eta * y[j] * x[k];\n"
+                  "    }\n");
+}
+
 const unit_type unit_hebbff = {
     .name = "hebbff",
     .options = options,
@@ -148,4 +161,5 @@ const unit_type unit_hebbff = {
     .forward = forward,
     .backward = backward,
     .operations = operations,
+    .source = write_source,
 };

@@ -28,6 +28,8 @@ static const gated_cell cell = {
     .neuron = {.multiply_accumulates = 1, .multiplies = 2, .functions = 5},
     .forward = cell_forward,
     .backward = cell_backward,
+    .source = "        c[j] = sigmoid(p[H + j]) * c[j] + sigmoid(p[j]) * tanhf(p[2 * H + j]);\n"
+              "        y[j] = sigmoid(p[3 * H + j]) * tanhf(c[j]);\n",
 };
 
 const unit_type unit_lstm = {
@@ -42,5 +44,6 @@ const unit_type unit_lstm = {
     .forward = gated_forward,
     .backward = gated_backward,
     .operations = gated_operations,
+    .source = gated_source,
     .details = &cell,
 };

@@ -25,6 +25,7 @@ static const gated_cell cell = {
     .neuron = {.functions = 1},
     .forward = cell_forward,
     .backward = cell_backward,
+    .source = "        y[j] = tanhf(p[j]);\n",
 };
 
 const unit_type unit_mlp = {
@@ -39,5 +40,6 @@ const unit_type unit_mlp = {
     .forward = gated_forward,
     .backward = gated_backward,
     .operations = gated_operations,
+    .source = gated_source,
     .details = &cell,
 };

@@ -29,4 +29,5 @@ const unit_type unit_modplast = {
     .forward = trace_forward,
     .backward = trace_backward,
     .operations = trace_operations,
+    .source = trace_source,
 };

@@ -44,4 +44,5 @@ const unit_type unit_modul = {
     .forward = trace_forward,
     .backward = trace_backward,
     .operations = trace_operations,
+    .source = trace_source,
 };

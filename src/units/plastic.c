@@ -28,4 +28,5 @@ const unit_type unit_plastic = {
     .forward = trace_forward,
     .backward = trace_backward,
     .operations = trace_operations,
+    .source = trace_source,
 };

@@ -174,6 +174,13 @@ void *unit_part(const unit *u, const void *block, const char *name)
     return NULL;
 }
 
+int unit_has_tensor(const unit *u, const char *name)
+{
+    for (int i = 0; i < u->tensor_count; i++)
+        if (strcmp(u->tensors[i].name, name) == 0) return 1;
+    return 0;
+}
+
 int unit_panels(const unit *u)
 {
     return (int)(u->row / (size_t)u->kernel->lanes);

@@ -31,6 +31,7 @@ static const gated_cell cell = {
     .forward = cell_forward,
     .backward = cell_backward,
     .neuron = {.functions = 1},
+    .source = "        y[j] = tanhf(p[j]);\n",
 };
 
 static void plan(unit *u)
@@ -57,5 +58,6 @@ const unit_type unit_rnn = {
     .forward = gated_forward,
     .backward = gated_backward,
     .operations = gated_operations,
+    .source = gated_source,
     .details = &cell,
 };

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 extern const unit_type unit_stpn_r, unit_stpn_f;
@@ -366,6 +367,91 @@ static void operations(const unit *u, unit_operations *count)
     }
 }
 
+/* Lambda or Gamma of synapse (j, k). */
+static void rate_source(const unit *u, char text[SOURCE_NUMBER], const char *name, double held)
+{
+    static const char *const places[] = {"j * K + k", "j", "0"};
+    if (u->options.learn) snprintf(text, SOURCE_NUMBER, "%s[%s]", name, places[u->options.granularity]);
+    else source_number(text, held);
+}
+
+/* The output, and 1 / n where it is needed again. */
+static void source_output(const unit *u, source_text *s)
+{
+    const stpn_unit *o = &u->options;
+    int has_norm = o->norm != STPN_NORM_NONE;
+    source_put(s,
+               "    for (int j = 0; j < H; j++) {\n"
+               "        const float *w = weight + j * K, *f = F + j * K;\n"
+               "        float u = 0.0f%s;\n"
+               "        for (int k = 0; k < K; k++) {\n"
+               "            float g = w[k] + f[k];\n"
+               "            u += g * z[k];\n",
+               has_norm ? ", squares = 0.0f" : "");
+    if (has_norm) source_put(s, "            squares += g * g;\n");
+    source_put(s, "        }\n");
+    if (o->norm == STPN_NORM_PRE) source_put(s, "        inverse[j] = inverse_norm(squares);\n");
+    source_put(s, "        a[j] = u%s%s;\n    }\n",
+               o->norm == STPN_NORM_PRE ? " * inverse[j]"
+               : has_norm               ? " * inverse_norm(squares)"
+                                        : "",
+               o->bias ? " + bias[j]" : "");
+    if (o->layer_norm) source_put(s, "    layer_norm(H, a, ln_weight, ln_bias);\n");
+    source_put(s, "    for (int j = 0; j < H; j++) y[j] = %s(a[j]);\n",
+               o->activation == STPN_ACTIVATION_TANH ? "tanhf" : "sigmoid");
+}
+
+/* F' of F; z holds v here. */
+static void source_update(const unit *u, source_text *s)
+{
+    const stpn_unit *o = &u->options;
+    stpn_layer L = layer(u, NULL);
+    char lambda[SOURCE_NUMBER], gamma[SOURCE_NUMBER], clamp[SOURCE_NUMBER];
+    const char *kept = o->norm == STPN_NORM_PRE ? "f[k] * inverse[j]" : "f[k]";
+    rate_source(u, lambda, "lambda", o->lambda);
+    rate_source(u, gamma, "gamma", o->gamma);
+    source_put(s,
+               "    for (int j = 0; j < H; j++) {\n"
+               "        float *f = F + j * K;\n"
+               "        for (int k = %d; k < %d; k++) {\n",
+               L.plastic_begin, L.plastic_end);
+    if (o->decay == STPN_DECAY_PROMPT)
+        source_put(s, "            float next = %s * (%s + %s * (y[j] * z[k]));\n", lambda, kept, gamma);
+    else source_put(s, "            float next = %s * (%s) + %s * (y[j] * z[k]);\n", lambda, kept, gamma);
+    if (o->clamp > 0)
+        source_put(s, "            f[k] = bounded(next, %s);\n        }\n", source_number(clamp, o->clamp));
+    else source_put(s, "            f[k] = next;\n        }\n");
+    if (o->norm == STPN_NORM_POST)
+        source_put(s, "        float squares = 0.0f;\n"
+                      "        for (int k = 0; k < K; k++) {\n"
+                      "            float g = weight[j * K + k] + f[k];\n"
+                      "            squares += g * g;\n"
+                      "        }\n"
+                      "        float inverse = inverse_norm(squares);\n"
+                      "        for (int k = 0; k < K; k++) f[k] *= inverse;\n");
+    source_put(s, "    }\n");
+}
+
+static void write_source(const unit *u, source_text *s)
+{
+    const stpn_unit *o = &u->options;
+    int H = o->hidden, K = column_count(u), own = is_recurrent(u) || o->rule == STPN_RULE_OJA;
+    source_put(s, "    enum { K = %d };\n", K);
+    if (own) source_row(s, "z", K);
+    else source_put(s, "    const float *z = x;\n");
+    source_row(s, "a", H);
+    if (o->norm == STPN_NORM_PRE) source_row(s, "inverse", H);
+    if (own) source_put(s, "    for (int k = 0; k < I; k++) z[k] = x[k];\n");
+    if (is_recurrent(u)) source_put(s, "    for (int k = 0; k < H; k++) z[I + k] = h[k];\n");
+    source_output(u, s);
+    if (o->presynaptic == STPN_PRESYNAPTIC_CURRENT) source_put(s, "    for (int k = 0; k < H; k++) z[I + k] = y[k];\n");
+    if (o->rule == STPN_RULE_OJA)
+        source_put(s, "    for (int j = 0; j < H; j++)\n"
+                      "        for (int k = 0; k < K; k++) z[k] -= y[j] * F[j * K + k];\n");
+    source_update(u, s);
+    if (is_recurrent(u)) source_put(s, "    for (int j = 0; j < H; j++) h[j] = y[j];\n");
+}
+
 /* Columns without plasticity hold zeros. */
 static stpn_status state_check(const unit *u, int index, const void *values, stpn_error *error)
 {
@@ -405,6 +491,7 @@ const unit_type unit_stpn_r = {
     .forward = forward,
     .backward = backward,
     .operations = operations,
+    .source = write_source,
     .state_check = state_check,
     .state_changed = state_changed,
 };
@@ -423,6 +510,7 @@ const unit_type unit_stpn_f = {
     .forward = forward,
     .backward = backward,
     .operations = operations,
+    .source = write_source,
     .state_check = state_check,
     .state_changed = state_changed,
 };

@@ -191,3 +191,41 @@ void trace_operations(const unit *u, unit_operations *count)
         count->writes += synapses;
     }
 }
+
+/* E' of E and d. */
+static const char *rule_source(const trace_layer *L)
+{
+    switch (L->rule) {
+    case STPN_TRACE_CLIP: return "bounded(e[k] + d, 1.0f)";
+    case STPN_TRACE_SOFT: return "bounded(e[k] + d - fabsf(d) * e[k], 1.0f)";
+    case STPN_TRACE_ADD: return "e[k] + d";
+    default: return "(1.0f - rate) * e[k] + d";
+    }
+}
+
+void trace_source(const unit *u, source_text *s)
+{
+    trace_layer L = layer(u, NULL);
+    static const char *const modulations[] = {"tanhf(m)", "sigmoid(m)", "m"};
+    int has_eta = unit_has_tensor(u, "eta"), modulated = unit_has_tensor(u, "weight_mod");
+    source_put(s, "    for (int j = 0; j < H; j++) {\n"
+                  "        const float *a = alpha + j * H, *fixed = w + j * H, *e = E + j * H;\n"
+                  "        float p = bias_in[j] + dot(I, weight_in + j * I, x);\n"
+                  "        for (int k = 0; k < H; k++) p += (fixed[k] + a[k] * e[k]) * h[k];\n"
+                  "        y[j] = tanhf(p);\n"
+                  "    }\n");
+    if (modulated)
+        source_put(s,
+                   "    float m = bias_mod[0] + dot(H, weight_mod, y);\n"
+                   "    m = %s;\n",
+                   modulations[L.modulation]);
+    source_put(s, "    const float rate = %s;\n", has_eta ? "eta[0]" : "m");
+    source_put(s, "    for (int j = 0; j < H; j++) {\n"
+                  "        float *e = E + j * H, change = rate * y[j];\n");
+    if (L.retroactive) source_put(s, "        float *trace = T + j * H;\n");
+    source_put(s, "        for (int k = 0; k < H; k++) {\n");
+    source_put(s, "            float d = %s;\n", L.retroactive ? "m * trace[k]" : "change * h[k]");
+    source_put(s, "            e[k] = %s;\n", rule_source(&L));
+    if (L.retroactive) source_put(s, "            trace[k] = (1.0f - rate) * trace[k] + change * h[k];\n");
+    source_put(s, "        }\n    }\n    for (int j = 0; j < H; j++) h[j] = y[j];\n");
+}

@@ -25,5 +25,6 @@ size_t trace_backward_bytes(const unit *u);
 void trace_forward(const unit *u, const void *parameters, const unit_sweep *sweep, void *work);
 void trace_backward(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
 void trace_operations(const unit *u, unit_operations *count);
+void trace_source(const unit *u, source_text *s);
 
 #endif

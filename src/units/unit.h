@@ -4,6 +4,7 @@
 #define STPN_UNITS_UNIT_H
 
 #include "base/option.h"
+#include "base/source.h"
 #include "kernels/kernels.h"
 
 typedef struct unit unit;
@@ -114,6 +115,8 @@ typedef struct unit_type {
     void (*backward)(const unit *u, const void *parameters, void *gradient, const unit_back *back, void *work);
     /* What a step costs. */
     void (*operations)(const unit *u, unit_operations *count);
+    /* A step of one sample as the body of a C function (io/net_source.h). NULL: the unit cannot be exported. */
+    void (*source)(const unit *u, source_text *s);
     /* Whether state tensor `index` of one sample may hold `values` (row-major), and what its having changed entails.
      * NULL: anything, nothing. */
     stpn_status (*state_check)(const unit *u, int index, const void *values, stpn_error *error);
@@ -166,6 +169,7 @@ void unit_add_state(unit *u, const char *name, tensor_layout layout, int rows, i
 
 /* Tensor `name` in a block of parameters, or in a gradient; NULL where the unit has none. */
 void *unit_part(const unit *u, const void *block, const char *name);
+int unit_has_tensor(const unit *u, const char *name);
 /* Panels of a row of neurons; values of a padded row of inputs. */
 int unit_panels(const unit *u);
 size_t unit_input_row(const unit *u);

@@ -18,7 +18,7 @@ import unittest
 SOURCE = os.environ.get("STPN_SOURCE_DIR") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COMMAND = os.environ.get("STPN_COMMAND") or os.path.join(SOURCE, "build", "stpn")
 GOLDEN = os.path.join(SOURCE, "tests", "golden")
-COMMANDS = ["train", "eval", "compare", "reproduce", "verify", "bench", "info", "inspect", "trace", "play", "help"]
+COMMANDS = ["train", "eval", "compare", "reproduce", "sweep", "verify", "bench", "info", "inspect", "trace", "play", "export", "help"]
 
 # Under a sanitizer a run takes ten times as long: a fourth of the sequences is still enough to meet it at work.
 SHARE = 4 if os.environ.get("STPN_TEST_FLAGS") else 1

@@ -13,7 +13,58 @@ from plot_support import COLUMNS, PROBES, SOURCE, PlotTest, invent_run  # noqa: 
 import numpy as np  # noqa: E402
 from support import read, write  # noqa: E402
 
-from stpn import plot_runs, plot_style  # noqa: E402
+from stpn import plot, plot_runs, plot_style, plot_sweep  # noqa: E402
+
+
+class Sweeps(PlotTest):
+    def sweep(self, search="random", **more):
+        """Runs of six settings in sweep/, with two seeds each; [(learning rate, norm, validation accuracy)]."""
+        points = []
+        for i in range(12):
+            rate, norm, folder = 10 ** (-4 + i // 2 / 3), ("pre", "output")[i // 2 % 2], self.path("sweep", "c%03d-s%d" % (i // 2, i % 2))
+            invent_run(folder, "a", i % 2, epochs=(4, 12)[i // 6], summary=i != 11)
+            for name, content in (("experiment", {"units": [{"name": "stpn_r", "norm": norm}]}), ("summary", {})):
+                if name == "summary" and i == 11:
+                    continue
+                document = json.loads(read(os.path.join(folder, name + ".json")))
+                document.update(content)
+                if name == "experiment":
+                    document["train"]["learning_rate"] = rate
+                else:
+                    document["validation"] = {"accuracy": i / 12}
+                    points.append((rate, norm, i / 12))
+                write(os.path.join(folder, name + ".json"), json.dumps(document))
+        document = {"search": search, "rank": "validation.accuracy",
+                    "keys": {"train.learning_rate": {"log": [1e-4, 1e-2]}, "units.0.norm": ["pre", "output"], "task.none": [1]}}
+        write(self.path("sweep", "sweep.json"), json.dumps({**document, **more}))
+        return points
+
+    def panels(self):
+        runs, _, problems = plot.collect([self.path("sweep")])
+        return plot_sweep.sweep_panels(*plot.read_sweeps([self.path("sweep")], runs, problems)).axes
+
+    def test_a_panel_for_each_key(self):
+        points = self.sweep()
+        rates, norms = self.panels()
+        self.assertEqual([axes.get_xlabel() for axes in (rates, norms)], ["train.learning_rate", "units.0.norm"])
+        self.assertEqual(rates.get_xscale(), "log")
+        np.testing.assert_allclose(rates.lines[0].get_xydata(), [(rate, result) for rate, _, result in points], rtol=1e-12)
+        words = [label.get_text() for label in norms.get_xticklabels()]
+        drawn = [(words[int(place)], result) for place, result in norms.lines[0].get_xydata()]
+        self.assertEqual(sorted(drawn), sorted((norm, result) for _, norm, result in points))
+
+    def test_rounds_look_different(self):
+        points = self.sweep("halving")
+        rates, _ = self.panels()
+        self.assertEqual([len(line.get_xdata()) for line in rates.lines], [6, len(points) - 6])
+        self.assertEqual([text.get_text() for text in rates.figure.legends[0].get_texts()], ["4", "12"])
+
+    def test_files(self):
+        self.sweep()
+        result = self.plot("sweep", "--out", "f", "--format", "svg")
+        self.assertEqual((result.stdout, result.stderr.count("is not finished: it is in no figure")), ("f/sweep.svg\n", 1))
+        write(self.path("sweep", "sweep.json"), "{}")
+        self.assertIn("sweep.json: expected keys and a rank", self.plot("sweep", "--out", "f", code=1).stderr)
 
 
 class Drawn(PlotTest):
