@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 256, SPINS = 2000 };
+enum { MAX_THREADS = 256, SPINS = 10000 };
 
 /* What a worker takes first, so that neighbouring turns mostly meet in one cache; the others take from it when they have
  * done their own. */
@@ -71,7 +71,8 @@ static void relax(void)
 static uint_fast64_t next_call(helper *self, uint_fast64_t seen)
 {
     stpn_pool *pool = self->pool;
-    /* Updates of a small network follow each other within microseconds: a short spin saves the sleep. */
+    /* Updates of a small network follow each other within microseconds, forward and backward of PyTorch's layer within a hundred:
+     * a short spin saves the sleep. */
     for (int spin = 0; spin < SPINS; spin++) {
         uint_fast64_t call = atomic_load(&pool->call);
         if (call != seen) return call;

@@ -133,20 +133,23 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     rollout *tested;
     rollout_result result;
     *object = NULL;
-    stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
-                                     : rollout_create(&tested, e, r->net, 0, r->pool, error);
-    if (status) return status;
-    if (r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
     profile_lane *lane = profile_lane_of(how->told, 0);
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
+    stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
+                                     : rollout_create(&tested, e, r->net, 0, r->pool, error);
+    if (status) {
+        profile_enter(lane, before);
+        return status;
+    }
+    if (r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
     env *played = rollout_env(tested);
     if (!status && how->film) status = played->type->film(played, how->film, error);
     if (!status)
         status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
                               summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
     if (!status && how->film) status = played->type->film(played, NULL, error);
-    profile_enter(lane, before);
     rollout_free(tested);
+    profile_enter(lane, before);
     if (status) return status;
     *object = rewards(r, &result);
     return *object ? STPN_OK : error_memory(error, "a test");
