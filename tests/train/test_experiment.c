@@ -234,7 +234,7 @@ static void the_table_of_train_is_public(void **state)
     assert_int_equal(options_to_json(rows, count, &defaults, object), 1);
     for (int i = 0; i < count; i++)
         if (!train_option_applies(&defaults, rows[i].name)) json_object_del(object, rows[i].name);
-    assert_int_equal(json_object_size(object), count - 8);
+    assert_int_equal(json_object_size(object), count - 9);
     assert_true(json_equal(object, json_object_get(e.resolved, "train")));
     json_decref(object);
     assert_int_equal(options_check(rows, count, &defaults, "train", &error), STPN_OK);
