@@ -12,7 +12,10 @@ static stpn_status check(const a2c *a, stpn_error *error)
 {
     int count;
     const option *table = a2c_option_table(&count);
-    return options_check(table, count, &a->options, "a2c", error);
+    stpn_status status = options_check(table, count, &a->options, "a2c", error);
+    if (status || !a->actor.plan.continuous || a->options.concentration_weight == 0) return status;
+    return error_set(error, STPN_ERROR_INPUT, "a2c.concentration_weight is %g, expected 0 with continuous actions",
+                     a->options.concentration_weight);
 }
 
 static stpn_status open_worker(const a2c *a, a2c_worker *w, stpn_error *error)
@@ -24,10 +27,12 @@ static stpn_status open_worker(const a2c *a, a2c_worker *w, stpn_error *error)
     w->advantages = memory_zeroed(T, sizeof *w->advantages);
     w->shared = memory_zeroed(T, sizeof *w->shared);
     w->losses = memory_zeroed(T, size);
-    w->dlogits = memory_zeroed(T, (size_t)a->actor.actions * size);
+    w->dlogits = memory_zeroed(T, (size_t)a->actor.outputs * size);
+    w->space = memory_zeroed(1, a2c_values_space(a->actor.actions) * sizeof *w->space);
     w->dvalues = memory_zeroed(T, size);
     w->dy = memory_zeroed(samples * T, row_values(a->actor.net->kernel, (int)H) * size);
-    if (!w->y || !w->values || !w->advantages || !w->shared || !w->losses || !w->dlogits || !w->dvalues || !w->dy)
+    if (!w->y || !w->values || !w->advantages || !w->shared || !w->losses || !w->dlogits || !w->dvalues || !w->dy ||
+        !w->space)
         return error_memory(error, "the agent");
     return stpn_state_create(&w->state, a->actor.net, (int)samples, error);
 }
@@ -41,6 +46,7 @@ static void close_worker(a2c_worker *w)
     memory_free(w->shared);
     memory_free(w->losses);
     memory_free(w->dlogits);
+    memory_free(w->space);
     memory_free(w->dvalues);
     memory_free(w->dy);
 }
@@ -69,11 +75,15 @@ stpn_status a2c_create(a2c **out, stpn_net *net, const train_options *train, con
     a2c *a = memory_zeroed(1, sizeof *a);
     if (!a) return error_memory(error, "the agent");
     *a = (a2c){.pool = pool, .train = *train, .options = *options, .updates = plan->updates};
-    const actor_plan acting = {
-        .batch = plan->batch, .steps = plan->steps, .type = plan->type, .discount = options->discount, .seed = seed};
+    const actor_plan acting = {.batch = plan->batch,
+                               .steps = plan->steps,
+                               .continuous = plan->continuous,
+                               .type = plan->type,
+                               .discount = options->discount,
+                               .seed = seed};
     int threads = stpn_pool_threads(pool);
-    stpn_status status = check(a, error);
-    if (!status) status = actor_open(&a->actor, net, &acting, error);
+    stpn_status status = actor_open(&a->actor, net, &acting, error);
+    if (!status) status = check(a, error);
     if (!status) a->workers = threads < a->actor.chunks ? threads : a->actor.chunks;
     if (!status && plan->steps > 0) status = open_learning(a, error);
     if (!status) *out = a;
@@ -95,7 +105,7 @@ void a2c_free(a2c *a)
 }
 
 stpn_status a2c_act(a2c *a, int first, int last, const void *observations, const uint8_t *reset, act_choice choice,
-                    int32_t *actions, stpn_error *error)
+                    void *actions, stpn_error *error)
 {
     return actor_act(&a->actor, first, last, observations, reset, choice, actions, error);
 }

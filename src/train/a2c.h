@@ -8,7 +8,7 @@
  *   A_t  = R_t - v_t                                                   (generalised advantage estimation)
  *   loss = sum of -A_t log p(a_t) + value_weight A_t^2 + concentration_weight sum_a p_a^2 - entropy_weight entropy
  *
- * where A_t of the first term, and R_t, count as numbers. Acting is recorded on a tape, so that an update needs no second
+ * where p(a_t) of continuous actions is the density (actor.h), and there is no sum of p_a^2; where A_t of the first term, and R_t, count as numbers. Acting is recorded on a tape, so that an update needs no second
  * forward pass: the gradient goes back through the whole rollout. docs/mathematics.md. */
 #ifndef STPN_TRAIN_A2C_H
 #define STPN_TRAIN_A2C_H
@@ -22,6 +22,7 @@
 typedef struct a2c_plan {
     int batch;       // B, copies of the environment
     int steps;       // T, the most steps of a rollout; 0: it only acts, without end and without a tape (evaluations)
+    int continuous;  // values of a continuous action, as in an actor_plan; 0: actions are discrete
     stpn_input type; // of observations
     int64_t updates; // at which the schedule of the learning rate ends; 0: it stays where it begins
 } a2c_plan;
@@ -45,7 +46,7 @@ void a2c_set_energy(a2c *a, int wanted);
 /* One step of the net, and an action for each copy. `observations` (B, I) of the plan's type; `reset` (B) or NULL: not 0
  * zeroes the copy's state first, as where a new episode starts. */
 stpn_status a2c_act(a2c *a, int first, int last, const void *observations, const uint8_t *reset, act_choice choice,
-                    int32_t *actions, stpn_error *error);
+                    void *actions, stpn_error *error);
 
 /* What came of it: `rewards` (B), and `ends` (B) or NULL: none: whether the episode is over, by itself or cut off. Nothing
  * that comes later counts for the returns before an end. Where an episode was cut off and `last_observations` (B, I) is

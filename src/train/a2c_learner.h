@@ -15,7 +15,8 @@ typedef struct a2c_worker {
     double *advantages; // (T) of a sample
     double *shared;     // (T) sums over all copies
     void *losses;       // (T) -log p(a)
-    void *dlogits;      // (T, A)
+    void *dlogits;      // (T, A), or (T, 2 A) of continuous actions
+    double *space;      // of a2c_policy_values
     void *dvalues;      // (T)
     void *dy;           // (CHUNK, T, Hp)
 } a2c_worker;

@@ -52,3 +52,30 @@ void a2c_policy_rows(const kernel_table *k, const a2c_options *o, double scale, 
         sums->entropy += entropy;
     }
 }
+
+/* A row of outputs, and two gradients of it. */
+size_t a2c_values_space(int actions)
+{
+    return 3 * 2 * (size_t)actions;
+}
+
+void a2c_policy_values(const kernel_table *k, const a2c_options *o, double scale, int steps, int actions,
+                       const void *outputs, const double *values, const uint8_t *over, const double *advantages,
+                       double *space, void *doutputs, a2c_sums *sums)
+{
+    const policy_kind kind = {.actions = actions, .continuous = 1};
+    size_t O = 2 * (size_t)actions;
+    double *row = space, *dlog = row + O, *dentropy = dlog + O;
+    for (size_t t = 0; t < (size_t)steps; t++) {
+        if (over[t] & STPN_SKIPPED) {
+            memset(value_at(k, doutputs, t * O), 0, O * k->size);
+            continue;
+        }
+        for (size_t i = 0; i < O; i++) row[i] = value_read(k, outputs, t * O + i);
+        const policy_action taken = {.values = values + t * (size_t)actions};
+        sums->policy -= advantages[t] * policy_log(&kind, row, taken, dlog);
+        sums->entropy += policy_entropy(&kind, row, dentropy);
+        for (size_t i = 0; i < O; i++)
+            value_write(k, doutputs, t * O + i, -scale * (advantages[t] * dlog[i] + o->entropy_weight * dentropy[i]));
+    }
+}

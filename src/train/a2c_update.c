@@ -86,7 +86,8 @@ static void gradient_turn(void *context, int chunk, int thread)
     const kernel_table *k = net->kernel;
     a2c_worker *w = &a->worker[thread];
     int begin = chunk * CHUNK, end = actor_chunk_end(&a->actor, chunk);
-    size_t T = (size_t)a->actor.plan.steps, A = (size_t)a->actor.actions, H = row_values(k, net_outputs(net));
+    size_t T = (size_t)a->actor.plan.steps, O = (size_t)a->actor.outputs, A = (size_t)a->actor.actions,
+           H = row_values(k, net_outputs(net));
     void *grad = value_at(k, a->actor.tape->chunk_grad, (size_t)chunk * net->block_values);
     profile_enter(w->lane, PROFILE_READ_OUT);
     memset(grad, 0, net->block_values * k->size);
@@ -96,8 +97,14 @@ static void gradient_turn(void *context, int chunk, int thread)
         a2c_sums *sums = &a->parts[chunk].sums;
         for (size_t t = 0; t < (size_t)job->steps; t++)
             w->advantages[t] = a->actor.gains[at + t] - value_read(k, values, t);
-        a2c_policy_rows(k, &a->options, job->scale, job->steps, a->actor.actions, value_at(k, a->actor.logits, at * A),
-                        a->actor.taken + at, a->actor.over + at, w->advantages, w->losses, w->dlogits, sums);
+        const void *logits = value_at(k, a->actor.logits, at * O);
+        const uint8_t *over = a->actor.over + at;
+        if (a->actor.plan.continuous)
+            a2c_policy_values(k, &a->options, job->scale, job->steps, a->actor.actions, logits,
+                              a->actor.taken_values + at * A, over, w->advantages, w->space, w->dlogits, sums);
+        else
+            a2c_policy_rows(k, &a->options, job->scale, job->steps, a->actor.actions, logits, a->actor.taken + at, over,
+                            w->advantages, w->losses, w->dlogits, sums);
         value_rows(job, w, b, sums);
         const heads_rows rows = {.count = job->steps,
                                  .y = tape_output(a->actor.tape, b, 0),

@@ -265,13 +265,20 @@ static stpn_status check_train(experiment *e, const json_t *object, stpn_error *
 
 static stpn_status check_method(const experiment *e, int fallback, stpn_error *error)
 {
-    int method = e->train.method, continuous = e->env && e->env_shape.continuous;
-    if (method == fallback || (e->env && method == METHOD_PPO)) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected %s with task %s%s", methods[method],
-                     !e->env      ? "\"supervised\""
-                     : continuous ? "\"ppo\""
-                                  : "\"a2c\" or \"ppo\"",
-                     e->env ? e->env->name : e->task->name, continuous ? ", whose actions are continuous" : "");
+    int method = e->train.method;
+    if (method == fallback || (e->env && method != METHOD_SUPERVISED)) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "train.method is \"%s\", expected %s with task %s", methods[method],
+                     e->env ? "\"a2c\" or \"ppo\"" : "\"supervised\"", e->env ? e->env->name : e->task->name);
+}
+
+/* A density has no sum of squares to weigh. */
+static stpn_status check_concentration(const experiment *e, stpn_error *error)
+{
+    int applies = e->env && e->train.method == METHOD_A2C && e->env_shape.continuous;
+    if (!applies || e->a2c.concentration_weight == 0) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT,
+                     "train.concentration_weight is %g, expected 0 with task %s, whose actions are continuous",
+                     e->a2c.concentration_weight, e->env->name);
 }
 
 /* What is not given is the method's own. */
@@ -313,18 +320,20 @@ static stpn_status read_train(experiment *e, const json_t *root, stpn_error *err
     e->ppo = ppo_option_defaults();
     e->train.method = method;
     if (e->env) default_rollouts(e, method);
+    if (e->env && e->env_shape.continuous) e->a2c.concentration_weight = 0;
     stpn_status status = object ? member(root, "train", 0, &object, error) : STPN_OK;
     const option *table = train_option_table(&count);
     if (!status && object) {
         const json_t *named = json_object_get(object, "method");
-        int by_ppo = json_is_string(named) && strcmp(json_string_value(named), methods[METHOD_PPO]) == 0;
-        if (e->env) default_rollouts(e, by_ppo ? METHOD_PPO : method);
+        const char *word = json_is_string(named) ? json_string_value(named) : methods[method];
+        if (e->env) default_rollouts(e, strcmp(word, methods[METHOD_PPO]) == 0 ? METHOD_PPO : METHOD_A2C);
         names_beside(e, table, names);
         status = options_from_json(object, "train", table, count, names, &e->train, error);
         if (!status) status = check_method(e, method, error);
         table = method_table(e, e->train.method, &count, &fields);
         names_beside(e, table, names);
         if (!status) status = options_from_json(object, "train", table, count, names, fields, error);
+        if (!status) status = check_concentration(e, error);
     }
     if (!status && e->env) status = plan_rollouts(e, error);
     return status || !object ? status : check_train(e, object, error);

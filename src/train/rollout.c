@@ -50,6 +50,7 @@ static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, 
         return status;
     }
     const a2c_plan plan = {.batch = e->train.batch,
+                           .continuous = e->env_shape.continuous,
                            .steps = e->train.rollout ? e->train.rollout : e->env_shape.steps,
                            .type = e->env_shape.type,
                            .updates = e->train.iterations};

@@ -11,12 +11,14 @@
 
 static stpn_error error;
 
-enum { CASE_INPUTS = 3, CASE_ACTIONS = 4, CASE_MOST = 64 * 32 };
+/* Four outputs are scores of four actions, or means and scales of the two values of a continuous one. */
+enum { CASE_INPUTS = 3, CASE_ACTIONS = 4, CASE_VALUES = 2, CASE_MOST = 64 * 32 };
 
 typedef struct agent_case {
     stpn_real real;
     int units; // 1: stpn_r 5; 2: and stpn_f 4 on it
     int batch, steps, threads;
+    int continuous;
     int ends;  // 0: none; 1: episodes terminate or are cut off; 2: and the last observations are given
     int ahead; // 1: the next observations are given
     a2c_options options;
@@ -30,6 +32,7 @@ typedef struct world {
     float rewards[CASE_MOST];                                         // (T, B), for action 0
     uint8_t ends[CASE_MOST], reset[CASE_MOST + 64];                   // (T, B), (T + 1, B)
     int32_t actions[CASE_MOST];                                       // (T, B)
+    float values[CASE_MOST * CASE_VALUES];                            // (T, B, 2) of continuous actions
 } world;
 
 typedef struct agent {
@@ -57,6 +60,7 @@ static inline void world_make(world *w, const agent_case *c, uint64_t rollout)
         if (draw == 0 && i % 3 == 0) w->ends[i] |= c->ends ? STPN_TRUNCATED : 0;
         w->reset[i + c->batch] = w->ends[i] != 0;
     }
+    for (int i = 0; i < rows * CASE_VALUES && c->continuous; i++) w->values[i] = (float)random_normal(&s);
 }
 
 static inline agent_case agent_case_default(void)
@@ -85,7 +89,11 @@ static inline stpn_net *agent_net(stpn_real real, int units)
 static inline agent agent_start(const agent_case *c)
 {
     agent g = {.c = *c, .net = agent_net(c->real, c->units), .w = calloc(1, sizeof *g.w)};
-    const a2c_plan plan = {.batch = c->batch, .steps = c->steps, .type = STPN_INPUT_DOUBLE, .updates = c->updates};
+    const a2c_plan plan = {.batch = c->batch,
+                           .steps = c->steps,
+                           .continuous = c->continuous ? CASE_VALUES : 0,
+                           .type = STPN_INPUT_DOUBLE,
+                           .updates = c->updates};
     assert_non_null(g.w);
     if (c->threads) assert_int_equal(stpn_pool_create(&g.pool, c->threads, &error), STPN_OK);
     if (a2c_create(&g.a, g.net, &c->train, &c->options, &plan, g.pool, 11, &error)) fail_msg("%s", error.message);
@@ -112,10 +120,12 @@ static inline void agent_step(const agent *g, int t, int first, int last, act_ch
     world *w = g->w;
     int at = t * c->batch;
     stpn_error e;
-    if (a2c_act(g->a, first, last, w->x + (size_t)at * CASE_INPUTS, w->reset + at, choice, w->actions + at, &e))
+    void *actions = c->continuous ? (void *)(w->values + (size_t)at * CASE_VALUES) : (void *)(w->actions + at);
+    if (a2c_act(g->a, first, last, w->x + (size_t)at * CASE_INPUTS, w->reset + at, choice, actions, &e))
         fail_msg("%s", e.message);
     if (choice != ACT_GIVEN)
-        for (int b = first; b < last; b++) w->rewards[at + b] += (float)w->actions[at + b];
+        for (int b = first; b < last; b++)
+            w->rewards[at + b] += c->continuous ? w->values[(size_t)(at + b) * CASE_VALUES] : (float)w->actions[at + b];
     if (a2c_record(g->a, first, last, w->rewards + at, c->ends ? w->ends + at : NULL,
                    c->ends == 2 ? w->last + (size_t)at * CASE_INPUTS : NULL, &e))
         fail_msg("%s", e.message);

@@ -110,14 +110,20 @@ static double slow_loss(const agent *g, const slow *s, const slow *fixed)
     double loss = 0;
     for (int at = 0; at < ROWS; at++) {
         const double *l = s->logits + (size_t)at * CASE_ACTIONS;
-        double total = 0, square = 0, entropy = 0;
+        double total = 0, square = 0, entropy = 0, log_p = 0;
         for (int i = 0; i < CASE_ACTIONS; i++) total += exp(l[i]);
-        for (int i = 0; i < CASE_ACTIONS; i++) {
+        for (int i = 0; i < CASE_ACTIONS && !g->c.continuous; i++) {
             double p = exp(l[i]) / total;
             square += p * p;
             entropy -= p * log(p);
         }
-        double log_p = l[g->w->actions[at]] - log(total);
+        if (!g->c.continuous) log_p = l[g->w->actions[at]] - log(total);
+        for (int i = 0; i < CASE_VALUES && g->c.continuous; i++) {
+            double deviation = log(1 + exp(l[CASE_VALUES + i]));
+            double away = ((double)g->w->values[at * CASE_VALUES + i] - l[i]) / deviation;
+            log_p += log(exp(-away * away / 2) / (deviation * sqrt(2 * M_PI)));
+            entropy += log(deviation * sqrt(2 * M_PI * M_E));
+        }
         double value = s->values[o->baseline == A2C_SHARED ? at / BATCH * BATCH : at];
         double difference = fixed->returns[at] - value;
         loss += -log_p * fixed->advantages[at] + o->value_weight * difference * difference +
@@ -205,6 +211,7 @@ static void every_option(void **state)
         c.ends = left % 3;
         left /= 3;
         c.ahead = left;
+        c.continuous = c.options.concentration_weight == 0 && i % 2;
         check_case(&c, i);
     }
 }
