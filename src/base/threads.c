@@ -4,12 +4,13 @@
 #include "base/memory.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 256, SPINS = 10000 };
+enum { MAX_THREADS = 256, SPINS = 10000, SPINS_ALONE = 2000, SPINS_APART = 100 };
 
 /* What a worker takes first, so that neighbouring turns mostly meet in one cache; the others take from it when they have
  * done their own. */
@@ -59,11 +60,13 @@ static void take_turns(stpn_pool *pool, int worker)
     }
 }
 
-static void relax(void)
+/* After a while another thread may have the processor: there may be more of them than processors. */
+static void relax(int spin)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+    if (spin >= SPINS_ALONE && spin % SPINS_APART == 0) sched_yield();
 }
 
 /* The next call after `seen`, or 0 where there is none any more. Who goes to sleep says so before looking once more, and who
@@ -76,7 +79,7 @@ static uint_fast64_t next_call(helper *self, uint_fast64_t seen)
     for (int spin = 0; spin < SPINS; spin++) {
         uint_fast64_t call = atomic_load(&pool->call);
         if (call != seen) return call;
-        relax();
+        relax(spin);
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&self->asleep, 1);
@@ -214,7 +217,7 @@ void pool_run(stpn_pool *pool, int count, int workers, pool_task task, void *con
         pthread_mutex_unlock(&pool->mutex);
     }
     take_turns(pool, 0);
-    for (int spin = 0; spin < SPINS && atomic_load(&pool->active) > 0; spin++) relax();
+    for (int spin = 0; spin < SPINS && atomic_load(&pool->active) > 0; spin++) relax(spin);
     if (atomic_load(&pool->active) == 0) return;
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->waiting, 1);
