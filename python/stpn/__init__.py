@@ -12,20 +12,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors: nothing is imported before it is asked for
+    from . import gym, plot, tensors, torch  # noqa: F401
     from .net import Adam, Block, Net, State, Tape, Unit, kernels, version  # noqa: F401
     from .run_files import Run, RunError, find_runs, load_run  # noqa: F401
+
+    __version__: str
 
 # Where each name comes from, once it is asked for.
 _HOMES = {**dict.fromkeys(("Net", "Unit", "State", "Tape", "Block", "Adam", "kernels", "version"), "net"),
           **dict.fromkeys(("load_run", "find_runs", "Run", "RunError"), "run_files")}
+_MODULES = ("torch", "gym", "plot", "tensors")
 __all__ = list(_HOMES)
 
 
 def __getattr__(name):
     if name in _HOMES:
         return getattr(importlib.import_module("." + _HOMES[name], __name__), name)
+    if name in _MODULES:  # `import stpn` is enough for stpn.torch
+        return importlib.import_module("." + name, __name__)
+    if name == "__version__":
+        return __getattr__("version")()
     raise AttributeError(f"module stpn has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES, "__version__"})

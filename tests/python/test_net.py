@@ -57,6 +57,8 @@ class Interface(unittest.TestCase):
         self.assertEqual(list(library.OPTIONS), UNITS)
         self.assertIn(stpn.Net(3, stpn.Unit("gru", 2)).kernel, stpn.kernels())
         self.assertEqual(stpn.kernels()[-1], "portable")
+        self.assertEqual(stpn.__version__, stpn.version())
+        self.assertRaisesRegex(AttributeError, "no attribute 'nett'", getattr, stpn, "nett")
 
     def test_options(self):
         unit = stpn.Unit("stpn_r", 4, norm="post", clamp=1, lambda_=0.5, learn=False)

@@ -226,10 +226,13 @@ class Files(PlotTest):
     def test_it_needs_nothing_compiled(self):
         """A copy of the folder somewhere else is enough."""
         shutil.copytree(os.path.join(SOURCE, "python", "stpn"), self.path("copy", "stpn"))
-        result = subprocess.run([sys.executable, "-c", "import stpn.plot, stpn.plot_runs, stpn.plot_synapses, sys; "
-                                 "print([m for m in sys.modules if m.endswith('pyplot')])"], cwd=self.path("copy"),
-                                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, text=True, capture_output=True)
-        self.assertEqual((result.stdout, result.stderr), ("[]\n", ""))
+        result = subprocess.run([sys.executable, "-c", "import stpn, stpn.plot_runs, stpn.plot_synapses, sys; "
+                                 "print(stpn.plot.FORMATS, [m for m in sys.modules if m.endswith(('pyplot', 'torch'))])\n"
+                                 "sys.modules['torch'] = None\ntry:\n    stpn.torch\nexcept ImportError as problem:\n    print(problem)"],
+                                cwd=self.path("copy"), env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, text=True,
+                                capture_output=True)
+        self.assertRegex(result.stdout, r"^\('png', 'svg'\) \[\]\nstpn.torch needs PyTorch 2.4 or newer .*: pip install torch\n$")
+        self.assertEqual(result.stderr, "")
 
 
 class Refused(PlotTest):

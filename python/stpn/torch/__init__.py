@@ -6,6 +6,11 @@
 On the CPU they run through the C library: forward, and the exact gradient without F of every step. On other devices plain
 PyTorch computes the same.
 """
+try:
+    import torch  # noqa: F401
+except ImportError as problem:
+    raise ImportError(f"stpn.torch needs PyTorch 2.4 or newer ({problem}): pip install torch") from problem
+
 from .cells import Cell, STPNCell
 from .files import from_reference, load, save
 from .layers import GRU, LSTM, MLP, RNN, STPN, STPNF, FastWeights, HebbFF, Layer, ModPlast, Modul, Plastic
