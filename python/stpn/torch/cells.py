@@ -21,9 +21,6 @@ class Cell(_Units):
     def _parameter_name(self, name, layer):
         return name
 
-    def extra_repr(self):
-        return f"{self.input_size}, {self.hidden_size}"
-
     def forward(self, x, state=None):
         """One step.
 

@@ -24,6 +24,8 @@ def _named(layers, heads):
                 named[f"units.{unit}.{name}"] = getattr(layer, own)
             unit += 1
     for head, linear in heads.items():
+        if not isinstance(linear, torch.nn.Linear):
+            raise TypeError(f"{head} is a {type(linear).__name__}, expected a torch.nn.Linear")
         named[f"{head}.weight"], named[f"{head}.bias"] = linear.weight, linear.bias
         if linear.bias is None:
             raise ValueError(f"{head} has no bias: a read-out of stpn has one")
@@ -38,7 +40,7 @@ def save(path, layers, **heads):
         layers: a layer, or a sequence of them, the first one's units first.
         heads: nn.Linear by name: readout=linear, or policy= and value=.
 
-    Raises TypeError for a layer that is none of stpn.torch's, ValueError for a read-out without bias, OSError where the system
+    Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias, OSError where the system
     refuses.
     """
     header, data, at = {}, [], 0

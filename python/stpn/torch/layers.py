@@ -57,6 +57,13 @@ class _Units(Module):
                 for parameter, values in zip(parameters, drawn.values()):
                     parameter.copy_(values)
 
+    def extra_repr(self):
+        defaults = Unit(self.unit.name, 1).options
+        words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
+        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit.given.items()
+                  if value != defaults[name]]
+        return ", ".join(words)
+
     def parameter_names(self, layer=0):
         """{name in the C library: name here} of a layer: {"weight": "weight_l0", ...}."""
         return dict(zip(spec(self._texts[torch.float32][layer]).parameter_shapes, self._names[layer]))
@@ -103,8 +110,11 @@ class _Units(Module):
                     raise TypeError(f"x is {x.dtype}, the parameters are {parameter.dtype}")
                 x = x.to(parameter.dtype)
         elif x.dtype in (torch.int32, torch.int64):
+            if x.dim() not in (batched - 1, unbatched - 1):
+                raise ValueError(f"x has {x.dim()} dimensions, and as {x.dtype} is taken for tokens: expected {batched - 1}, or "
+                                 f"{unbatched - 1} without a batch; vectors are {parameter.dtype}")
             if x.dtype is torch.int64:  # what does not fit into 32 bits becomes a token that is refused
-                x = x.clamp(-1, self.input_size).to(torch.int32)
+                x = x.clamp(-2**31, 2**31 - 1).to(torch.int32)
             batched, unbatched = batched - 1, unbatched - 1
         elif x.dtype is not torch.uint8:
             raise TypeError(f"x is {x.dtype}, expected {parameter.dtype}, torch.uint8, or torch.int32 or int64 as tokens")
@@ -113,10 +123,6 @@ class _Units(Module):
         if x.dtype is not torch.int32 and x.shape[-1] != self.input_size:
             raise ValueError(f"x has {x.shape[-1]} inputs a step, expected {self.input_size}")
         return x, x.dim() == batched
-
-    def _narrowed(self, x):
-        """Tokens in 32 bits; what does not fit becomes one that is refused."""
-        return x.clamp(-1, self.input_size).to(torch.int32)
 
 
 class Layer(_Units):
@@ -155,13 +161,13 @@ class Layer(_Units):
             warnings.warn("dropout is between layers: with num_layers=1 it has no effect", stacklevel=2)
 
     def extra_repr(self):
-        words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        words += [f"{name}={value!r}" for name, value in self.unit.given.items() if value != self._default(name)]
-        words += ["batch_first=True"] * self.batch_first + [f"dropout={self.dropout}"] * (self.dropout > 0)
-        return ", ".join(words)
+        words = [super().extra_repr()] + ["batch_first=True"] * self.batch_first
+        return ", ".join(words + [f"dropout={self.dropout}"] * (self.dropout > 0))
 
-    def _default(self, name):
-        return Unit(self.unit.name, 1).options[name]
+    def flatten_parameters(self):
+        """Does nothing: it is here for programs that call it, as nn.LSTM needs on a GPU."""
+
+    bidirectional = False  # which programs ask of nn.LSTM, too
 
     def forward(self, x, state=None, *, reset=None, lengths=None):
         """A sequence through all layers, from a state to the next.
@@ -253,12 +259,16 @@ class Layer(_Units):
     # ------------------------------------------------------------------------------------------------------- states
 
     def detach_state(self, state):
-        """The state as numbers: the gradient ends there (truncated backpropagation through time)."""
+        """The state as numbers: the gradient ends there (truncated backpropagation through time). None stays None, here and below."""
         return self.states.mapped(state, lambda tensor, batch: tensor.detach())
 
     def reset_state(self, state, mask):
         """The state with zeros for the samples where `mask` (B) is not 0."""
+        mask = torch.as_tensor(mask)
+
         def cleared(tensor, batch):
+            if mask.shape != tensor.shape[batch:batch + 1]:
+                raise ValueError(f"mask has shape {tuple(mask.shape)}, expected ({tensor.shape[batch]},)")
             return torch.where((mask != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
         return self.states.mapped(state, cleared)
 

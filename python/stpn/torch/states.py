@@ -44,7 +44,9 @@ class StateLayout:
         return state
 
     def mapped(self, state, change):
-        """`change(tensor, dimension of the batch)` of every tensor."""
+        """`change(tensor, dimension of the batch)` of every tensor; None of None."""
+        if state is None:
+            return None
         return self.pack([change(part, 1) if isinstance(part, torch.Tensor) else tuple(change(each, 0) for each in part)
                           for part in self.parts(state)])
 
