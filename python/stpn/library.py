@@ -2,6 +2,8 @@
 
 The interface is include/stpn/stpn.h; names and values of options are read from the compiled library, not kept here.
 """
+import math
+
 import numpy as np
 
 try:
@@ -62,6 +64,17 @@ def integer(name, value, low=0, high=INT_MOST):
     return number
 
 
+def number(name, value, low=-math.inf):
+    """`value` as a float, `low` or more; TypeError or ValueError otherwise."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, expected a number") from None
+    if not low <= found <= math.inf:
+        raise ValueError(f"{name} is {found:g}, expected " + ("a number" if low == -math.inf else f"{low:g} or more"))
+    return found
+
+
 def _option_value(name, value):
     kind = FIELDS[name]
     if name in CHOICES:
@@ -74,10 +87,7 @@ def _option_value(name, value):
         return integer(name, value, -INT_MOST)
     if value is None and name == "clamp":
         return 0.0
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, expected a number") from None
+    return number(name, value)
 
 
 class Unit:

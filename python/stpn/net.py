@@ -9,8 +9,8 @@ import threading
 
 import numpy as np
 
-from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, ffi, integer, lib, made, new_error, pointer, reading,
-                      tensors_of, writing)
+from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, ffi, integer, lib, made, new_error, number, pointer,
+                      reading, tensors_of, writing)
 
 __all__ = ["Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"]
 
@@ -67,9 +67,16 @@ class _Tensors:
         """The tensors' names."""
         return self.shapes.keys()
 
+    def values(self):
+        """[array], copies of the values."""
+        return [self[name] for name in self.shapes]
+
     def items(self):
         """[(name, array)], copies of the values."""
-        return [(name, self[name]) for name in self.shapes]
+        return list(zip(self.shapes, self.values()))
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{name} {shape}' for name, shape in self.shapes.items())})"
 
     def _place(self, name):
         if name not in self._index:
@@ -162,6 +169,8 @@ class State(_Tensors):
             lib.stpn_state_copy(other.handle, self.handle)
         return other
 
+    __copy__ = copy
+
 
 class Tape:
     """What a forward pass leaves for the backward pass. F of every step is not in it: it is computed anew
@@ -222,12 +231,21 @@ class Net:
         for unit in self.units:
             if not isinstance(unit, Unit):
                 raise TypeError(f"units has a {type(unit).__name__} in it, expected Unit")
+        if not (heads is None or isinstance(heads, dict)):
+            raise TypeError(f"heads is {heads!r}, expected a dictionary: {{name: outputs}}")
         self.heads = dict(heads or {})
         self.threads = integer("threads", threads, 0, 256)
         self.handle = create_net(inputs, self.units, list(self.heads.items()), self.dtype == np.float64)
         self.inputs, self.outputs = integer("inputs", inputs), self.units[-1].hidden
         self.block_bytes = lib.stpn_net_block_size(self.handle) * self.dtype.itemsize
         self.parameters = Block(self, lib.stpn_net_parameters(self.handle))
+
+    def __repr__(self):
+        return f"Net({self.inputs}, {self.units}, {self.heads}, dtype={self.dtype}, threads={self.threads})"
+
+    def __reduce__(self):
+        """Copies and pickles: the same description and parameters."""
+        return _net, ((self.inputs, self.units, self.heads, self.dtype, self.threads), dict(self.parameters.items()))
 
     @property
     def kernel(self):
@@ -257,8 +275,11 @@ class Net:
         """Reads the parameters from a safetensors file by name: of `save`, of stpn.torch.save, or a run's best.safetensors or
         last.safetensors. Float32 and float64 are both taken.
 
-        Raises ValueError where there is no such file, or a tensor is missing or wrong; the net then is as before.
+        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong; the net then is as it
+        was.
         """
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{os.fspath(path)}: there is no such file")
         self._file(lib.stpn_net_load, path)
 
     def _file(self, call, path):
@@ -311,7 +332,7 @@ class Net:
 
         Args:
             x: inputs (T, B, I) of float32, float64 or uint8 (as 0 to 255), or tokens (T, B) of an integer type.
-            state: State of B samples, read as the start and left as the end; None: one of zeros.
+            state: State of B samples (of more the first B), read as the start and left as the end; None: one of zeros.
             reset: (T, B), not 0 zeroes the sample's state before that step.
             lengths: (B), steps in [0, T] that each sample has.
             tape: Tape that the steps are appended to.
@@ -448,6 +469,7 @@ class Net:
             raise ValueError(f"labels are from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
         labels = reading("labels", labels.astype(np.int32, copy=False), np.int32, logits.shape[:-1])
         losses, dlogits = np.empty(labels.shape, self.dtype), np.empty(logits.shape, self.dtype)
+        scale = number("scale", scale)
         if labels.size:
             lib.stpn_cross_entropy(self.handle, integer("rows", labels.size), classes, pointer(logits),
                                    ffi.cast("int32_t *", labels.ctypes.data), scale, pointer(losses), pointer(dlogits))
@@ -455,14 +477,21 @@ class Net:
 
     def clip_gradient(self, gradient, value=0.0, norm=0.0):
         """Limits a gradient in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that out.
-        Returns the norm after the values were limited, before it was."""
+        Returns the norm after the values were limited, before it was. ValueError for a bound below 0."""
         self._own(Block, gradient, "gradient")
+        value, norm = number("value", value, 0), number("norm", norm, 0)
         with _Used(gradient):
             return lib.stpn_clip_gradient(self.handle, gradient.handle, value, norm)
 
     def adam(self, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
         """An Adam for this network; the arguments are those of Adam."""
         return Adam(self, learning_rate, betas, epsilon, weight_decay)
+
+
+def _net(description, parameters):
+    net = Net(*description)
+    net.parameters.update(parameters)
+    return net
 
 
 class Adam:
@@ -475,8 +504,11 @@ class Adam:
 
     def __init__(self, net, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
         self.net, self.lock = net, threading.Lock()
-        self.handle = made(lib.stpn_adam_create, lib.stpn_adam_free, net.handle, learning_rate, *betas, epsilon)
-        self._set(lib.stpn_adam_set_weight_decay, weight_decay)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas is {betas!r}, expected two numbers")
+        self.handle = made(lib.stpn_adam_create, lib.stpn_adam_free, net.handle, number("learning_rate", learning_rate),
+                           *(number("betas", beta) for beta in betas), number("epsilon", epsilon))
+        self._set(lib.stpn_adam_set_weight_decay, number("weight_decay", weight_decay))
 
     def _set(self, call, value):
         error = ffi.new(new_error)
@@ -484,7 +516,7 @@ class Adam:
 
     def set_learning_rate(self, learning_rate):
         """Sets the learning rate of the updates from here on."""
-        self._set(lib.stpn_adam_set_learning_rate, learning_rate)
+        self._set(lib.stpn_adam_set_learning_rate, number("learning_rate", learning_rate))
 
     def update(self, gradient):
         """One update of the network's parameters from the Block `gradient`."""
