@@ -2,6 +2,7 @@
 
 The interface is include/stpn/stpn.h; names and values of options are read from the compiled library, not kept here.
 """
+import json
 import math
 
 import numpy as np
@@ -73,6 +74,24 @@ def number(name, value, low=-math.inf):
     if not low <= found <= math.inf:
         raise ValueError(f"{name} is {found:g}, expected " + ("a number" if low == -math.inf else f"{low:g} or more"))
     return found
+
+
+def _plain(value):
+    if isinstance(value, np.generic):  # numbers of NumPy
+        return value.item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}, expected what JSON has")
+
+
+def json_text(keys):
+    """A dictionary as C reads it, bytes; TypeError or ValueError, with the key, for what JSON has not."""
+    for key, value in keys.items():
+        try:
+            json.dumps(value, default=_plain, allow_nan=False)
+        except TypeError as problem:
+            raise TypeError(f"{key}: {problem}") from None
+        except ValueError:
+            raise ValueError(f"{key} is {value!r}, expected finite numbers") from None
+    return json.dumps(keys, default=_plain).encode()
 
 
 def _option_value(name, value):

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from ..library import Unit, check, ffi, integer, lib, made, new_error, pointer
+from ..library import Unit, check, ffi, integer, json_text, lib, made, new_error, pointer
 from ..net import Block, _Used
 from .course import Course, Spaces
 from .learning import evaluate, learn
@@ -124,10 +124,11 @@ class Agent(_Acting):
         spaces = Spaces(env)
         if "batch" in train:
             raise TypeError("batch is the number of the environment's copies, and not to be given")
+        json_text(train)  # so that a wrong value is named by its key
         experiment = {"name": "agent", "seed": integer("seed", seed, 0, 2**63 - 1), "task": spaces.task(),
                       "units": _units(unit, hidden), "train": {**train, "batch": spaces.copies}}
-        text = json.dumps(experiment).encode()
-        self._open(env, spaces, made(lib.stpn_agent_create, lib.stpn_agent_free, text, integer("threads", threads, 0, 256)))
+        handle = made(lib.stpn_agent_create, lib.stpn_agent_free, json_text(experiment), integer("threads", threads, 0, 256))
+        self._open(env, spaces, handle)
 
     def _open(self, env, spaces, handle):
         super().__init__(handle, spaces, spaces.copies)
@@ -207,6 +208,8 @@ class Agent(_Acting):
         The first call resets the environment with the agent's seed; the next goes on where it was. Returns the statistics of
         the latest update.
         """
+        if not (callback is None or callable(callback)):
+            raise TypeError(f"callback is {callback!r}, expected a function")
         return learn(self, integer("total_steps", total_steps, 1), callback, progress_bar, tensorboard)
 
     def evaluate(self, env=None, episodes=100, *, deterministic=True, seed=None):

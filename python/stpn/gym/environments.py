@@ -1,11 +1,9 @@
 """The environments of the library as Gymnasium's: the same episodes as `stpn train` has them."""
-import json
-
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from ..library import NULL, check, ffi, integer, lib, made, new_error, pointer
+from ..library import NULL, check, ffi, integer, json_text, lib, made, new_error, pointer
 
 TERMINATED, TRUNCATED = lib.STPN_TERMINATED, lib.STPN_TRUNCATED
 _SEED_MOST = 2**63 - 1
@@ -15,7 +13,7 @@ class _Copies:
     """A stpn_env: copies of an environment that step together."""
 
     def __init__(self, task, options, copies, seed):
-        text = json.dumps({"name": task, **options}).encode()
+        text = json_text({"name": task, **options})
         self.count = copies
         self.handle = made(lib.stpn_env_create, lib.stpn_env_free, text, copies, seed)
         self.shape = ffi.new("stpn_env_shape *")
