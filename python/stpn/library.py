@@ -2,8 +2,11 @@
 
 The interface is include/stpn/stpn.h; names and values of options are read from the compiled library, not kept here.
 """
+from __future__ import annotations  # Python 3.9
+
 import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -128,24 +131,24 @@ class Unit:
     Unit('stpn_r', 11, norm='post', clamp=1.0)
     """
 
-    def __init__(self, name, hidden, **options):
+    def __init__(self, name: str, hidden: int, **options: Any) -> None:
         if name not in OPTIONS:
             raise ValueError(f"there is no unit {name!r}, expected one of {', '.join(OPTIONS)}")
         self.name, self.hidden = name, integer("hidden", hidden, 1)
-        self.given = {}
+        self.given: dict[str, Any] = {}
         for word, value in options.items():
             option = word[:-1] if word == "lambda_" else word
             if option not in OPTIONS[name]:
                 raise TypeError(f"unit {name} has no option {option!r}, it has {', '.join(OPTIONS[name]) or 'none'}")
             self.given[option] = _option_value(option, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         words = [repr(self.name), repr(self.hidden)]
         words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.given.items()]
         return f"Unit({', '.join(words)})"
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """{option: value} of every option that the unit reads, given or not."""
         unit = lib.stpn_unit_default(self.name.encode(), self.hidden)
         named = {name: {value: text for text, value in kind.items()} for name, kind in CHOICES.items()}

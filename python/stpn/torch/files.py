@@ -1,7 +1,10 @@
 """Parameters to and from safetensors files by the names that the command gives them, and from the authors' published code."""
+from __future__ import annotations  # Python 3.9
+
 import json
 import os
 import struct
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -32,7 +35,7 @@ def _named(layers, heads):
     return named
 
 
-def save(path, layers, **heads):
+def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads: torch.nn.Linear) -> None:
     """Writes parameters to a safetensors file that `stpn eval`, Net.load and `load` read; the file is replaced atomically.
 
     Args:
@@ -61,7 +64,7 @@ def save(path, layers, **heads):
     os.replace(part, path)
 
 
-def load(path, layers, **heads):
+def load(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads: torch.nn.Linear) -> None:
     """Reads parameters by name from a safetensors file of `save`, of the command or of Net.save; see `save`.
 
     Changes nothing and raises ValueError where a name is missing, a shape differs, or the file has more units than the layers,
@@ -87,7 +90,8 @@ def load(path, layers, **heads):
             parameter.copy_(torch.from_numpy(tensors[name].copy()))
 
 
-def from_reference(state_dict, *, recurrent=True, **options):
+def from_reference(state_dict: Mapping[str, torch.Tensor], *, recurrent: bool = True,
+                   **options: Any) -> tuple[STPN, torch.nn.Linear | None]:
     """A layer, and its read-out, with the parameters of a state_dict laid out as in the authors' published code.
 
     That is: weight (H, I + H), or (H, I) where the unit is feed-forward, the inputs' columns first; bias (H); weight_lambda and

@@ -1,5 +1,9 @@
 """What a layer's state looks like outside: tensors h first, each (num_layers, B, ...)."""
+from typing import Any, Tuple, Union
+
 import torch
+
+State = Union[torch.Tensor, Tuple[Any, ...]]  # of a layer, as a user sees it
 
 
 class StateLayout:
