@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .run_files import Run, RunError
+
 try:
     from ._native import ffi, lib
 except ImportError as problem:
@@ -184,6 +186,46 @@ def tensors_of(ask):
     while ask(len(found), tensor):
         found[ffi.string(tensor.name).decode()] = tuple(tensor.shape[0:tensor.rank])
     return found
+
+
+def units_of(experiment: dict[str, Any]) -> list[Unit]:
+    """The units of an experiment as Unit has them."""
+    units = []
+    for keys in experiment["units"]:
+        options = {name: value for name, value in keys.items() if name in OPTIONS[keys["name"]]}
+        units.append(Unit(keys["name"], keys["hidden"], **options))
+    return units
+
+
+def check_units(path, metadata, units):
+    """ValueError where a file's parameters are of units with other options than `units`: they would compute something else.
+    `metadata` is the file's; those of runs have the experiment in them."""
+    try:
+        told = units_of(json.loads(metadata["experiment"]))
+    except (KeyError, TypeError, ValueError):
+        return  # parameters alone: nothing is known of them
+    for index, (theirs, ours) in enumerate(zip(told, units)):
+        place, has = f"{path}: units.{index}", ours.options
+        if theirs.name != ours.name:
+            raise ValueError(f"{place} is a {theirs.name}, expected {ours.name}")
+        for name, value in theirs.given.items():  # those that had an effect
+            if name != "init" and has[name] != value:
+                raise ValueError(f"{place} was trained with {name} {value!r}, and has {has[name]!r} here")
+
+
+def described(run: Run, which: str) -> tuple[int, list[Unit], dict[str, int], dict[str, np.ndarray]]:
+    """The network of a run: its inputs, units, heads, and parameters ("best" or "last")."""
+    parameters = run.parameters(which)
+    try:
+        units = units_of(run.experiment)
+        heads = {name[:-len(".weight")]: len(values) for name, values in parameters.items()
+                 if name.endswith(".weight") and not name.startswith("units.")}
+        one, two = (create_net(inputs, units[:1]) for inputs in (1, 2))
+        shapes = [tensors_of(lambda index, tensor, net=net: lib.stpn_net_tensor(net, index, tensor)) for net in (one, two)]
+        name = next(name for name in shapes[0] if shapes[0][name] != shapes[1][name])  # one as wide as there are inputs
+        return parameters[name].shape[1] - shapes[0][name][1] + 1, units, heads, parameters
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as problem:
+        raise RunError(f"{run.folder}: its experiment and its parameters are not of one network: {problem}") from None
 
 
 # --------------------------------------------------------------------------------------------------------------- threads

@@ -6,6 +6,7 @@ global lock is free while C works. One state, tape or gradient serves one call a
 """
 from __future__ import annotations  # Python 3.9
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator, KeysView, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, ffi, integer, lib, made, new_error, number, pointer,
-                      reading, tensors_of, writing)
+from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, check_units, create_net, described, ffi, integer, lib, made, new_error,
+                      number, pointer, reading, tensors_of, writing)
+from .run_files import RunError, load_run
+from .tensors import TensorFileError, read_tensors
 
 __all__ = ["Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"]
 
@@ -275,6 +278,26 @@ class Net:
             lib.stpn_net_init(self.handle, integer("seed", seed, 0, 2**64 - 1))
         return self
 
+    @classmethod
+    def from_run(cls, folder: str | os.PathLike[str], which: str = "best", *, threads: int = 1) -> Net:
+        """The network that a run of the command has trained, as its experiment describes it.
+
+        Args:
+            folder: of the run.
+            which: "best", of the best evaluation, or "last".
+            threads: as of Net.
+
+        What comes before the network, as the scaling of observations by `normalise_observations`, is not in it. Raises RunError,
+        whose message names the file and what is wrong with it.
+        """
+        inputs, units, heads, parameters = described(load_run(folder), which)
+        try:
+            net = cls(inputs, units, heads, threads=threads)
+            net.parameters.update(parameters)
+        except (KeyError, TypeError, ValueError) as problem:
+            raise RunError(f"{os.fspath(folder)}: {problem}") from None
+        return net
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the parameters to a safetensors file, atomically. OSError where the system refuses."""
         self._file(lib.stpn_net_save, path)
@@ -283,11 +306,13 @@ class Net:
         """Reads the parameters from a safetensors file by name: of `save`, of stpn.torch.save, or a run's best.safetensors or
         last.safetensors. Float32 and float64 are both taken.
 
-        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong; the net then is as it
-        was.
+        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong, or was trained with other
+        options of the units; the net then is as it was.
         """
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)}: there is no such file")
+        with contextlib.suppress(TensorFileError, OSError):  # of which C tells
+            check_units(path, read_tensors(path)[1], self.units)
         self._file(lib.stpn_net_load, path)
 
     def _file(self, call, path):

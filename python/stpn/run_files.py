@@ -47,6 +47,10 @@ class Run:
     metrics: dict[str, np.ndarray]
     summary: dict | None
 
+    def __repr__(self) -> str:
+        state = "under way" if self.summary is None else "finished"
+        return f"Run({os.fspath(self.folder)!r}, {self.name}, seed {self.seed}, {len(self.epochs)} evaluations, {state})"
+
     def parameters(self, which: str = "best") -> dict[str, np.ndarray]:
         """{name: array} of the trained parameters ("units.0.weight" (H, K), ...; docs/file-formats.md), read at each call.
 
