@@ -377,6 +377,20 @@ class Copies(TorchTest):
             self.assertEqual(repr(other), repr(layer))
         self.assertEqual(repr(layer), "STPN(3, 5, num_layers=2, norm='post', clamp=1.0, batch_first=True, dropout=0.1)")
 
+    def test_tensors_that_are_negated_when_they_are_read(self):
+        """As the imaginary part of a conjugate is: the memory has the values with the other sign."""
+        layer, x, dy, state = st.STPN(3, 5), torch.randn(4, 2, 3), torch.randn(4, 2, 5), (torch.randn(1, 2, 5), torch.randn(1, 2, 5, 8))
+
+        def run(turned):
+            layer.zero_grad()
+            weight = turned(layer.weight_l0.detach()).requires_grad_()
+            y, (h, F) = torch.func.functional_call(layer, {"weight_l0": weight}, (turned(x), tuple(turned(part) for part in state)))
+            dweight, dgamma = torch.autograd.grad(y, (weight, layer.gamma_l0), turned(dy))
+            return y, h, F, dweight, dgamma
+        for found, expected in zip(run(lambda tensor: torch._neg_view(-tensor)), run(torch.clone)):
+            self.same(found, expected)
+        self.refuses(TypeError, "x is torch.sparse_coo, expected a dense tensor", layer, x.to_sparse())
+
     def test_parameters_of_another_call(self):
         """torch.func.functional_call takes other tensors, and the layer's own stay."""
         layer, other, x = st.STPN(3, 5), st.STPN(3, 5), torch.randn(4, 2, 3)

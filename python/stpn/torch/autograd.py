@@ -178,6 +178,8 @@ def _in_plain(text, is_step, x, lengths, reset, states, parameters):
 
 
 def _outside(function, forward, text, is_step, x, lengths, reset, states, parameters):
+    if x.layout is not torch.strided:
+        raise TypeError(f"x is {x.layout}, expected a dense tensor")
     if not x.is_contiguous():
         x = x.contiguous()
     if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(each).tangent is not None for each in (x, *states, *parameters)):
