@@ -216,6 +216,8 @@ def check_units(path, metadata, units):
 def described(run: Run, which: str) -> tuple[int, list[Unit], dict[str, int], dict[str, np.ndarray]]:
     """The network of a run: its inputs, units, heads, and parameters ("best" or "last")."""
     parameters = run.parameters(which)
+    if run.experiment.get("encoder"):
+        raise RunError(f"{run.folder}: has an encoder of images, which networks in Python have not")
     try:
         units = units_of(run.experiment)
         heads = {name[:-len(".weight")]: len(values) for name, values in parameters.items()

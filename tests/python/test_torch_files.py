@@ -133,8 +133,12 @@ class Files(CommandTest):
             self.assertTrue((again.forward(x.numpy()) == y).all())
             self.assertLessEqual(largest_error(second(first(x)[0])[0].detach(), y), 1e-5)
             self.assertLessEqual(largest_error(heads["policy"](torch.tensor(y)).detach(), net.head("policy", y)), 1e-5)
-        stpn.Net(3, stpn.Unit("gru", 4)).save(os.path.join(folder, "best.safetensors"))
         for call in stpn.Net.from_run, st.from_run:
+            write(os.path.join(folder, "experiment.json"), json.dumps({**experiment, "encoder": [{}]}).encode())
+            with self.assertRaisesRegex(stpn.RunError, "hebbff: has an encoder"):
+                call(folder)
+            write(os.path.join(folder, "experiment.json"), json.dumps(experiment).encode())
+            stpn.Net(3, stpn.Unit("gru", 4)).save(os.path.join(folder, "best.safetensors"))
             with self.assertRaisesRegex(stpn.RunError, "hebbff: |hebbff/best.safetensors: "):
                 call(folder)
 
