@@ -1,10 +1,10 @@
 """Figures of runs: learning curves, accuracy or reward against energy, energy over the steps, generalisation.
 
-Each function takes groups (stpn.run_files.group_runs) and returns a matplotlib.figure.Figure, or None where the runs have nothing
-to show in it. The numbers it draws come from the function beside it that ends in _data.
+Each function takes runs, or groups of them (stpn.run_files.group_runs), and returns a matplotlib.figure.Figure, or None where the
+runs have nothing to show in it. The numbers it draws come from the function beside it that ends in _data.
 
 >>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
->>> figure = stpn.plot_runs.learning_curves(stpn.run_files.group_runs(runs))
+>>> figure = stpn.plot_runs.learning_curves(runs)
 >>> figure.savefig("curves.png")
 """
 from __future__ import annotations  # Python 3.9
@@ -17,13 +17,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from .plot_style import COLUMN, legend_below, line_style, new_figure
-from .run_files import Group
+from .run_files import Group, Run, group_runs
 
 __all__ = ["learning_curves", "learning_data", "accuracy_energy", "energy_data", "energy_steps", "energy_steps_data",
            "generalisation", "probe_data"]
 
 ENERGY = r"energy per step, $\Sigma\, z^2 |G|$ (dimensionless)"
 BINS = 250  # more steps than this are drawn as means over some of them
+
+
+def _groups(groups):
+    return group_runs(groups) if any(isinstance(each, Run) for each in groups) else groups
 
 
 def band_title(groups):
@@ -82,8 +86,9 @@ def learning_data(group: Group, column: str) -> tuple[np.ndarray, np.ndarray]:
     return epochs, np.array([run.metrics[column][np.isin(run.epochs, epochs)] for run in runs])
 
 
-def learning_curves(groups: Sequence[Group]) -> Figure | None:
+def learning_curves(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Reward, validation accuracy and validation loss, those that there are, against the epoch or iteration."""
+    groups = _groups(groups)
     panels = []
     for column in ("reward", "validation_accuracy", "validation_loss"):
         data = [learning_data(group, column) for group in groups]
@@ -123,8 +128,9 @@ def energy_data(group: Group, measure: str = "accuracy") -> np.ndarray:
     return points[np.isfinite(points).all(1)]
 
 
-def accuracy_energy(groups: Sequence[Group]) -> Figure | None:
+def accuracy_energy(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Test reward, accuracy or loss, the first that there is, against the energy per step."""
+    groups = _groups(groups)
     measures = {"reward": "test reward of an episode", "accuracy": "test accuracy (fraction)", "loss": "test loss"}
     measure = next((name for name in measures if any(len(energy_data(group, name)) for group in groups)), "loss")
     shown = [(index, group, energy_data(group, measure)) for index, group in enumerate(groups)]
@@ -184,8 +190,9 @@ def _retrieval_pairs(groups):
     return pairs if isinstance(pairs, int) else 0
 
 
-def energy_steps(groups: Sequence[Group]) -> Figure | None:
+def energy_steps(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Energy in each step of the test sequences; of more than BINS steps means over some."""
+    groups = _groups(groups)
     shown = [(index, group, energy_steps_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2].size]
     if not shown:
@@ -235,8 +242,9 @@ def probe_data(group: Group) -> tuple[str | None, np.ndarray, np.ndarray]:
     return what, np.array(values), np.array([[table.get(value, np.nan) for value in values] for table in tables])
 
 
-def generalisation(groups: Sequence[Group]) -> Figure | None:
+def generalisation(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Accuracy of the test sets with another distance than that of training."""
+    groups = _groups(groups)
     shown = [(index, group, *probe_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2]]
     if not shown:

@@ -80,6 +80,10 @@ class Drawn(PlotTest):
             band = axes.collections[1].get_paths()[0].vertices
             self.assertAlmostEqual(band[:, 1].min(), curves.min(), 9)
             self.assertAlmostEqual(band[:, 1].max(), curves.max(), 9)
+        for draw in plot_runs.learning_curves, plot_runs.accuracy_energy, plot_runs.energy_steps, plot_runs.generalisation:
+            runs = [run for group in self.groups("runs") for run in group.runs]
+            found, expected = draw(runs), draw(self.groups("runs"))
+            self.assertEqual(found and len(found.axes[0].lines), expected and len(expected.axes[0].lines))
         self.assertEqual([axes.get_ylabel() for axes in figure.axes], ["validation accuracy (fraction)", "validation loss (nats)"])
         self.assertEqual(figure.axes[1].get_xlabel(), "epoch")
         self.assertIn("minimum to maximum", figure.legends[0].get_title().get_text())
