@@ -329,7 +329,7 @@ class Agents(unittest.TestCase):
                 (lambda: stpn.gym.Agent(envs, gamma=float("nan")), ValueError, "gamma is nan, expected finite numbers"),
                 (lambda: stpn.gym.Agent(envs, rollout={1}), TypeError, r"rollout: \{1\} is a set"),
                 (lambda: stpn.gym.Agent(envs).learn(8, callback=3), TypeError, "callback is 3, expected a function"),
-                (lambda: stpn.gym.Agent(gymnasium.make_vec("Taxi-v4", num_envs=1)), TypeError, "expected a Box")]:
+                (lambda: stpn.gym.Agent(gymnasium.make_vec("FrozenLake-v1", num_envs=1)), TypeError, "expected a Box")]:
             with self.assertRaisesRegex(kind, says):
                 make()
         agent = stpn.gym.Agent(envs, hidden=3, method="a2c", rollout=np.int64(2), learning_rate=np.float32(0.5))
