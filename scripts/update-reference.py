@@ -4,7 +4,7 @@ reference of the Python package, from its signatures and docstrings.
 
 Public is what a module's __all__ names, in its order. A class whose docstring has "Made by" is shown without its
 arguments. With --check nothing is written; exit code 1 where a page is another than would be, or something public has no
-docstring.
+docstring or a function lacks types (for editors and type checkers: the package has a py.typed).
 """
 import enum
 import importlib
@@ -23,7 +23,7 @@ WIDTH = 100
 BEGIN = "<!-- made by scripts/update-reference.py from the docstrings -->\n"
 
 ITEM = re.compile(r"(\*{0,2}`?[\w.\" ]+`?(?:, \*{0,2}`?[\w.\" ]+`?)*): (.*)")
-missing = []
+missing, untyped = [], []
 
 
 # -------------------------------------------------------------------------------------------------- docstrings to Markdown
@@ -91,7 +91,11 @@ def value_text(value):
 
 def signature(name, thing, skipped=0):
     """NAME(parameters) without the first `skipped`, in lines of at most WIDTH."""
-    parameters, words, starred = list(inspect.signature(thing).parameters.values())[skipped:], [], False
+    known = inspect.signature(thing)
+    parameters, words, starred = list(known.parameters.values())[skipped:], [], False
+    if any(each.annotation is each.empty for each in parameters) or not (
+            inspect.isclass(thing) or known.return_annotation is not known.empty):
+        untyped.append(f"{thing.__module__}.{thing.__qualname__}")
     for each in parameters:
         if each.kind is each.KEYWORD_ONLY and not starred:
             words.append("*")
@@ -162,6 +166,7 @@ def main(words):
         sys.exit("usage: scripts/update-reference.py [--check]")
     wanted = {f"{name}.md": page(modules) for name, modules in PAGES.items()}
     problems = [f"{place} is public and has no docstring" for place in missing]
+    problems += [f"{place} is public and lacks types" for place in untyped]
     os.makedirs(FOLDER, exist_ok=True)
     for name in sorted(wanted.keys() | set(os.listdir(FOLDER))):
         path, text = os.path.join(FOLDER, name), None

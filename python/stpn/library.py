@@ -2,7 +2,15 @@
 
 The interface is include/stpn/stpn.h; names and values of options are read from the compiled library, not kept here.
 """
+from __future__ import annotations  # Python 3.9
+
+import json
+import math
+from typing import Any
+
 import numpy as np
+
+from .run_files import Run, RunError
 
 try:
     from ._native import ffi, lib
@@ -62,6 +70,35 @@ def integer(name, value, low=0, high=INT_MOST):
     return number
 
 
+def number(name, value, low=-math.inf):
+    """`value` as a float, `low` or more; TypeError or ValueError otherwise."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, expected a number") from None
+    if not low <= found <= math.inf:
+        raise ValueError(f"{name} is {found:g}, expected " + ("a number" if low == -math.inf else f"{low:g} or more"))
+    return found
+
+
+def _plain(value):
+    if isinstance(value, np.generic):  # numbers of NumPy
+        return value.item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}, expected what JSON has")
+
+
+def json_text(keys):
+    """A dictionary as C reads it, bytes; TypeError or ValueError, with the key, for what JSON has not."""
+    for key, value in keys.items():
+        try:
+            json.dumps(value, default=_plain, allow_nan=False)
+        except TypeError as problem:
+            raise TypeError(f"{key}: {problem}") from None
+        except ValueError:
+            raise ValueError(f"{key} is {value!r}, expected finite numbers") from None
+    return json.dumps(keys, default=_plain).encode()
+
+
 def _option_value(name, value):
     kind = FIELDS[name]
     if name in CHOICES:
@@ -74,10 +111,7 @@ def _option_value(name, value):
         return integer(name, value, -INT_MOST)
     if value is None and name == "clamp":
         return 0.0
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} is {value!r}, expected a number") from None
+    return number(name, value)
 
 
 class Unit:
@@ -99,24 +133,24 @@ class Unit:
     Unit('stpn_r', 11, norm='post', clamp=1.0)
     """
 
-    def __init__(self, name, hidden, **options):
+    def __init__(self, name: str, hidden: int, **options: Any) -> None:
         if name not in OPTIONS:
             raise ValueError(f"there is no unit {name!r}, expected one of {', '.join(OPTIONS)}")
         self.name, self.hidden = name, integer("hidden", hidden, 1)
-        self.given = {}
+        self.given: dict[str, Any] = {}
         for word, value in options.items():
             option = word[:-1] if word == "lambda_" else word
             if option not in OPTIONS[name]:
                 raise TypeError(f"unit {name} has no option {option!r}, it has {', '.join(OPTIONS[name]) or 'none'}")
             self.given[option] = _option_value(option, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         words = [repr(self.name), repr(self.hidden)]
         words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.given.items()]
         return f"Unit({', '.join(words)})"
 
     @property
-    def options(self):
+    def options(self) -> dict[str, Any]:
         """{option: value} of every option that the unit reads, given or not."""
         unit = lib.stpn_unit_default(self.name.encode(), self.hidden)
         named = {name: {value: text for text, value in kind.items()} for name, kind in CHOICES.items()}
@@ -152,6 +186,48 @@ def tensors_of(ask):
     while ask(len(found), tensor):
         found[ffi.string(tensor.name).decode()] = tuple(tensor.shape[0:tensor.rank])
     return found
+
+
+def units_of(experiment: dict[str, Any]) -> list[Unit]:
+    """The units of an experiment as Unit has them."""
+    units = []
+    for keys in experiment["units"]:
+        options = {name: value for name, value in keys.items() if name in OPTIONS[keys["name"]]}
+        units.append(Unit(keys["name"], keys["hidden"], **options))
+    return units
+
+
+def check_units(path, metadata, units):
+    """ValueError where a file's parameters are of units with other options than `units`: they would compute something else.
+    `metadata` is the file's; those of runs have the experiment in them."""
+    try:
+        told = units_of(json.loads(metadata["experiment"]))
+    except (KeyError, TypeError, ValueError):
+        return  # parameters alone: nothing is known of them
+    for index, (theirs, ours) in enumerate(zip(told, units)):
+        place, has = f"{path}: units.{index}", ours.options
+        if theirs.name != ours.name:
+            raise ValueError(f"{place} is a {theirs.name}, expected {ours.name}")
+        for name, value in theirs.given.items():  # those that had an effect
+            if name != "init" and has[name] != value:
+                raise ValueError(f"{place} was trained with {name} {value!r}, and has {has[name]!r} here")
+
+
+def described(run: Run, which: str) -> tuple[int, list[Unit], dict[str, int], dict[str, np.ndarray]]:
+    """The network of a run: its inputs, units, heads, and parameters ("best" or "last")."""
+    parameters = run.parameters(which)
+    if run.experiment.get("encoder"):
+        raise RunError(f"{run.folder}: has an encoder of images, which networks in Python have not")
+    try:
+        units = units_of(run.experiment)
+        heads = {name[:-len(".weight")]: len(values) for name, values in parameters.items()
+                 if name.endswith(".weight") and not name.startswith("units.")}
+        one, two = (create_net(inputs, units[:1]) for inputs in (1, 2))
+        shapes = [tensors_of(lambda index, tensor, net=net: lib.stpn_net_tensor(net, index, tensor)) for net in (one, two)]
+        name = next(name for name in shapes[0] if shapes[0][name] != shapes[1][name])  # one as wide as there are inputs
+        return parameters[name].shape[1] - shapes[0][name][1] + 1, units, heads, parameters
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as problem:
+        raise RunError(f"{run.folder}: its experiment and its parameters are not of one network: {problem}") from None
 
 
 # --------------------------------------------------------------------------------------------------------------- threads

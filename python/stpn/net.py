@@ -4,23 +4,33 @@ Arrays have the shapes of stpn.h: T steps, B samples, I inputs, H neurons; seque
 taken as they are where they lie in one piece, and copied otherwise; C writes straight into the arrays it is given. Python's
 global lock is free while C works. One state, tape or gradient serves one call at a time; the calls say so where they meet.
 """
+from __future__ import annotations  # Python 3.9
+
+import contextlib
 import os
 import threading
+from collections.abc import Iterator, KeysView, Mapping, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
+import numpy.typing as npt
 
-from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, ffi, integer, lib, made, new_error, pointer, reading,
-                      tensors_of, writing)
+from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, check_units, create_net, described, ffi, integer, lib, made, new_error,
+                      number, pointer, reading, tensors_of, writing)
+from .run_files import RunError, load_run
+from .tensors import TensorFileError, read_tensors
 
 __all__ = ["Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"]
 
+Array = npt.NDArray[Any]  # of the net's type, where nothing else is said
 
-def version():
+
+def version() -> str:
     """The library's version, "MAJOR.MINOR.PATCH"."""
     return ffi.string(lib.stpn_version()).decode()
 
 
-def kernels():
+def kernels() -> list[str]:
     """Names of the kernels that this processor runs, first the one that is taken: ["avx2", "portable"]. The environment variable
     STPN_KERNEL forces another."""
     names = []
@@ -50,40 +60,47 @@ class _Used:
 class _Tensors:
     """Named tensors inside the library: reading one copies it out, setting one copies it in."""
 
-    def __init__(self, net, shapes):
+    def __init__(self, net: Any, shapes: dict[str, tuple[int, ...]]) -> None:
         self.net, self.shapes, self.lock = net, shapes, threading.Lock()
         self._index = {name: index for index, name in enumerate(shapes)}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.shapes)
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self.shapes
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """The tensors' names."""
         return self.shapes.keys()
 
-    def items(self):
+    def values(self) -> list[Array]:
+        """[array], copies of the values."""
+        return [self[name] for name in self.shapes]
+
+    def items(self) -> list[tuple[str, Array]]:
         """[(name, array)], copies of the values."""
-        return [(name, self[name]) for name in self.shapes]
+        return list(zip(self.shapes, self.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name} {shape}' for name, shape in self.shapes.items())})"
 
     def _place(self, name):
         if name not in self._index:
             raise KeyError(f"there is no tensor {name!r}, there are {', '.join(self.shapes) or 'none'}")
         return self._index[name]
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Array:
         index = self._place(name)
         values = np.empty(self.shapes[name], self.net.dtype)
         with _Used(self):
             self._get(index, pointer(values))
         return values
 
-    def __setitem__(self, name, values):
+    def __setitem__(self, name: str, values: npt.ArrayLike) -> None:
         index = self._place(name)
         array = np.asarray(values)
         if array.dtype.kind not in "fiu":
@@ -92,7 +109,7 @@ class _Tensors:
         with _Used(self):
             self._set(index, pointer(array))
 
-    def update(self, values):
+    def update(self, values: Mapping[str, npt.ArrayLike]) -> None:
         """Sets the tensors that `values`, a mapping from names to arrays, has; the others stay."""
         for name in values:
             self[name] = values[name]
@@ -110,7 +127,7 @@ class Block(_Tensors):
     Raises KeyError for a name that there is not, ValueError for another shape, TypeError for values that are no numbers.
     """
 
-    def __init__(self, net, block):
+    def __init__(self, net: Any, block: Any) -> None:
         super().__init__(net, tensors_of(lambda index, tensor: lib.stpn_net_tensor(net.handle, index, tensor)))
         self.handle = block
 
@@ -120,7 +137,7 @@ class Block(_Tensors):
     def _set(self, index, values):
         lib.stpn_block_set(self.net.handle, self.handle, index, values)
 
-    def zero(self):
+    def zero(self) -> None:
         """Sets every value to 0."""
         with _Used(self):
             ffi.buffer(self.handle, self.net.block_bytes)[:] = bytes(self.net.block_bytes)
@@ -138,7 +155,7 @@ class State(_Tensors):
         shapes: {name: shape}.
     """
 
-    def __init__(self, net, batch):
+    def __init__(self, net: Net, batch: int) -> None:
         self.batch = integer("batch", batch, 1)
         self.handle = made(lib.stpn_state_create, lib.stpn_state_free, net.handle, self.batch)
         super().__init__(net, tensors_of(lambda index, tensor: lib.stpn_state_tensor(self.handle, index, tensor)))
@@ -150,17 +167,19 @@ class State(_Tensors):
         error = ffi.new(new_error)
         check(lib.stpn_state_set(self.handle, index, values, error), error)
 
-    def zero(self):
+    def zero(self) -> None:
         """Sets every value to 0: the start of a sequence."""
         with _Used(self):
             lib.stpn_state_zero(self.handle)
 
-    def copy(self):
+    def copy(self) -> State:
         """Another state with the same values, which goes on to the same bits."""
         other = State(self.net, self.batch)
         with _Used(self):
             lib.stpn_state_copy(other.handle, self.handle)
         return other
+
+    __copy__ = copy
 
 
 class Tape:
@@ -173,19 +192,19 @@ class Tape:
         steps, batch: what it has room for.
     """
 
-    def __init__(self, net, steps, batch):
+    def __init__(self, net: Net, steps: int, batch: int) -> None:
         self.net, self.steps, self.batch = net, integer("steps", steps, 1), integer("batch", batch, 1)
         self.lock = threading.Lock()
         with borrowed_pool(net.threads) as pool:
             threads = 1 if pool == NULL else lib.stpn_pool_threads(pool)
         self.handle = made(lib.stpn_tape_create, lib.stpn_tape_free, net.handle, self.steps, self.batch, threads)
 
-    def rewind(self):
+    def rewind(self) -> None:
         """Forgets what was recorded."""
         with _Used(self):
             lib.stpn_tape_rewind(self.handle)
 
-    def recorded(self):
+    def recorded(self) -> npt.NDArray[np.int32]:
         """Steps recorded of each sample, (B) int32."""
         return np.array([lib.stpn_tape_steps(self.handle, sample) for sample in range(self.batch)], np.int32)
 
@@ -214,14 +233,17 @@ class Net:
     >>> logits = net.head("answer", y[-1])          # (B, 37)
     """
 
-    def __init__(self, inputs, units, heads=None, dtype=np.float32, threads=1):
-        self.dtype = np.dtype(dtype)
+    def __init__(self, inputs: int, units: Unit | Sequence[Unit], heads: Mapping[str, int] | None = None,
+                 dtype: npt.DTypeLike = np.float32, threads: int = 1) -> None:
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise TypeError(f"dtype is {self.dtype}, expected float32 or float64")
         self.units = [units] if isinstance(units, Unit) else list(units)
         for unit in self.units:
             if not isinstance(unit, Unit):
                 raise TypeError(f"units has a {type(unit).__name__} in it, expected Unit")
+        if not (heads is None or isinstance(heads, Mapping)):
+            raise TypeError(f"heads is {heads!r}, expected a dictionary: {{name: outputs}}")
         self.heads = dict(heads or {})
         self.threads = integer("threads", threads, 0, 256)
         self.handle = create_net(inputs, self.units, list(self.heads.items()), self.dtype == np.float64)
@@ -229,17 +251,24 @@ class Net:
         self.block_bytes = lib.stpn_net_block_size(self.handle) * self.dtype.itemsize
         self.parameters = Block(self, lib.stpn_net_parameters(self.handle))
 
+    def __repr__(self) -> str:
+        return f"Net({self.inputs}, {self.units}, {self.heads}, dtype={self.dtype}, threads={self.threads})"
+
+    def __reduce__(self):
+        """Copies and pickles: the same description and parameters."""
+        return _net, ((self.inputs, self.units, self.heads, self.dtype, self.threads), dict(self.parameters.items()))
+
     @property
-    def kernel(self):
+    def kernel(self) -> str:
         """Name of the kernel in use: which instructions the inner loops are compiled for."""
         return ffi.string(lib.stpn_net_kernel(self.handle)).decode()
 
     @property
-    def parameter_count(self):
+    def parameter_count(self) -> int:
         """Number of trained parameters."""
         return lib.stpn_net_parameter_count(self.handle)
 
-    def init(self, seed):
+    def init(self, seed: int) -> Net:
         """Draws the initial parameters of the paper (docs/units/). Returns the net.
 
         Args:
@@ -249,16 +278,41 @@ class Net:
             lib.stpn_net_init(self.handle, integer("seed", seed, 0, 2**64 - 1))
         return self
 
-    def save(self, path):
+    @classmethod
+    def from_run(cls, folder: str | os.PathLike[str], which: str = "best", *, threads: int = 1) -> Net:
+        """The network that a run of the command has trained, as its experiment describes it.
+
+        Args:
+            folder: of the run.
+            which: "best", of the best evaluation, or "last".
+            threads: as of Net.
+
+        What comes before the network, as the scaling of observations by `normalise_observations`, is not in it. Raises RunError,
+        whose message names the file and what is wrong with it.
+        """
+        inputs, units, heads, parameters = described(load_run(folder), which)
+        try:
+            net = cls(inputs, units, heads, threads=threads)
+            net.parameters.update(parameters)
+        except (KeyError, TypeError, ValueError) as problem:
+            raise RunError(f"{os.fspath(folder)}: {problem}") from None
+        return net
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the parameters to a safetensors file, atomically. OSError where the system refuses."""
         self._file(lib.stpn_net_save, path)
 
-    def load(self, path):
+    def load(self, path: str | os.PathLike[str]) -> None:
         """Reads the parameters from a safetensors file by name: of `save`, of stpn.torch.save, or a run's best.safetensors or
         last.safetensors. Float32 and float64 are both taken.
 
-        Raises ValueError where there is no such file, or a tensor is missing or wrong; the net then is as before.
+        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong, or was trained with other
+        options of the units; the net then is as it was.
         """
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{os.fspath(path)}: there is no such file")
+        with contextlib.suppress(TensorFileError, OSError):  # of which C tells
+            check_units(path, read_tensors(path)[1], self.units)
         self._file(lib.stpn_net_load, path)
 
     def _file(self, call, path):
@@ -266,15 +320,15 @@ class Net:
         with _Used(self.parameters):
             check(call(self.handle, os.fsencode(path), error), error)
 
-    def state(self, batch):
+    def state(self, batch: int) -> State:
         """A State of `batch` samples, all zero."""
         return State(self, batch)
 
-    def tape(self, steps, batch):
+    def tape(self, steps: int, batch: int) -> Tape:
         """A Tape with room for `steps` steps of `batch` samples."""
         return Tape(self, steps, batch)
 
-    def gradient(self):
+    def gradient(self) -> Block:
         """A Block of zeros, for `backward` and `head_backward` to add to."""
         block = lib.stpn_block_create(self.handle)
         if block == NULL:
@@ -306,12 +360,24 @@ class Net:
             raise ValueError(f"{name} belongs to another network")
         return thing
 
-    def forward(self, x, state=None, *, reset=None, lengths=None, tape=None, energy=None, out=None):
+    @overload
+    def forward(self, x: npt.ArrayLike, state: State | None = None, *, reset: npt.ArrayLike | None = None,
+                lengths: npt.ArrayLike | None = None, tape: Tape | None = None, energy: Literal[False] | None = None,
+                out: Array | None = None) -> Array: ...
+
+    @overload
+    def forward(self, x: npt.ArrayLike, state: State | None = None, *, reset: npt.ArrayLike | None = None,
+                lengths: npt.ArrayLike | None = None, tape: Tape | None = None, energy: Literal[True] | Array,
+                out: Array | None = None) -> tuple[Array, Array]: ...
+
+    def forward(self, x: npt.ArrayLike, state: State | None = None, *, reset: npt.ArrayLike | None = None,
+                lengths: npt.ArrayLike | None = None, tape: Tape | None = None, energy: bool | Array | None = None,
+                out: Array | None = None) -> Array | tuple[Array, Array]:
         """Runs T steps of B samples through all units.
 
         Args:
             x: inputs (T, B, I) of float32, float64 or uint8 (as 0 to 255), or tokens (T, B) of an integer type.
-            state: State of B samples, read as the start and left as the end; None: one of zeros.
+            state: State of B samples (of more the first B), read as the start and left as the end; None: one of zeros.
             reset: (T, B), not 0 zeroes the sample's state before that step.
             lengths: (B), steps in [0, T] that each sample has.
             tape: Tape that the steps are appended to.
@@ -353,7 +419,7 @@ class Net:
                                        NULL if tape is None else tape.handle, pool, error), error)
         return y if told is None else (y, told)
 
-    def step(self, x, state, out=None):
+    def step(self, x: npt.ArrayLike, state: State, out: Array | None = None) -> Array:
         """One step of streaming, with the same bits as `forward` over the whole sequence.
 
         Args:
@@ -370,7 +436,8 @@ class Net:
             lib.stpn_step(self.handle, state.handle, pointer(x), pointer(y))
         return y
 
-    def backward(self, tape, dy, gradient, *, dstate=None, dx=None):
+    def backward(self, tape: Tape, dy: npt.ArrayLike, gradient: Block, *, dstate: State | None = None,
+                 dx: bool | Array | None = None) -> Array | None:
         """The exact gradient over everything that the tape has recorded.
 
         Args:
@@ -412,7 +479,7 @@ class Net:
         y = reading("y", y, self.dtype, y.shape)
         return list(self.heads).index(name), y, integer("rows", y.size // self.outputs), (*y.shape[:-1], self.heads[name])
 
-    def head(self, name, y, out=None):
+    def head(self, name: str, y: npt.ArrayLike, out: Array | None = None) -> Array:
         """The read-out `name`, W y + b: outputs y (..., H) of the last unit to (..., outputs). KeyError where there is none."""
         index, y, rows, shape = self._head(name, y)
         out = writing("out", out, self.dtype, shape, y)
@@ -420,7 +487,7 @@ class Net:
             lib.stpn_head_forward(self.handle, index, rows, pointer(y), pointer(out))
         return out
 
-    def head_backward(self, name, y, dout, gradient=None):
+    def head_backward(self, name: str, y: npt.ArrayLike, dout: npt.ArrayLike, gradient: Block | None = None) -> Array:
         """Adds the read-out's gradient to the Block `gradient` and returns dy (..., H); `dout` is (..., outputs)."""
         index, y, rows, shape = self._head(name, y)
         dout, dy = reading("dout", dout, self.dtype, shape), np.empty(y.shape, self.dtype)
@@ -432,7 +499,7 @@ class Net:
                                        NULL if gradient is None else gradient.handle, pointer(dy))
         return dy
 
-    def cross_entropy(self, logits, labels, scale=1.0):
+    def cross_entropy(self, logits: npt.ArrayLike, labels: npt.ArrayLike, scale: float = 1.0) -> tuple[Array, Array]:
         """Softmax cross-entropy of logits (..., classes) and labels (...) in [0, classes).
 
         Returns the losses (...) in nats, and the gradient of `scale` times their sum with respect to the logits.
@@ -448,21 +515,30 @@ class Net:
             raise ValueError(f"labels are from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
         labels = reading("labels", labels.astype(np.int32, copy=False), np.int32, logits.shape[:-1])
         losses, dlogits = np.empty(labels.shape, self.dtype), np.empty(logits.shape, self.dtype)
+        scale = number("scale", scale)
         if labels.size:
             lib.stpn_cross_entropy(self.handle, integer("rows", labels.size), classes, pointer(logits),
                                    ffi.cast("int32_t *", labels.ctypes.data), scale, pointer(losses), pointer(dlogits))
         return losses, dlogits
 
-    def clip_gradient(self, gradient, value=0.0, norm=0.0):
+    def clip_gradient(self, gradient: Block, value: float = 0.0, norm: float = 0.0) -> float:
         """Limits a gradient in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that out.
-        Returns the norm after the values were limited, before it was."""
+        Returns the norm after the values were limited, before it was. ValueError for a bound below 0."""
         self._own(Block, gradient, "gradient")
+        value, norm = number("value", value, 0), number("norm", norm, 0)
         with _Used(gradient):
             return lib.stpn_clip_gradient(self.handle, gradient.handle, value, norm)
 
-    def adam(self, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
+    def adam(self, learning_rate: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+             weight_decay: float = 0.0) -> Adam:
         """An Adam for this network; the arguments are those of Adam."""
         return Adam(self, learning_rate, betas, epsilon, weight_decay)
+
+
+def _net(description, parameters):
+    net = Net(*description)
+    net.parameters.update(parameters)
+    return net
 
 
 class Adam:
@@ -473,20 +549,24 @@ class Adam:
         learning_rate, betas, epsilon, weight_decay: ValueError where one is out of its bounds.
     """
 
-    def __init__(self, net, learning_rate=1e-3, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0):
+    def __init__(self, net: Net, learning_rate: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:
         self.net, self.lock = net, threading.Lock()
-        self.handle = made(lib.stpn_adam_create, lib.stpn_adam_free, net.handle, learning_rate, *betas, epsilon)
-        self._set(lib.stpn_adam_set_weight_decay, weight_decay)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas is {betas!r}, expected two numbers")
+        self.handle = made(lib.stpn_adam_create, lib.stpn_adam_free, net.handle, number("learning_rate", learning_rate),
+                           *(number("betas", beta) for beta in betas), number("epsilon", epsilon))
+        self._set(lib.stpn_adam_set_weight_decay, number("weight_decay", weight_decay))
 
     def _set(self, call, value):
         error = ffi.new(new_error)
         check(call(self.handle, value, error), error)
 
-    def set_learning_rate(self, learning_rate):
+    def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the learning rate of the updates from here on."""
-        self._set(lib.stpn_adam_set_learning_rate, learning_rate)
+        self._set(lib.stpn_adam_set_learning_rate, number("learning_rate", learning_rate))
 
-    def update(self, gradient):
+    def update(self, gradient: Block) -> None:
         """One update of the network's parameters from the Block `gradient`."""
         self.net._own(Block, gradient, "gradient")
         if gradient is self.net.parameters:

@@ -1,24 +1,33 @@
 """Figures of runs: learning curves, accuracy or reward against energy, energy over the steps, generalisation.
 
-Each function takes groups (stpn.run_files.group_runs) and returns a matplotlib.figure.Figure, or None where the runs have nothing
-to show in it. The numbers it draws come from the function beside it that ends in _data.
+Each function takes runs, or groups of them (stpn.run_files.group_runs), and returns a matplotlib.figure.Figure, or None where the
+runs have nothing to show in it. The numbers it draws come from the function beside it that ends in _data.
 
 >>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
->>> figure = stpn.plot_runs.learning_curves(stpn.run_files.group_runs(runs))
+>>> figure = stpn.plot_runs.learning_curves(runs)
 >>> figure.savefig("curves.png")
 """
+from __future__ import annotations  # Python 3.9
+
 import re
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 from .plot_style import COLUMN, legend_below, line_style, new_figure
+from .run_files import Group, Run, group_runs
 
 __all__ = ["learning_curves", "learning_data", "accuracy_energy", "energy_data", "energy_steps", "energy_steps_data",
            "generalisation", "probe_data"]
 
 ENERGY = r"energy per step, $\Sigma\, z^2 |G|$ (dimensionless)"
 BINS = 250  # more steps than this are drawn as means over some of them
+
+
+def _groups(groups):
+    return group_runs(groups) if any(isinstance(each, Run) for each in groups) else groups
 
 
 def band_title(groups):
@@ -63,7 +72,7 @@ def _loss_label(groups):
 # ---------------------------------------------------------------------------------------------------- learning curves
 
 
-def learning_data(group, column):
+def learning_data(group: Group, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs that every run of the group has evaluated, and the column of each run (runs, epochs) there.
 
     Nothing is drawn beyond: a mean over the seeds that happened to go on would not be that of the experiment.
@@ -77,8 +86,9 @@ def learning_data(group, column):
     return epochs, np.array([run.metrics[column][np.isin(run.epochs, epochs)] for run in runs])
 
 
-def learning_curves(groups):
+def learning_curves(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Reward, validation accuracy and validation loss, those that there are, against the epoch or iteration."""
+    groups = _groups(groups)
     panels = []
     for column in ("reward", "validation_accuracy", "validation_loss"):
         data = [learning_data(group, column) for group in groups]
@@ -112,14 +122,15 @@ def learning_curves(groups):
 # ------------------------------------------------------------------------------------------------- accuracy and energy
 
 
-def energy_data(group, measure="accuracy"):
+def energy_data(group: Group, measure: str = "accuracy") -> np.ndarray:
     """(runs, 2): energy per step and `measure` of the test, with the final parameters."""
     points = np.array([[run.measure("test", "energy"), run.measure("test", measure)] for run in group.runs])
     return points[np.isfinite(points).all(1)]
 
 
-def accuracy_energy(groups):
+def accuracy_energy(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Test reward, accuracy or loss, the first that there is, against the energy per step."""
+    groups = _groups(groups)
     measures = {"reward": "test reward of an episode", "accuracy": "test accuracy (fraction)", "loss": "test loss"}
     measure = next((name for name in measures if any(len(energy_data(group, name)) for group in groups)), "loss")
     shown = [(index, group, energy_data(group, measure)) for index, group in enumerate(groups)]
@@ -155,7 +166,7 @@ def accuracy_energy(groups):
 # ------------------------------------------------------------------------------------------------- energy over the steps
 
 
-def energy_steps_data(group):
+def energy_steps_data(group: Group) -> np.ndarray:
     """Energy of each step of the test sequences (runs, T) with the final parameters; runs without it are left out."""
     curves = []
     for run in group.runs:
@@ -179,8 +190,9 @@ def _retrieval_pairs(groups):
     return pairs if isinstance(pairs, int) else 0
 
 
-def energy_steps(groups):
+def energy_steps(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Energy in each step of the test sequences; of more than BINS steps means over some."""
+    groups = _groups(groups)
     shown = [(index, group, energy_steps_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2].size]
     if not shown:
@@ -212,7 +224,7 @@ def energy_steps(groups):
 # -------------------------------------------------------------------------------------------------------- generalisation
 
 
-def probe_data(group):
+def probe_data(group: Group) -> tuple[str | None, np.ndarray, np.ndarray]:
     """Name of what the probes vary ("R"), its values in order, and the accuracy of each run there (runs, values)."""
     tables, what = [], None
     for run in group.runs:
@@ -230,8 +242,9 @@ def probe_data(group):
     return what, np.array(values), np.array([[table.get(value, np.nan) for value in values] for table in tables])
 
 
-def generalisation(groups):
+def generalisation(groups: Sequence[Group] | Sequence[Run]) -> Figure | None:
     """Accuracy of the test sets with another distance than that of training."""
+    groups = _groups(groups)
     shown = [(index, group, *probe_data(group)) for index, group in enumerate(groups)]
     shown = [entry for entry in shown if entry[2]]
     if not shown:

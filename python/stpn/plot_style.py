@@ -1,6 +1,9 @@
 """How the figures look: size, colours, how they are written."""
+from __future__ import annotations  # Python 3.9
+
 import contextlib
 import os
+from collections.abc import Iterable
 
 import matplotlib.style
 import numpy as np
@@ -41,7 +44,7 @@ _STYLE = {
 }
 
 
-def style():
+def style() -> contextlib.AbstractContextManager[None]:
     """with style(): nothing but this module decides how a figure looks."""
     return matplotlib.style.context(["default", _STYLE])
 
@@ -70,7 +73,7 @@ def legend_below(figure, handles, labels, title):
                   columnspacing=1.2, borderaxespad=0.2)
 
 
-def save(figure, folder, name, formats):
+def save(figure: Figure, folder: str | os.PathLike[str], name: str, formats: Iterable[str]) -> list[str]:
     """Writes FOLDER/NAME.FORMAT for each of `formats` ("png", "svg"), whole or not at all; equal figures give equal bytes. Returns the
     paths."""
     os.makedirs(folder, exist_ok=True)

@@ -1,8 +1,12 @@
 """The synapse picture: what a network's synapses are, step by step, while it reads a sequence (a file of stpn trace)."""
+from __future__ import annotations  # Python 3.9
+
 import json
+import os
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from .plot_style import PAGE, new_figure
 from .tensors import TensorFileError, read_tensors
@@ -37,22 +41,22 @@ class Trace:
         experiment: the run's, as a dictionary.
     """
 
-    path: str
-    tensors: dict
-    metadata: dict
+    path: str | os.PathLike[str]
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, str]
     experiment: dict
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         """T, how many it has."""
         return len(self.tensors["energy"])
 
     @property
-    def units(self):
+    def units(self) -> list[dict]:
         """The units of the experiment, dictionaries."""
         return self.experiment["units"]
 
-    def tensor(self, unit, name):
+    def tensor(self, unit: int, name: str) -> np.ndarray:
         """The tensor `name` of a unit, counted from 0: a parameter, or a state (T + 1, ...) before the first step and after each.
         TensorFileError where there is none."""
         try:
@@ -61,7 +65,7 @@ class Trace:
             raise TensorFileError(f"{self.path}: has no tensor units.{unit}.{name}") from None
 
 
-def read_trace(path):
+def read_trace(path: str | os.PathLike[str]) -> Trace:
     """The Trace of a file. TensorFileError where it is none of stpn trace, OSError where it cannot be read."""
     tensors, metadata = read_tensors(path)
     try:
@@ -139,7 +143,7 @@ _EFFICACIES = {"stpn_r": _stpn, "stpn_f": _stpn, "hebbff": _hebbff, "fast_weight
                "modplast": _plastic, "modul": _plastic}
 
 
-def efficacies(trace, unit=0):
+def efficacies(trace: Trace, unit: int = 0) -> Efficacies:
     """The synapses of unit `unit` that act in each step of the trace, as an object with
 
         total: (T, H, K), the efficacies.
@@ -195,7 +199,7 @@ def colour_limit(total):
     return (np.quantile(sizes, 0.995) or sizes.max() or 1.0) if sizes.size else 1.0
 
 
-def synapses(trace, unit=0):
+def synapses(trace: Trace, unit: int = 0) -> Figure:
     """Two columns of small multiples, a row for each step: the efficacy that acts in it, and its fast part, in one scale.
 
     A triangle marks the column of the symbol that the step reads. Returns a matplotlib.figure.Figure; errors are those of

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,10 @@ class Run:
     experiment: dict
     metrics: dict[str, np.ndarray]
     summary: dict | None
+
+    def __repr__(self) -> str:
+        state = "under way" if self.summary is None else "finished"
+        return f"Run({os.fspath(self.folder)!r}, {self.name}, seed {self.seed}, {len(self.epochs)} evaluations, {state})"
 
     def parameters(self, which: str = "best") -> dict[str, np.ndarray]:
         """{name: array} of the trained parameters ("units.0.weight" (H, K), ...; docs/file-formats.md), read at each call.
@@ -104,7 +109,7 @@ def _document(path):
     return document
 
 
-def read_metrics(path):
+def read_metrics(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """{column: array} of a metrics.csv: counts int64, the others float64 with NaN for an empty field. RunError where it is none."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -132,7 +137,7 @@ def _counts(column):
     return column.astype(np.int64) if whole else column
 
 
-def load_run(folder: str | os.PathLike) -> Run:
+def load_run(folder: str | os.PathLike[str]) -> Run:
     """The Run in `folder`, as `stpn train` leaves it; one that is under way has no summary, and perhaps no metrics yet.
 
     Raises RunError, whose message names the file and what is wrong with it.
@@ -162,7 +167,7 @@ def is_run(folder):
     return any(os.path.exists(os.path.join(folder, name)) for name in _MARKS)
 
 
-def find_runs(folder: str | os.PathLike) -> list[str]:
+def find_runs(folder: str | os.PathLike[str]) -> list[str]:
     """Paths of runs: `folder` itself, or all folders of runs below it in the order of their names, s10 after s9.
 
     >>> runs = [stpn.load_run(path) for path in stpn.find_runs("runs")]
@@ -245,7 +250,7 @@ def _short(labels):
     return [label[cut:] for label in labels] if len(labels) > 1 and all(len(label) > cut for label in labels) else labels
 
 
-def group_runs(runs):
+def group_runs(runs: Iterable[Run]) -> list[Group]:
     """Groups of runs with the same experiment but for the seed, in the order in which they first come.
 
     Experiments of one name are told apart by the settings in which they differ.

@@ -1,4 +1,6 @@
 """Reads safetensors files (docs/file-formats.md) into NumPy arrays."""
+from __future__ import annotations  # Python 3.9
+
 import json
 import os
 import struct
@@ -37,7 +39,7 @@ def _tensor(path, name, entry, data):
     return np.frombuffer(data[begin:end], _TYPES[kind]).reshape(shape)
 
 
-def read_tensors(path):
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """({name: array}, metadata) of a safetensors file: F32, F64, I32, I64 and U8 as NumPy has them, and a dictionary of strings. The
     arrays are read-only: `copy()` makes one to write to.
 

@@ -326,10 +326,14 @@ class Agents(unittest.TestCase):
                 (lambda: stpn.gym.Agent(envs, "stpm"), ValueError, "there is no unit"),
                 (lambda: stpn.gym.Agent(envs, ["gru"]), TypeError, "expected stpn.Unit"),
                 (lambda: stpn.gym.Agent(envs, seed=-1), ValueError, "seed is -1"),
-                (lambda: stpn.gym.Agent(gymnasium.make_vec("Taxi-v4", num_envs=1)), TypeError, "expected a Box")]:
+                (lambda: stpn.gym.Agent(envs, gamma=float("nan")), ValueError, "gamma is nan, expected finite numbers"),
+                (lambda: stpn.gym.Agent(envs, rollout={1}), TypeError, r"rollout: \{1\} is a set"),
+                (lambda: stpn.gym.Agent(envs).learn(8, callback=3), TypeError, "callback is 3, expected a function"),
+                (lambda: stpn.gym.Agent(gymnasium.make_vec("FrozenLake-v1", num_envs=1)), TypeError, "expected a Box")]:
             with self.assertRaisesRegex(kind, says):
                 make()
-        agent = stpn.gym.Agent(envs, hidden=3, method="a2c", rollout=2)
+        agent = stpn.gym.Agent(envs, hidden=3, method="a2c", rollout=np.int64(2), learning_rate=np.float32(0.5))
+        self.assertEqual((agent.rollout, agent.experiment["train"]["learning_rate"]), (2, 0.5))
         seen = np.zeros((1, 1, 2))
         for call, says in [(agent.update, "no step is recorded"), (lambda: agent.act(seen[0]), "expected .1, 1, 2."),
                            (lambda: agent.act(seen * np.nan), "expected a finite number"),

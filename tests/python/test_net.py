@@ -1,8 +1,11 @@
 """stpn.Net: golden files through NumPy, and every misuse a clear error."""
+import copy
 import os
+import pickle
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -57,6 +60,8 @@ class Interface(unittest.TestCase):
         self.assertEqual(list(library.OPTIONS), UNITS)
         self.assertIn(stpn.Net(3, stpn.Unit("gru", 2)).kernel, stpn.kernels())
         self.assertEqual(stpn.kernels()[-1], "portable")
+        self.assertEqual(stpn.__version__, stpn.version())
+        self.assertRaisesRegex(AttributeError, "no attribute 'nett'", getattr, stpn, "nett")
 
     def test_options(self):
         unit = stpn.Unit("stpn_r", 4, norm="post", clamp=1, lambda_=0.5, learn=False)
@@ -85,7 +90,7 @@ class Interface(unittest.TestCase):
                 ((0, unit), ValueError, "has 0 inputs"), ((3, []), ValueError, "units has 0 entries"), ((3, ["stpn_r"]), TypeError, "str"),
                 ((3, unit, {"": 2}), ValueError, r"heads\[0\].name"), ((3, unit, {"a": 0}), ValueError, "outputs is 0"),
                 ((3, unit, None, "float16"), TypeError, "float16"), ((3, unit, None, "float32", 257), ValueError, "threads is 257"),
-                ((2**40, unit), ValueError, "inputs is")]:
+                ((2**40, unit), ValueError, "inputs is"), ((3, unit, ["a"]), TypeError, r"heads is \['a'\], expected a dictionary")]:
             with self.assertRaisesRegex(kind, says):
                 stpn.Net(*arguments)
 
@@ -129,7 +134,24 @@ class Interface(unittest.TestCase):
                 net.save(os.path.join(folder, "nowhere", "net.safetensors"))
             with self.assertRaisesRegex(ValueError, "units.0"):
                 stpn.Net(3, stpn.Unit("gru", 5), {"readout": 2}).load(path)
-        self.assertEqual(net.parameter_count, sum(values.size for _, values in net.parameters.items()))
+            with self.assertRaisesRegex(FileNotFoundError, "nothing.safetensors: there is no such file"):
+                net.load(os.path.join(folder, "nothing.safetensors"))
+        self.assertEqual(net.parameter_count, sum(values.size for values in net.parameters.values()))
+
+    def test_copies_and_texts(self):
+        net = stpn.Net(3, stpn.Unit("stpn_r", 4, lambda_=0.5), {"readout": 2}, np.float64).init(1)
+        self.assertEqual(repr(net), "Net(3, [Unit('stpn_r', 4, lambda_=0.5)], {'readout': 2}, dtype=float64, threads=1)")
+        self.assertEqual(repr(net.state(2)), "State(units.0.F (2, 4, 7), units.0.h (2, 4))")
+        x = np.random.default_rng(0).standard_normal((5, 2, 3))
+        for other in copy.deepcopy(net), pickle.loads(pickle.dumps(net)):
+            self.assertEqual(repr(other), repr(net))
+            np.testing.assert_array_equal(other.head("readout", other.forward(x)), net.head("readout", net.forward(x)))
+            other.init(2)
+            self.assertFalse(np.array_equal(other.forward(x), net.forward(x)))
+        state = net.state(2)
+        copied = copy.copy(state)
+        net.forward(x, copied)
+        self.assertFalse(state["units.0.h"].any())
 
     def test_nothing_is_copied_that_fits(self):
         array = np.zeros((2, 3), np.float32)
@@ -160,6 +182,24 @@ class Interface(unittest.TestCase):
             thread.join()
         for result in results:
             np.testing.assert_array_equal(result, expected)
+
+
+    def test_others_run_while_c_works(self):
+        """While one long call is under way this thread goes on: it would stand still if the call held Python's lock."""
+        net = stpn.Net(64, stpn.Unit("stpn_r", 128)).init(0)
+        x, call, seen = np.zeros((2000, 16, 64), np.float32), [], []
+
+        def work():
+            call.append(time.perf_counter())
+            net.forward(x)
+            call.append(time.perf_counter())
+        thread = threading.Thread(target=work)
+        thread.start()
+        while thread.is_alive():
+            seen.append(time.perf_counter())
+            time.sleep(0.001)
+        edge = (call[1] - call[0]) / 10
+        self.assertTrue(any(call[0] + edge < now < call[1] - edge for now in seen))
 
 
 class Misuse(unittest.TestCase):
@@ -229,6 +269,10 @@ class Misuse(unittest.TestCase):
         self.assertEqual(net.backward(tape, dy, gradient, dx=True).shape, self.x.shape)
         self.refuses(ValueError, "another network", net.adam().update, self.other.gradient())
         self.refuses(ValueError, "learning_rate|learning rate", net.adam, -1.0)
+        self.refuses(TypeError, "learning_rate is 'x'", net.adam, "x")
+        self.refuses(TypeError, "betas is 0.9, expected two numbers", net.adam, betas=0.9)
+        self.refuses(ValueError, "norm is nan, expected 0 or more", net.clip_gradient, gradient, norm=float("nan"))
+        self.refuses(ValueError, "value is -1, expected 0 or more", net.clip_gradient, gradient, -1)
 
     def test_heads(self):
         net, y = self.net, np.zeros((6, 4), np.float32)

@@ -80,6 +80,10 @@ class Drawn(PlotTest):
             band = axes.collections[1].get_paths()[0].vertices
             self.assertAlmostEqual(band[:, 1].min(), curves.min(), 9)
             self.assertAlmostEqual(band[:, 1].max(), curves.max(), 9)
+        for draw in plot_runs.learning_curves, plot_runs.accuracy_energy, plot_runs.energy_steps, plot_runs.generalisation:
+            runs = [run for group in self.groups("runs") for run in group.runs]
+            found, expected = draw(runs), draw(self.groups("runs"))
+            self.assertEqual(found and len(found.axes[0].lines), expected and len(expected.axes[0].lines))
         self.assertEqual([axes.get_ylabel() for axes in figure.axes], ["validation accuracy (fraction)", "validation loss (nats)"])
         self.assertEqual(figure.axes[1].get_xlabel(), "epoch")
         self.assertIn("minimum to maximum", figure.legends[0].get_title().get_text())
@@ -226,10 +230,13 @@ class Files(PlotTest):
     def test_it_needs_nothing_compiled(self):
         """A copy of the folder somewhere else is enough."""
         shutil.copytree(os.path.join(SOURCE, "python", "stpn"), self.path("copy", "stpn"))
-        result = subprocess.run([sys.executable, "-c", "import stpn.plot, stpn.plot_runs, stpn.plot_synapses, sys; "
-                                 "print([m for m in sys.modules if m.endswith('pyplot')])"], cwd=self.path("copy"),
-                                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, text=True, capture_output=True)
-        self.assertEqual((result.stdout, result.stderr), ("[]\n", ""))
+        result = subprocess.run([sys.executable, "-c", "import stpn, stpn.plot_runs, stpn.plot_synapses, sys; "
+                                 "print(stpn.plot.FORMATS, [m for m in sys.modules if m.endswith(('pyplot', 'torch'))])\n"
+                                 "sys.modules['torch'] = None\ntry:\n    stpn.torch\nexcept ImportError as problem:\n    print(problem)"],
+                                cwd=self.path("copy"), env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, text=True,
+                                capture_output=True)
+        self.assertRegex(result.stdout, r"^\('png', 'svg'\) \[\]\nstpn.torch needs PyTorch 2.4 or newer .*: pip install torch\n$")
+        self.assertEqual(result.stderr, "")
 
 
 class Refused(PlotTest):

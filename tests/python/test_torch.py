@@ -84,6 +84,7 @@ class Conventions(TorchTest):
                     self.same(ours(x, (h, F))[1][0], ours(x, (h, F))[1][0])
                     self.same(y[:, -1] if batch_first and x.dim() == 3 else y[-1], h[-1])
                     self.assertEqual(len(F), layers)
+                self.assertEqual((ours.flatten_parameters(), ours.bidirectional), (lstm.flatten_parameters(), lstm.bidirectional))
 
     def test_our_lstm_and_gru_compute_what_pytorch_does(self):
         x = torch.randn(4, 6, 3)
@@ -143,6 +144,8 @@ class Conventions(TorchTest):
             layer(tokens)[0].sum().backward()
             self.refuses(ValueError, "expected 0 to 4", layer, tokens + 1 + 2**33)
             self.refuses(ValueError, "expected 0 to 4", layer, tokens - 5)
+            self.refuses(ValueError, "-7|-6|-5", layer, tokens % 3 - 7)  # what was given, not something else
+            self.refuses(ValueError, "taken for tokens: expected 2, or 1", layer, torch.nn.functional.one_hot(tokens, 5))
 
     def test_packed_sequences(self):
         for layers in 1, 2:
@@ -190,6 +193,8 @@ class Conventions(TorchTest):
         self.assertTrue(all(part.requires_grad for part in (state[0], *state[1])))
         state = layer.detach_state(state)
         self.assertFalse(any(part.requires_grad for part in (state[0], *state[1])))
+        self.assertIsNone(layer.reset_state(layer.detach_state(None), [True, False]))
+        self.refuses(ValueError, r"mask has shape \(2,\), expected \(3,\)", layer.reset_state, state, [True, False])
         h, F = layer.reset_state(state, torch.tensor([0, 1, 0]))
         for after, before, at in [(h, state[0], 1), *zip(F, state[1], (0, 0))]:
             self.assertFalse(after.select(at, 1).any())
@@ -211,6 +216,7 @@ class Conventions(TorchTest):
         self.assertIn("between layers", str(told[0].message))
 
     def test_cells(self):
+        self.assertEqual(repr(st.STPNCell(3, 5, norm="post", lambda_=0.5)), "STPNCell(3, 5, norm='post', lambda_=0.5)")
         for unit in UNITS:
             for implementation in "c", "plain":
                 layer, cell = CLASSES[unit](3, 5), st.Cell(unit, 3, 5, implementation=implementation)
@@ -371,6 +377,20 @@ class Copies(TorchTest):
             self.assertEqual(repr(other), repr(layer))
         self.assertEqual(repr(layer), "STPN(3, 5, num_layers=2, norm='post', clamp=1.0, batch_first=True, dropout=0.1)")
 
+    def test_tensors_that_are_negated_when_they_are_read(self):
+        """As the imaginary part of a conjugate is: the memory has the values with the other sign."""
+        layer, x, dy, state = st.STPN(3, 5), torch.randn(4, 2, 3), torch.randn(4, 2, 5), (torch.randn(1, 2, 5), torch.randn(1, 2, 5, 8))
+
+        def run(turned):
+            layer.zero_grad()
+            weight = turned(layer.weight_l0.detach()).requires_grad_()
+            y, (h, F) = torch.func.functional_call(layer, {"weight_l0": weight}, (turned(x), tuple(turned(part) for part in state)))
+            dweight, dgamma = torch.autograd.grad(y, (weight, layer.gamma_l0), turned(dy))
+            return y, h, F, dweight, dgamma
+        for found, expected in zip(run(lambda tensor: torch._neg_view(-tensor)), run(torch.clone)):
+            self.same(found, expected)
+        self.refuses(TypeError, "x is torch.sparse_coo, expected a dense tensor", layer, x.to_sparse())
+
     def test_parameters_of_another_call(self):
         """torch.func.functional_call takes other tensors, and the layer's own stay."""
         layer, other, x = st.STPN(3, 5), st.STPN(3, 5), torch.randn(4, 2, 3)
@@ -397,6 +417,20 @@ class Refused(TorchTest):
         for call in (lambda: torch.func.vmap(lambda x: layer(x)[0])(x), lambda: torch.func.grad(lambda x: layer(x)[0].sum())(x[0]),
                      lambda: torch.func.jvp(lambda x: layer(x)[0], (x[0],), (x[0],))):
             self.refuses(RuntimeError, "torch.func transforms", call)
+
+    def test_what_would_go_wrong_silently(self):
+        """Where no parameter needs a gradient the C library is called at once: nothing there knows of transforms and tangents."""
+        layer, x, rows = st.STPN(3, 5).requires_grad_(False), torch.randn(4, 2, 3), torch.randn(7, 4, 2, 3)
+        for each in layer, st.STPN(3, 5), st.STPN(3, 5, implementation="plain"):
+            with torch.autograd.forward_ad.dual_level():
+                self.refuses(RuntimeError, "forward-mode", each, torch.autograd.forward_ad.make_dual(x, x))
+                self.same(each(x)[0], each(x)[0])
+        for call in (lambda: torch.vmap(lambda x: layer(x)[0])(rows), lambda: torch.func.jvp(lambda x: layer(x)[0], (x,), (x,)),
+                     lambda: torch.autograd.functional.jacobian(lambda x: layer(x)[0], x, vectorize=True)):
+            self.refuses(RuntimeError, "torch.func transforms", call)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated
+            self.refuses(RuntimeError, "torch.jit.trace", torch.jit.trace, layer, (x,))
 
     def test_saved_tensors_that_were_copied(self):
         layer, x = st.STPN(3, 5), torch.randn(4, 2, 3)

@@ -62,6 +62,12 @@ class Compiled(unittest.TestCase):
             self.skipTest(str(problem).splitlines()[0])
         self.same(found, self.gradients(model, model, x))
 
+    def test_exported(self):
+        layer, batch = st.STPN(3, 5), torch.export.Dim("B")
+        program = torch.export.export(layer, (torch.randn(6, 4, 3),), dynamic_shapes={"x": {1: batch}})
+        x = torch.randn(6, 9, 3)
+        self.same(program.module()(x)[0], layer(x)[0])
+
     def test_the_operator_keeps_its_promises(self):
         layer = st.STPN(3, 5)
         states = [torch.randn(1, 4, 5, requires_grad=True), torch.randn(1, 4, 5, 8, requires_grad=True)]

@@ -11,7 +11,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from binding_support import SOURCE, largest_error  # noqa: E402  (goes on in .venv)
+from binding_support import SOURCE, UNITS, largest_error  # noqa: E402  (goes on in .venv)
 
 import torch  # noqa: E402
 from support import QUICK, CommandTest, read, write  # noqa: E402
@@ -63,6 +63,13 @@ class CommandAndPython(CommandTest):
         st.load(self.path("run", "last.safetensors"), layer, readout=readout)
         document = self.evaluate("run")
         self.same(document, layer, readout)
+        (made,), heads = st.from_run(self.path("run"), "last")
+        self.same(document, made, heads["readout"])
+        for refuses in (lambda: st.load(self.path("run", "best.safetensors"), st.STPN(37, 9, norm="post"), readout=readout),
+                        lambda: stpn.Net(37, stpn.Unit("stpn_r", 9, norm="post"), {"readout": 37}).load(
+                            self.path("run", "best.safetensors"))):
+            with self.assertRaisesRegex(ValueError, "units.0 was trained with norm 'pre', and has 'post' here"):
+                refuses()
 
         optimiser = torch.optim.Adam([*layer.parameters(), *readout.parameters()], lr=0.02)
         tokens = torch.randint(37, (9, 64))
@@ -108,6 +115,32 @@ class Files(CommandTest):
         double = st.STPN(3, 5, dtype=torch.float64)
         st.save(self.path("d.safetensors"), double)
         self.assertEqual(str(read_tensors(self.path("d.safetensors"))[0]["units.0.gamma"].dtype), "float64")
+
+    def test_the_network_of_a_run(self):
+        """Of every unit, with another one on it: the parameters alone tell how many inputs and read-outs there are."""
+        x, options = torch.randn(6, 2, 3), {"stpn_r": {"learn": False, "lambda_": 0.5}, "fast_weights": {"lambda_": 0.5}}
+        for index, unit in enumerate(UNITS):
+            folder = self.path(unit)
+            units = [stpn.Unit(unit, 4, **options.get(unit, {})), stpn.Unit("gru", 5)]
+            net = stpn.Net(3, units, {"policy": 2, "value": 1}).init(index)
+            os.mkdir(folder)
+            net.save(os.path.join(folder, "best.safetensors"))
+            experiment = {"name": unit, "units": [{"name": each.name, "hidden": each.hidden, **each.given} for each in units]}
+            write(os.path.join(folder, "experiment.json"), json.dumps(experiment).encode())
+            again, ((first, second), heads) = stpn.Net.from_run(folder), st.from_run(folder)
+            self.assertEqual((again.inputs, again.heads), (net.inputs, net.heads))
+            y = net.forward(x.numpy())
+            self.assertTrue((again.forward(x.numpy()) == y).all())
+            self.assertLessEqual(largest_error(second(first(x)[0])[0].detach(), y), 1e-5)
+            self.assertLessEqual(largest_error(heads["policy"](torch.tensor(y)).detach(), net.head("policy", y)), 1e-5)
+        for call in stpn.Net.from_run, st.from_run:
+            write(os.path.join(folder, "experiment.json"), json.dumps({**experiment, "encoder": [{}]}).encode())
+            with self.assertRaisesRegex(stpn.RunError, "hebbff: has an encoder"):
+                call(folder)
+            write(os.path.join(folder, "experiment.json"), json.dumps(experiment).encode())
+            stpn.Net(3, stpn.Unit("gru", 4)).save(os.path.join(folder, "best.safetensors"))
+            with self.assertRaisesRegex(stpn.RunError, "hebbff: |hebbff/best.safetensors: "):
+                call(folder)
 
     def test_what_does_not_fit_changes_nothing(self):
         path, layer = self.path("a.safetensors"), st.STPN(3, 5)

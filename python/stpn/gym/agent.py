@@ -1,11 +1,17 @@
 """Agents: a network with a policy and a value, and its learner, A2C or PPO, in any Gymnasium vector environment."""
+from __future__ import annotations  # Python 3.9
+
 import json
 import os
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
 
-from ..library import Unit, check, ffi, integer, lib, made, new_error, pointer
+from ..library import Unit, check, ffi, integer, json_text, lib, made, new_error, pointer
 from ..net import Block, _Used
 from .course import Course, Spaces
 from .learning import evaluate, learn
@@ -37,7 +43,7 @@ class _Acting:
         with _Used(self):
             check(call(self.handle, *arguments, error), error)
 
-    def act(self, observations, deterministic=False):
+    def act(self, observations: npt.ArrayLike, deterministic: bool = False) -> npt.NDArray[Any]:
         """An action for every copy, as the environment takes it: (B) integers, or (B, ...) within the bounds.
 
         Args:
@@ -55,12 +61,12 @@ class _Acting:
         self._call(lib.stpn_agent_record, ffi.cast("float *", rewards.ctypes.data), ffi.cast("uint8_t *", ends.ctypes.data),
                    pointer(last))
 
-    def restart(self):
+    def restart(self) -> None:
         """All copies begin new episodes: to be called after env.reset(). Steps that no update has seen are forgotten."""
         with _Used(self):
             lib.stpn_agent_restart(self.handle)
 
-    def statistics(self):
+    def statistics(self) -> dict[str, float]:
         """{name: value} of the latest update, of an Actor up to now; NaN where there is none. `episodes` that ended, the mean
         `reward` and `length` of those, and the columns of metrics.csv (docs/file-formats.md#metricscsv)."""
         name, value, found = ffi.new("const char **"), ffi.new("double *"), {}
@@ -76,13 +82,13 @@ class Actor(_Acting):
     The agent must not update while `act` runs.
     """
 
-    def __init__(self, agent, copies=1, threads=1):
+    def __init__(self, agent: Agent, copies: int = 1, threads: int = 1) -> None:
         copies = integer("copies", copies, 1)
         handle = made(lib.stpn_agent_create_actor, lib.stpn_agent_free, agent.handle, copies, integer("threads", threads, 0, 256))
         super().__init__(handle, agent.spaces, copies)
         self.agent = agent  # whose network it is
 
-    def record(self, rewards=0.0, ends=0):
+    def record(self, rewards: npt.ArrayLike = 0.0, ends: npt.ArrayLike = 0) -> None:
         """To be called after every step, before the next `act`.
 
         Args:
@@ -120,14 +126,16 @@ class Agent(_Acting):
     while one is under way are a RuntimeError.
     """
 
-    def __init__(self, env, unit="stpn_r", hidden=32, *, seed=0, threads=1, **train):
+    def __init__(self, env: VectorEnv, unit: str | Unit | Sequence[Unit] = "stpn_r", hidden: int = 32, *, seed: int = 0,
+                 threads: int = 1, **train: Any) -> None:
         spaces = Spaces(env)
         if "batch" in train:
             raise TypeError("batch is the number of the environment's copies, and not to be given")
+        json_text(train)  # so that a wrong value is named by its key
         experiment = {"name": "agent", "seed": integer("seed", seed, 0, 2**63 - 1), "task": spaces.task(),
                       "units": _units(unit, hidden), "train": {**train, "batch": spaces.copies}}
-        text = json.dumps(experiment).encode()
-        self._open(env, spaces, made(lib.stpn_agent_create, lib.stpn_agent_free, text, integer("threads", threads, 0, 256)))
+        handle = made(lib.stpn_agent_create, lib.stpn_agent_free, json_text(experiment), integer("threads", threads, 0, 256))
+        self._open(env, spaces, handle)
 
     def _open(self, env, spaces, handle):
         super().__init__(handle, spaces, spaces.copies)
@@ -140,23 +148,24 @@ class Agent(_Acting):
         self.net = lib.stpn_agent_net(handle)
 
     @property
-    def rollout(self):
+    def rollout(self) -> int:
         """T, the steps of every copy between two updates."""
         return self.experiment["train"]["rollout"]
 
     @property
-    def parameters(self):
+    def parameters(self) -> Block:
         """The network's parameters, a stpn.Block: a mapping from names ("units.0.weight", "policy.weight", "value.weight") to arrays,
         which it can be set from too."""
         return Block(_Net(self), lib.stpn_net_parameters(self.net))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         train, count = self.experiment["train"], lib.stpn_net_parameter_count(self.net)
         return f"Agent({self.spaces.name}, {self.copies} copies, {train['method']}, {count} parameters)"
 
     # ---------------------------------------------------------------------------------------------- a loop of one's own
 
-    def record(self, observations, rewards, terminations, truncations, infos):
+    def record(self, observations: npt.ArrayLike, rewards: npt.ArrayLike, terminations: npt.ArrayLike, truncations: npt.ArrayLike,
+               infos: dict[str, Any]) -> None:
         """What came of the actions: agent.record(*env.step(actions)).
 
         The environment's mode is respected. NextStep: the step in which a copy only begins its next episode is not learned
@@ -173,7 +182,7 @@ class Agent(_Acting):
         self._next = seen
         self._recorded += self.copies
 
-    def update(self):
+    def update(self) -> dict[str, float]:
         """One update from what was recorded since the one before, up to `rollout` steps. Returns its `statistics`.
 
         Raises ValueError where nothing was recorded; ArithmeticError where a loss or a gradient is not finite: the steps then are
@@ -186,7 +195,7 @@ class Agent(_Acting):
         self.steps += steps
         return self.statistics()
 
-    def restart(self):
+    def restart(self) -> None:
         super().restart()
         self.course.restart()
         self._next, self._recorded = None, 0
@@ -195,7 +204,8 @@ class Agent(_Acting):
 
     # ------------------------------------------------------------------------------------------------------ whole loops
 
-    def learn(self, total_steps, *, callback=None, progress_bar=False, tensorboard=None):
+    def learn(self, total_steps: int, *, callback: Callable[[Agent, dict[str, float]], Any] | None = None,
+              progress_bar: bool = False, tensorboard: str | os.PathLike[str] | None = None) -> dict[str, float]:
         """Acts and learns for `total_steps` agent steps of all copies together, rounded up to whole rollouts.
 
         Args:
@@ -207,9 +217,12 @@ class Agent(_Acting):
         The first call resets the environment with the agent's seed; the next goes on where it was. Returns the statistics of
         the latest update.
         """
+        if not (callback is None or callable(callback)):
+            raise TypeError(f"callback is {callback!r}, expected a function")
         return learn(self, integer("total_steps", total_steps, 1), callback, progress_bar, tensorboard)
 
-    def evaluate(self, env=None, episodes=100, *, deterministic=True, seed=None):
+    def evaluate(self, env: VectorEnv | None = None, episodes: int = 100, *, deterministic: bool = True,
+                 seed: int | None = None) -> dict[str, float]:
         """Plays `episodes` episodes, rounded up to as many of every copy; nothing is learned.
 
         Args:
@@ -234,19 +247,19 @@ class Agent(_Acting):
         seed = self.experiment["seed"] + 2**31 - 1 if seed is None else seed
         return evaluate(self.actor(spaces.copies), env, spaces, integer("episodes", episodes, 1), deterministic, seed % 2**31)
 
-    def actor(self, copies=1, threads=1):
+    def actor(self, copies: int = 1, threads: int = 1) -> Actor:
         """An Actor of so many copies; threads as of Agent."""
         return Actor(self, copies, threads)
 
     # ------------------------------------------------------------------------------------------------------------ files
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes everything to a safetensors file, atomically: the last.safetensors of a run (docs/file-formats.md). ValueError
         in the middle of a rollout, OSError where the system refuses."""
         self._call(lib.stpn_agent_save, os.fsencode(path))
 
     @classmethod
-    def load(cls, path, env, *, threads=1):
+    def load(cls, path: str | os.PathLike[str], env: VectorEnv, *, threads: int = 1) -> Agent:
         """The agent that `save`, or a run of `stpn train` in a gym environment, has written; on the same kernel it goes on to
         the same bits. ValueError where `env` has other spaces or another number of copies than it was saved with, OSError
         where there is no file."""

@@ -1,11 +1,14 @@
 """The environments of the library as Gymnasium's: the same episodes as `stpn train` has them."""
-import json
+from __future__ import annotations  # Python 3.9
+
+from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
-from ..library import NULL, check, ffi, integer, lib, made, new_error, pointer
+from ..library import NULL, check, ffi, integer, json_text, lib, made, new_error, pointer
 
 TERMINATED, TRUNCATED = lib.STPN_TERMINATED, lib.STPN_TRUNCATED
 _SEED_MOST = 2**63 - 1
@@ -15,7 +18,7 @@ class _Copies:
     """A stpn_env: copies of an environment that step together."""
 
     def __init__(self, task, options, copies, seed):
-        text = json.dumps({"name": task, **options}).encode()
+        text = json_text({"name": task, **options})
         self.count = copies
         self.handle = made(lib.stpn_env_create, lib.stpn_env_free, text, copies, seed)
         self.shape = ffi.new("stpn_env_shape *")
@@ -89,14 +92,14 @@ class TaskEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["ansi"], "render_fps": 8}
 
-    def __init__(self, task="maze", render_mode=None, **options):
+    def __init__(self, task: str = "maze", render_mode: str | None = None, **options: Any) -> None:
         _check_mode(render_mode)
         self.task, self.options, self.render_mode = task, options, render_mode
         self._copies = _Copies(task, options, 1, 0)
         self._seeded = False
         self.observation_space, self.action_space = self._copies.spaces()
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Begins an episode. Returns the observation (I,) and {}."""
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
@@ -106,7 +109,7 @@ class TaskEnv(gymnasium.Env):
         self._copies.reset(0, 1)
         return self._copies.observations[0].copy(), {}
 
-    def step(self, action):
+    def step(self, action: Any) -> tuple[npt.NDArray[Any], float, bool, bool, dict[str, Any]]:
         """Takes an action. Returns the observation (I,), reward, terminated, truncated, {}. Raises ValueError for an action that is
         none, gymnasium.error.ResetNeeded before the first reset."""
         if not self._seeded:
@@ -116,7 +119,7 @@ class TaskEnv(gymnasium.Env):
         end = int(copies.ends[0])
         return copies.observations[0].copy(), float(copies.rewards[0]), bool(end & TERMINATED), bool(end & TRUNCATED), {}
 
-    def render(self):
+    def render(self) -> str | None:  # type: ignore[override]
         """The copy as lines of text, where render_mode is "ansi", else None."""
         return self._copies.text(0) if self.render_mode == "ansi" else None
 
@@ -133,7 +136,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     `reset()` the next ones; with options={"reset_mask": (B,) bool} those of some copies.
     """
 
-    def __init__(self, num_envs=1, task="maze", autoreset_mode=AutoresetMode.NEXT_STEP, render_mode=None, **options):
+    def __init__(self, num_envs: int = 1, task: str = "maze", autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+                 render_mode: str | None = None, **options: Any) -> None:
         _check_mode(render_mode)
         self.num_envs = integer("num_envs", num_envs, 1)
         self.task, self.options, self.render_mode = task, options, render_mode
@@ -160,7 +164,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             self._copies.reset(int(first), int(last))
         self._over[mask] = False
 
-    def reset(self, *, seed=None, options=None):
+    def reset(  # type: ignore[override]
+            self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Begins episodes. Returns the observations (B, I) and {}."""
         super().reset(seed=seed)
         mask = self._mask(options)
@@ -175,7 +180,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self._over[:] = False
         return self._copies.observations.copy(), {}
 
-    def step(self, actions):
+    def step(self, actions: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], npt.NDArray[np.bool_],
+                                                     npt.NDArray[np.bool_], dict[str, Any]]:
         """Takes actions, (B) integers or (B, A). Returns observations (B, I), rewards (B) float64, terminated (B), truncated (B), infos:
         "final_obs" where copies begin anew in the same step. Raises ValueError for an action that is none, and in mode "Disabled" for
         a copy whose episode is over; gymnasium.error.ResetNeeded before the first reset."""
@@ -197,7 +203,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             self._begin(self._over.copy())
         return copies.observations.copy(), rewards, (ends & TERMINATED) != 0, (ends & TRUNCATED) != 0, infos
 
-    def render(self):
+    def render(self) -> tuple[str, ...] | None:
         """Each copy as lines of text, where render_mode is "ansi", else None."""
         return tuple(self._copies.text(copy) for copy in range(self.num_envs)) if self.render_mode == "ansi" else None
 

@@ -6,16 +6,23 @@ stpn::sequence, which the compiler does not look into.
 from typing import List, Optional
 
 import torch
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from . import kernel, plain
 from .spec import spec
 
 SECOND = "stpn.torch has no second derivatives: the gradient of a gradient through an stpn layer is not available"
-TRANSFORMS = ("stpn.torch does not work under torch.func transforms (vmap, grad, jvp, ...): layers take batches, and "
-              "torch.autograd gives their gradient")
+TRANSFORMS = ("stpn.torch does not work under torch.func transforms (vmap, grad, jvp, ...), batched gradients and forward-mode "
+              "differentiation: layers take batches, and torch.autograd goes back through them")
+TRACED = "stpn.torch does not work under torch.jit.trace, which would record nothing of it: torch.compile and torch.export take it"
 COPIED = ("what stpn.torch saves for the backward pass stays where it is: copies of it, as saved_tensors_hooks such as "
           "save_on_cpu make them, are not taken")
+
+
+def _explained(problem):
+    """The error to raise for one that PyTorch has for a tensor inside of a transform."""
+    inside = "setup_context" in str(problem) or "doesn't have storage" in str(problem)
+    return RuntimeError(TRANSFORMS) if inside else problem
 
 
 class _Once(Function):
@@ -56,8 +63,11 @@ class _Kernel(Function):
         space, shape = kernel.space_of(ctx.saved_tensors[0]), ctx.inputs[0].shape
         if space is None and 0 not in shape[:2]:
             raise RuntimeError(COPIED)
-        dx, passed, dparameters = kernel.backward(*ctx.told, space, shape, dy, dstates, wants[1], any(wants[2:parameters]),
-                                                  wants[parameters:])
+        try:
+            dx, passed, dparameters = kernel.backward(*ctx.told, space, shape, dy, dstates, wants[1], any(wants[2:parameters]),
+                                                      wants[parameters:])
+        except RuntimeError as problem:
+            raise _explained(problem) from None
         return _once(ctx.inputs, (None, dx, *passed[:ctx.count], *dparameters))
 
 
@@ -157,6 +167,8 @@ def sequence(text, in_plain, is_step, x, lengths, reset, states, parameters):
         keep = torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)
         y, *finals = _sequence(text, is_step, keep, x, lengths, reset, list(states), list(parameters))
         return y, finals[:-1]
+    if torch.jit.is_tracing():
+        raise RuntimeError(TRACED)
     return _outside(_Kernel, kernel.forward, text, is_step, x, lengths, reset, states, parameters)
 
 
@@ -166,16 +178,18 @@ def _in_plain(text, is_step, x, lengths, reset, states, parameters):
 
 
 def _outside(function, forward, text, is_step, x, lengths, reset, states, parameters):
+    if x.layout is not torch.strided:
+        raise TypeError(f"x is {x.layout}, expected a dense tensor")
     if not x.is_contiguous():
         x = x.contiguous()
-    if not (torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)):
-        return forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
+    if forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(each).tangent is not None for each in (x, *states, *parameters)):
+        raise RuntimeError(TRANSFORMS)  # else the tangent would be lost
     try:
+        if not (torch.is_grad_enabled() and _any_requires_grad(x, states, parameters)):
+            return forward(spec(text), is_step, x, lengths, reset, states, parameters, False)[:2]
         y, *finals = function.apply((spec(text), is_step, lengths, reset, len(states)), x, *states, *parameters)
     except RuntimeError as problem:
-        if "setup_context" not in str(problem):
-            raise
-        raise RuntimeError(TRANSFORMS) from None
+        raise _explained(problem) from None
     return y, finals
 
 

@@ -1,8 +1,12 @@
 """One step at a time, with the conventions of nn.LSTMCell."""
+from __future__ import annotations  # Python 3.9
+
+from typing import Any
+
 import torch
 
 from .layers import _Units
-from .states import checked
+from .states import State, checked
 
 
 class Cell(_Units):
@@ -14,17 +18,15 @@ class Cell(_Units):
     A loop of cells keeps F of every step for the gradient; a Layer does not, and is faster.
     """
 
-    def __init__(self, unit, input_size, hidden_size, *, implementation="auto", device=None, dtype=None, **options):
+    def __init__(self, unit: str, input_size: int, hidden_size: int, *, implementation: str = "auto",
+                 device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **options: Any) -> None:
         super().__init__()
         self._build(unit, input_size, hidden_size, 1, options, implementation, device, dtype)
 
     def _parameter_name(self, name, layer):
         return name
 
-    def extra_repr(self):
-        return f"{self.input_size}, {self.hidden_size}"
-
-    def forward(self, x, state=None):
+    def forward(self, x: torch.Tensor, state: State | None = None) -> Any:
         """One step.
 
         Args:
@@ -61,5 +63,6 @@ class STPNCell(Cell):
     >>> h, F = cell(torch.randn(512, 17), (h, F))
     """
 
-    def __init__(self, input_size, hidden_size, *, implementation="auto", device=None, dtype=None, **options):
+    def __init__(self, input_size: int, hidden_size: int, *, implementation: str = "auto",
+                 device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **options: Any) -> None:
         super().__init__("stpn_r", input_size, hidden_size, implementation=implementation, device=device, dtype=dtype, **options)

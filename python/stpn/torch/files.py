@@ -1,22 +1,30 @@
 """Parameters to and from safetensors files by the names that the command gives them, and from the authors' published code."""
+from __future__ import annotations  # Python 3.9
+
 import json
 import os
 import struct
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
 
+from ..library import check_units, described
+from ..run_files import RunError, load_run
 from ..tensors import TensorFileError, read_tensors
-from .layers import STPN, STPNF, Layer
+from .layers import STPN, STPNF, Layer, _Named
 
 _TYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 
+def _sequence(layers):
+    return [layers] if isinstance(layers, torch.nn.Module) else list(layers)
+
+
 def _named(layers, heads):
     """{name in a file: parameter} of layers one on the other and of read-outs."""
-    layers = [layers] if isinstance(layers, torch.nn.Module) else list(layers)
     named, unit = {}, 0
-    for layer in layers:
+    for layer in _sequence(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"{type(layer).__name__} is not one of stpn.torch's layers")
         for index in range(layer.num_layers):
@@ -24,13 +32,15 @@ def _named(layers, heads):
                 named[f"units.{unit}.{name}"] = getattr(layer, own)
             unit += 1
     for head, linear in heads.items():
+        if not isinstance(linear, torch.nn.Linear):
+            raise TypeError(f"{head} is a {type(linear).__name__}, expected a torch.nn.Linear")
         named[f"{head}.weight"], named[f"{head}.bias"] = linear.weight, linear.bias
         if linear.bias is None:
             raise ValueError(f"{head} has no bias: a read-out of stpn has one")
     return named
 
 
-def save(path, layers, **heads):
+def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads: torch.nn.Linear) -> None:
     """Writes parameters to a safetensors file that `stpn eval`, Net.load and `load` read; the file is replaced atomically.
 
     Args:
@@ -38,8 +48,8 @@ def save(path, layers, **heads):
         layers: a layer, or a sequence of them, the first one's units first.
         heads: nn.Linear by name: readout=linear, or policy= and value=.
 
-    Raises TypeError for a layer that is none of stpn.torch's, ValueError for a read-out without bias, OSError where the system
-    refuses.
+    Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias,
+    OSError where the system refuses.
     """
     header, data, at = {}, [], 0
     for name, parameter in _named(layers, heads).items():
@@ -59,17 +69,18 @@ def save(path, layers, **heads):
     os.replace(part, path)
 
 
-def load(path, layers, **heads):
+def load(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads: torch.nn.Linear) -> None:
     """Reads parameters by name from a safetensors file of `save`, of the command or of Net.save; see `save`.
 
-    Changes nothing and raises ValueError where a name is missing, a shape differs, or the file has more units than the layers,
-    OSError where there is no file.
+    Changes nothing and raises ValueError where a name is missing, a shape differs, the file has more units than the layers, or is of
+    a run whose units have other options; OSError where there is no file.
     """
     named = _named(layers, heads)
     try:
-        tensors, _ = read_tensors(path)
+        tensors, metadata = read_tensors(path)
     except TensorFileError as problem:
         raise ValueError(str(problem)) from None
+    check_units(path, metadata, [layer.unit for layer in _sequence(layers) for _ in range(layer.num_layers)])
     for name in tensors:
         if name.startswith("units.") and name not in named:
             raise ValueError(f"{path}: {name}: the layers have no such parameter")
@@ -85,7 +96,35 @@ def load(path, layers, **heads):
             parameter.copy_(torch.from_numpy(tensors[name].copy()))
 
 
-def from_reference(state_dict, *, recurrent=True, **options):
+def from_run(folder: str | os.PathLike[str], which: str = "best") -> tuple[list[Layer], dict[str, torch.nn.Linear]]:
+    """Layers and read-outs with the parameters of a run of the command, as its experiment describes them.
+
+    Args:
+        folder: of the run.
+        which: "best", of the best evaluation, or "last".
+
+    Returns (layers, read-outs): the layers one on the other, of one unit each, and {name: nn.Linear}. What comes before the
+    network, as the scaling of observations by `normalise_observations`, is not in them. Raises stpn.RunError, whose message names
+    the file and what is wrong with it.
+
+    >>> (layer,), heads = stpn.torch.from_run("runs/retrieval-stpn_r-s0")
+    """
+    inputs, units, outputs, parameters = described(load_run(folder), which)
+    kinds, layers = {kind._unit: kind for kind in (STPN, STPNF, *_Named.__subclasses__())}, []
+    for unit in units:
+        options = {"lambda_" if name == "lambda" else name: value for name, value in unit.given.items()}
+        layers.append(kinds[unit.name](inputs, unit.hidden, dtype=torch.float32, **options))
+        inputs = unit.hidden
+    heads = {name: torch.nn.Linear(inputs, count, dtype=torch.float32) for name, count in outputs.items()}
+    try:
+        load(os.path.join(folder, which + ".safetensors"), layers, **heads)
+    except ValueError as problem:
+        raise RunError(str(problem)) from None
+    return layers, heads
+
+
+def from_reference(state_dict: Mapping[str, torch.Tensor], *, recurrent: bool = True,
+                   **options: Any) -> tuple[STPN, torch.nn.Linear | None]:
     """A layer, and its read-out, with the parameters of a state_dict laid out as in the authors' published code.
 
     That is: weight (H, I + H), or (H, I) where the unit is feed-forward, the inputs' columns first; bias (H); weight_lambda and

@@ -22,6 +22,11 @@ def _values(tensor):
     return _cast(_VALUES, tensor.data_ptr())
 
 
+def _solid(tensor):
+    """The values as they lie in memory: in one piece, and not to be negated when they are read (tensor.is_neg())."""
+    return tensor.resolve_neg().contiguous()
+
+
 class WorkSpace:
     """A net with what it needs: used by one call after the other."""
 
@@ -38,8 +43,8 @@ class WorkSpace:
             if tensor.shape != shape or tensor.dtype is not dtype:
                 raise ValueError(f"{list(self.spec.parameter_shapes)[index]} is {tensor.dtype} {tuple(tensor.shape)}, "
                                  f"expected {dtype} {shape}")
-            if not tensor.is_contiguous():
-                tensor = tensor.contiguous()
+            if tensor.is_neg() or not tensor.is_contiguous():
+                tensor = _solid(tensor)
             _block_set(net, block, index, _cast(_VALUES, tensor.data_ptr()))
             index += 1
 
@@ -58,7 +63,7 @@ class WorkSpace:
     def _set(self, state, tensors):
         for place, tensor in zip(self.spec.places, tensors):
             if tensor is not None:
-                tensor = tensor.contiguous()  # a name: it must live as long as the call
+                tensor = _solid(tensor)  # a name: it must live as long as the call
                 check(lib.stpn_state_set(state, place, _values(tensor), self.error), self.error)
 
     def _get(self, state, lead):
@@ -108,7 +113,7 @@ class WorkSpace:
             self.zeros = bytes(lib.stpn_net_block_size(self.net) * spec.dtype.itemsize)
         else:
             ffi.memmove(self.gradient, self.zeros, len(self.zeros))
-        dy = torch.zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else dy.contiguous()
+        dy = torch.zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else _solid(dy)
         adjoint = NULL
         if wants_states or any(gradient is not None for gradient in dstates):
             if self.adjoint is None:
@@ -204,7 +209,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
     outputs and the states lack the first dimension.
     """
     T, B = shape_of(x, is_step)
-    lead = () if is_step else (1,)
+    x, lead = x.resolve_neg(), () if is_step else (1,)
     y = _empty((B, spec.hidden) if is_step else (T, B, spec.hidden), dtype=spec.dtype)
     if T == 0 or B == 0:
         finals = [state.clone() for state in states] or [

@@ -1,5 +1,8 @@
 """Layers with the conventions of nn.LSTM, one class a unit."""
+from __future__ import annotations  # Python 3.9
+
 import warnings
+from typing import TYPE_CHECKING, Any, Sequence, overload
 
 import torch
 from torch.nn import Module, Parameter
@@ -8,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..library import Unit, integer
 from .autograd import sequence
 from .spec import DTYPES, spec, text_of
-from .states import StateLayout
+from .states import State, StateLayout
 
 _TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
 IMPLEMENTATIONS = ("auto", "c", "plain")
@@ -46,7 +49,7 @@ class _Units(Module):
     def _parameter_name(self, name, layer):
         return f"{name}_l{layer}"
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draws the initial parameters of the paper anew (docs/units/); torch.manual_seed decides which."""
         with torch.no_grad():
             for layer, names in enumerate(self._names):
@@ -57,7 +60,14 @@ class _Units(Module):
                 for parameter, values in zip(parameters, drawn.values()):
                     parameter.copy_(values)
 
-    def parameter_names(self, layer=0):
+    def extra_repr(self) -> str:
+        defaults = Unit(self.unit.name, 1).options
+        words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
+        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit.given.items()
+                  if value != defaults[name]]
+        return ", ".join(words)
+
+    def parameter_names(self, layer: int = 0) -> dict[str, str]:
         """{name in the C library: name here} of a layer: {"weight": "weight_l0", ...}."""
         return dict(zip(spec(self._texts[torch.float32][layer]).parameter_shapes, self._names[layer]))
 
@@ -103,8 +113,11 @@ class _Units(Module):
                     raise TypeError(f"x is {x.dtype}, the parameters are {parameter.dtype}")
                 x = x.to(parameter.dtype)
         elif x.dtype in (torch.int32, torch.int64):
+            if x.dim() not in (batched - 1, unbatched - 1):
+                raise ValueError(f"x has {x.dim()} dimensions, and as {x.dtype} is taken for tokens: expected {batched - 1}, or "
+                                 f"{unbatched - 1} without a batch; vectors are {parameter.dtype}")
             if x.dtype is torch.int64:  # what does not fit into 32 bits becomes a token that is refused
-                x = x.clamp(-1, self.input_size).to(torch.int32)
+                x = x.clamp(-2**31, 2**31 - 1).to(torch.int32)
             batched, unbatched = batched - 1, unbatched - 1
         elif x.dtype is not torch.uint8:
             raise TypeError(f"x is {x.dtype}, expected {parameter.dtype}, torch.uint8, or torch.int32 or int64 as tokens")
@@ -113,10 +126,6 @@ class _Units(Module):
         if x.dtype is not torch.int32 and x.shape[-1] != self.input_size:
             raise ValueError(f"x has {x.shape[-1]} inputs a step, expected {self.input_size}")
         return x, x.dim() == batched
-
-    def _narrowed(self, x):
-        """Tokens in 32 bits; what does not fit becomes one that is refused."""
-        return x.clamp(-1, self.input_size).to(torch.int32)
 
 
 class Layer(_Units):
@@ -142,8 +151,9 @@ class Layer(_Units):
     Raises TypeError and ValueError for what does not fit. Called, it is `forward`.
     """
 
-    def __init__(self, unit, input_size, hidden_size, num_layers=1, *, batch_first=False, dropout=0.0, bidirectional=False,
-                 implementation="auto", device=None, dtype=None, **options):
+    def __init__(self, unit: str, input_size: int, hidden_size: int, num_layers: int = 1, *, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, implementation: str = "auto",
+                 device: torch.device | str | int | None = None, dtype: torch.dtype | None = None, **options: Any) -> None:
         super().__init__()
         if bidirectional:
             raise ValueError(_TWO)
@@ -154,16 +164,27 @@ class Layer(_Units):
         if dropout and num_layers == 1:
             warnings.warn("dropout is between layers: with num_layers=1 it has no effect", stacklevel=2)
 
-    def extra_repr(self):
-        words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        words += [f"{name}={value!r}" for name, value in self.unit.given.items() if value != self._default(name)]
-        words += ["batch_first=True"] * self.batch_first + [f"dropout={self.dropout}"] * (self.dropout > 0)
-        return ", ".join(words)
+    def extra_repr(self) -> str:
+        words = [super().extra_repr()] + ["batch_first=True"] * self.batch_first
+        return ", ".join(words + [f"dropout={self.dropout}"] * (self.dropout > 0))
 
-    def _default(self, name):
-        return Unit(self.unit.name, 1).options[name]
+    def flatten_parameters(self) -> None:
+        """Does nothing: it is here for programs that call it, as nn.LSTM needs on a GPU."""
 
-    def forward(self, x, state=None, *, reset=None, lengths=None):
+    bidirectional = False  # which programs ask of nn.LSTM, too
+
+    if TYPE_CHECKING:  # what nn.Module leaves open
+        @overload
+        def __call__(self, x: torch.Tensor, state: State | None = None, *, reset: torch.Tensor | None = None,
+                     lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor, Any]: ...
+
+        @overload
+        def __call__(self, x: PackedSequence, state: State | None = None) -> tuple[PackedSequence, Any]: ...
+
+        def __call__(self, *arguments: Any, **named: Any) -> tuple[Any, Any]: ...
+
+    def forward(self, x: torch.Tensor | PackedSequence, state: State | None = None, *, reset: torch.Tensor | None = None,
+                lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor | PackedSequence, State]:
         """A sequence through all layers, from a state to the next.
 
         Args:
@@ -252,17 +273,21 @@ class Layer(_Units):
 
     # ------------------------------------------------------------------------------------------------------- states
 
-    def detach_state(self, state):
-        """The state as numbers: the gradient ends there (truncated backpropagation through time)."""
+    def detach_state(self, state: State | None) -> Any:
+        """The state as numbers: the gradient ends there (truncated backpropagation through time). None stays None, here and below."""
         return self.states.mapped(state, lambda tensor, batch: tensor.detach())
 
-    def reset_state(self, state, mask):
+    def reset_state(self, state: State | None, mask: torch.Tensor | Sequence[bool]) -> Any:
         """The state with zeros for the samples where `mask` (B) is not 0."""
+        chosen = torch.as_tensor(mask)
+
         def cleared(tensor, batch):
-            return torch.where((mask != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
+            if chosen.shape != tensor.shape[batch:batch + 1]:
+                raise ValueError(f"mask has shape {tuple(chosen.shape)}, expected ({tensor.shape[batch]},)")
+            return torch.where((chosen != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
         return self.states.mapped(state, cleared)
 
-    def select_samples(self, state, index):
+    def select_samples(self, state: State | None, index: torch.Tensor) -> Any:
         """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N."""
         return self.states.mapped(state, lambda tensor, batch: tensor.index_select(batch, index))
 
@@ -296,10 +321,12 @@ class STPN(Layer):
 
     _unit = "stpn_r"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-                 norm="pre", clamp=None, plastic="all", granularity="synapse", learn=True, lambda_=0.9, gamma=0.01, rule="hebb",
-                 decay="after", activation="tanh", layer_norm=False, presynaptic="previous", implementation="auto", device=None,
-                 dtype=None):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, norm: str = "pre", clamp: float | None = None,
+                 plastic: str = "all", granularity: str = "synapse", learn: bool = True, lambda_: float = 0.9, gamma: float = 0.01,
+                 rule: str = "hebb", decay: str = "after", activation: str = "tanh", layer_norm: bool = False,
+                 presynaptic: str = "previous", implementation: str = "auto", device: torch.device | str | int | None = None,
+                 dtype: torch.dtype | None = None) -> None:
         super().__init__(self._unit, input_size, hidden_size, num_layers, batch_first=batch_first, dropout=dropout,
                          bidirectional=bidirectional, implementation=implementation, device=device, dtype=dtype, bias=bias,
                          norm=norm, clamp=clamp, plastic=plastic, granularity=granularity, learn=learn, lambda_=lambda_,
@@ -316,9 +343,9 @@ class STPNF(STPN):
 
 
 class _Named(Layer):
-    _unit = None
+    _unit: str
 
-    def __init__(self, input_size, hidden_size, num_layers=1, **arguments):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, **arguments: Any) -> None:
         super().__init__(self._unit, input_size, hidden_size, num_layers, **arguments)
 
 

@@ -1,4 +1,6 @@
 """What a call needs to know of one unit with its inputs: names and shapes, told by the C library."""
+from __future__ import annotations  # Python 3.9
+
 import json
 
 import torch
@@ -54,7 +56,7 @@ class Spec:
         return values
 
 
-_specs = {}
+_specs: dict[str, Spec] = {}
 
 
 def spec(text):
@@ -65,7 +67,7 @@ def spec(text):
     return found
 
 
-def empty_cache():
+def empty_cache() -> None:
     """Frees the memory that is kept for later calls: work spaces that no graph holds."""
     for each in list(_specs.values()):
         each.idle.clear()

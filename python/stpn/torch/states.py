@@ -1,5 +1,9 @@
 """What a layer's state looks like outside: tensors h first, each (num_layers, B, ...)."""
+from typing import Any, Tuple, Union
+
 import torch
+
+State = Union[torch.Tensor, Tuple[Any, ...]]  # of a layer, as a user sees it
 
 
 class StateLayout:
@@ -44,7 +48,9 @@ class StateLayout:
         return state
 
     def mapped(self, state, change):
-        """`change(tensor, dimension of the batch)` of every tensor."""
+        """`change(tensor, dimension of the batch)` of every tensor; None of None."""
+        if state is None:
+            return None
         return self.pack([change(part, 1) if isinstance(part, torch.Tensor) else tuple(change(each, 0) for each in part)
                           for part in self.parts(state)])
 
