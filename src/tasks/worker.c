@@ -262,7 +262,7 @@ stpn_status worker_film(worker *w, const char *path, stpn_error *error)
     size_t length = path ? strlen(path) : 0;
     if (length >= WORKER_PATH) return error_set(error, STPN_ERROR_INPUT, "the film's file has too long a name");
     memcpy(bytes, &p, sizeof p);
-    if (path) memcpy(bytes + sizeof p, path, length);
+    snprintf(bytes + sizeof p, WORKER_PATH, "%s", path ? path : "");
     stpn_status status = give(w, bytes, sizeof p + length, error);
     return status ? status : worker_wait(w, WORKER_FILM, 0, 1, error);
 }
