@@ -31,17 +31,6 @@ void table_add(table *t, const char *format, ...)
     t->failed = t->failed || !add_text(t, text);
 }
 
-int buffer_print(buffer *b, const char *format, ...)
-{
-    char text[CELL_SIZE];
-    va_list list;
-    va_start(list, format);
-    int length = vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    if (length < 0) return 0;
-    return buffer_append(b, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
-}
-
 /* Columns on a terminal: characters of UTF-8, not bytes. */
 static int width_of(const char *text)
 {

@@ -20,7 +20,4 @@ void table_add(table *t, const char *format, ...) __attribute__((format(printf, 
 int table_write(const table *t, table_style style, buffer *out);
 void table_free(table *t);
 
-/* Appends a text to a buffer; returns 0 where memory is out. */
-int buffer_print(buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 #endif

@@ -1,7 +1,5 @@
 #include "base/source.h"
 
-#include "base/memory.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,27 +7,12 @@
 
 enum { LINE_MOST = 140, INDENT = 8 };
 
-static void append(source_text *s, const char *text, size_t size)
-{
-    if (!s->failed && !buffer_append(&s->text, text, size)) s->failed = 1;
-}
-
 void source_put(source_text *s, const char *format, ...)
 {
     va_list list;
     va_start(list, format);
-    int length = vsnprintf(NULL, 0, format, list);
+    if (!s->failed && !buffer_print_list(&s->text, format, list)) s->failed = 1;
     va_end(list);
-    char *text = length < 0 ? NULL : memory_zeroed((size_t)length + 1, 1);
-    if (!text) {
-        s->failed = 1;
-        return;
-    }
-    va_start(list, format);
-    vsnprintf(text, (size_t)length + 1, format, list);
-    va_end(list);
-    append(s, text, (size_t)length);
-    memory_free(text);
 }
 
 const char *source_number(char text[SOURCE_NUMBER], double value)

@@ -10,7 +10,6 @@ typedef struct source_text {
     int failed;  // memory was out; what is put after that is dropped
 } source_text;
 
-/* Call with a text of your own, cut short at no length. */
 void source_put(source_text *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A constant of type float with the value (float)value, in the fewest digits that read back as it. */
