@@ -68,19 +68,14 @@ static stpn_status open_learning(a2c *a, stpn_error *error)
 }
 
 stpn_status a2c_create(a2c **out, stpn_net *net, const train_options *train, const a2c_options *options,
-                       const a2c_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error)
+                       const learner_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error)
 {
     error_clear(error);
     *out = NULL;
     a2c *a = memory_zeroed(1, sizeof *a);
     if (!a) return error_memory(error, "the agent");
     *a = (a2c){.pool = pool, .train = *train, .options = *options, .updates = plan->updates};
-    const actor_plan acting = {.batch = plan->batch,
-                               .steps = plan->steps,
-                               .continuous = plan->continuous,
-                               .type = plan->type,
-                               .discount = options->discount,
-                               .seed = seed};
+    const actor_plan acting = actor_plan_of(plan, options->discount, seed);
     int threads = stpn_pool_threads(pool);
     stpn_status status = actor_open(&a->actor, net, &acting, error);
     if (!status) status = check(a, error);

@@ -18,21 +18,12 @@
 #include "train/experiment.h"
 #include "train/profile.h"
 
-/* What a learner is made for. */
-typedef struct a2c_plan {
-    int batch;       // B, copies of the environment
-    int steps;       // T, the most steps of a rollout; 0: it only acts, without end and without a tape (evaluations)
-    int continuous;  // values of a continuous action, as in an actor_plan; 0: actions are discrete
-    stpn_input type; // of observations
-    int64_t updates; // at which the schedule of the learning rate ends; 0: it stays where it begins
-} a2c_plan;
-
 typedef struct a2c a2c;
 
 /* Of `train` it takes the optimiser, its schedule and the limits of the gradient. The net and the pool are the caller's
  * and outlive it. */
 stpn_status a2c_create(a2c **out, stpn_net *net, const train_options *train, const a2c_options *options,
-                       const a2c_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error);
+                       const learner_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error);
 void a2c_free(a2c *a);
 /* Its threads tell the profile, which outlives it, what they are at in an update; NULL (as at first): nobody. */
 void a2c_set_profile(a2c *a, profile *p);

@@ -28,6 +28,26 @@ typedef struct actor_plan {
     uint64_t seed;
 } actor_plan;
 
+/* What a learner is made for. */
+typedef struct learner_plan {
+    int batch; // B, copies of the environment
+    int steps; // T, the most steps of a rollout; a2c, 0: it only acts, without end and without a tape (evaluations)
+    int continuous;  // values of a continuous action; 0: actions are discrete
+    stpn_input type; // of observations
+    int64_t updates; // at which the schedule of the learning rate ends; 0: it stays where it begins
+} learner_plan;
+
+/* That of the actor in it. */
+static inline actor_plan actor_plan_of(const learner_plan *plan, double discount, uint64_t seed)
+{
+    return (actor_plan){.batch = plan->batch,
+                        .steps = plan->steps,
+                        .continuous = plan->continuous,
+                        .type = plan->type,
+                        .discount = discount,
+                        .seed = seed};
+}
+
 typedef struct actor {
     stpn_net *net;
     actor_plan plan;

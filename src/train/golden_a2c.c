@@ -78,7 +78,7 @@ static stpn_status learn_from(golden *g, const episode *e, stpn_net *net, stpn_r
 {
     const golden_terms value = {real, 1e-5}, gradient = {real, 1e-4};
     const train_options train = train_option_defaults();
-    const a2c_plan plan = {.batch = g->batch, .steps = g->steps, .type = STPN_INPUT_DOUBLE};
+    const learner_plan plan = {.batch = g->batch, .steps = g->steps, .type = STPN_INPUT_DOUBLE};
     a2c *a = NULL;
     a2c_stats stats = {0};
     stpn_error inner = {{0}};

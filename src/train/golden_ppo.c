@@ -121,7 +121,8 @@ static stpn_status run_minibatch(golden *g, const minibatch *m, stpn_real real)
     const stpn_net_desc desc = {
         .real = real, .inputs = g->inputs, .units = &g->options, .unit_count = 1, .heads = list, .head_count = 2};
     const train_options train = train_option_defaults();
-    const ppo_plan plan = {.batch = g->batch, .steps = g->steps, .continuous = m->actions, .type = STPN_INPUT_DOUBLE};
+    const learner_plan plan = {
+        .batch = g->batch, .steps = g->steps, .continuous = m->actions, .type = STPN_INPUT_DOUBLE};
     stpn_net *net = NULL;
     ppo *p = NULL;
     stpn_status status = stpn_net_create(&net, &desc, g->error);

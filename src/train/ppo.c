@@ -8,7 +8,7 @@
 
 /* -------------------------------------------------------------------------------------------------- made and unmade */
 
-static stpn_status check(const ppo *p, const ppo_plan *plan, stpn_error *error)
+static stpn_status check(const ppo *p, const learner_plan *plan, stpn_error *error)
 {
     int count;
     const option *table = ppo_option_table(&count);
@@ -41,7 +41,7 @@ static void close_worker(ppo_worker *w)
 }
 
 /* A rollout in sequences of L steps, the last one of each copy maybe shorter, and how many fit into a minibatch. */
-static void plan_sequences(ppo *p, const ppo_plan *plan)
+static void plan_sequences(ppo *p, const learner_plan *plan)
 {
     int64_t all, shortest, most;
     p->length = p->options.sequence < plan->steps ? p->options.sequence : plan->steps;
@@ -100,7 +100,7 @@ static stpn_status open_learning(ppo *p, stpn_error *error)
 }
 
 stpn_status ppo_create(ppo **out, stpn_net *net, const train_options *train, const ppo_options *options,
-                       const ppo_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error)
+                       const learner_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error)
 {
     error_clear(error);
     *out = NULL;
@@ -108,12 +108,7 @@ stpn_status ppo_create(ppo **out, stpn_net *net, const train_options *train, con
     if (!p) return error_memory(error, "the agent");
     *p = (ppo){
         .pool = pool, .train = *train, .options = *options, .updates = plan->updates, .kl_weight = options->kl_weight};
-    const actor_plan acting = {.batch = plan->batch,
-                               .steps = plan->steps,
-                               .continuous = plan->continuous,
-                               .type = plan->type,
-                               .discount = options->discount,
-                               .seed = seed};
+    const actor_plan acting = actor_plan_of(plan, options->discount, seed);
     stpn_status status = check(p, plan, error);
     if (!status) status = actor_open(&p->actor, net, &acting, error);
     if (!status) {

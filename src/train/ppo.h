@@ -18,21 +18,12 @@
 #include "train/experiment.h"
 #include "train/profile.h"
 
-/* What a learner is made for. */
-typedef struct ppo_plan {
-    int batch;       // B, copies of the environment
-    int steps;       // T, the most steps of a rollout
-    int continuous;  // values of a continuous action; 0: actions are discrete
-    stpn_input type; // of observations
-    int64_t updates; // at which the schedule of the learning rate ends; 0: it stays where it begins
-} ppo_plan;
-
 typedef struct ppo ppo;
 
 /* Of `train` it takes the optimiser, its schedule and the limits of the gradient. The net and the pool are the caller's
  * and outlive it. */
 stpn_status ppo_create(ppo **out, stpn_net *net, const train_options *train, const ppo_options *options,
-                       const ppo_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error);
+                       const learner_plan *plan, stpn_pool *pool, uint64_t seed, stpn_error *error);
 void ppo_free(ppo *p);
 /* Its threads tell the profile, which outlives it, what they are at in an update; NULL (as at first): nobody. */
 void ppo_set_profile(ppo *p, profile *told);

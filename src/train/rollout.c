@@ -38,22 +38,17 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
 
 static stpn_status open_learner(rollout *r, const experiment *e, stpn_net *net, stpn_error *error)
 {
-    if (e->train.method == METHOD_PPO) {
-        const ppo_plan plan = {.batch = e->train.batch,
-                               .steps = e->train.rollout,
+    const learner_plan plan = {.batch = e->train.batch,
+                               .steps = e->train.rollout ? e->train.rollout : e->env_shape.steps,
                                .continuous = e->env_shape.continuous,
                                .type = e->env_shape.type,
                                .updates = e->train.iterations};
+    if (e->train.method == METHOD_PPO) {
         stpn_status status = ppo_create(&r->ppo, net, &e->train, &e->ppo, &plan, r->pool, e->seed, error);
         if (!status) r->acting = &r->ppo->actor;
         if (!status) status = rollout_open_scaling(r, &e->ppo, error);
         return status;
     }
-    const a2c_plan plan = {.batch = e->train.batch,
-                           .continuous = e->env_shape.continuous,
-                           .steps = e->train.rollout ? e->train.rollout : e->env_shape.steps,
-                           .type = e->env_shape.type,
-                           .updates = e->train.iterations};
     stpn_status status = a2c_create(&r->a2c, net, &e->train, &e->a2c, &plan, r->pool, e->seed, error);
     if (!status) r->acting = &r->a2c->actor;
     return status;

@@ -94,11 +94,11 @@ static inline stpn_net *agent_net(const agent_case *c)
 static inline agent agent_start(const agent_case *c)
 {
     agent g = {.c = *c, .net = agent_net(c), .w = calloc(1, sizeof *g.w)};
-    const ppo_plan plan = {.batch = c->batch,
-                           .steps = c->steps,
-                           .continuous = c->continuous ? CASE_VALUES : 0,
-                           .type = STPN_INPUT_DOUBLE,
-                           .updates = c->updates};
+    const learner_plan plan = {.batch = c->batch,
+                               .steps = c->steps,
+                               .continuous = c->continuous ? CASE_VALUES : 0,
+                               .type = STPN_INPUT_DOUBLE,
+                               .updates = c->updates};
     assert_non_null(g.w);
     if (c->threads) assert_int_equal(stpn_pool_create(&g.pool, c->threads, &error), STPN_OK);
     if (ppo_create(&g.p, g.net, &c->train, &c->options, &plan, g.pool, 11, &error)) fail_msg("%s", error.message);

@@ -244,7 +244,7 @@ static void acting_alone(void **state)
     world_make(learner.w, &c, 1);
     agent_act_out(&learner, c.steps, ACT_GREEDY);
     a2c *alone;
-    const a2c_plan plan = {.batch = c.batch, .type = STPN_INPUT_DOUBLE};
+    const learner_plan plan = {.batch = c.batch, .type = STPN_INPUT_DOUBLE};
     assert_int_equal(a2c_create(&alone, learner.net, &c.train, &c.options, &plan, NULL, 11, &error), STPN_OK);
     a2c_set_energy(alone, 1);
     agent other = learner;
@@ -444,7 +444,7 @@ static void it_learns(void **state)
     const stpn_unit layer = stpn_unit_default("stpn_r", 8);
     const stpn_head heads[2] = {{"policy", 3}, {"value", 1}};
     const stpn_net_desc desc = {.inputs = 3, .units = &layer, .unit_count = 1, .heads = heads, .head_count = 2};
-    const a2c_plan plan = {.batch = BATCH, .steps = STEPS, .type = STPN_INPUT_TOKEN};
+    const learner_plan plan = {.batch = BATCH, .steps = STEPS, .type = STPN_INPUT_TOKEN};
     agent_case c = agent_case_default();
     c.options.discount = 0;
     stpn_net *net;

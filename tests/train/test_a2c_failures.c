@@ -18,7 +18,7 @@ static void every_failed_allocation_is_an_error(void **state)
     stpn_pool *pool;
     assert_int_equal(stpn_pool_create(&pool, 2, NULL), STPN_OK);
     for (int steps = 0; steps <= 3; steps += 3) {
-        const a2c_plan plan = {.batch = 40, .steps = steps};
+        const learner_plan plan = {.batch = 40, .steps = steps};
         long before = failing_live(), n = 0;
         stpn_status status = STPN_ERROR_MEMORY;
         while (status) {

@@ -54,7 +54,7 @@ static void wrong_use_is_refused(void **state)
     agent_end(&g);
 }
 
-static stpn_status create_with(stpn_net *net, const a2c_options *options, const a2c_plan *plan)
+static stpn_status create_with(stpn_net *net, const a2c_options *options, const learner_plan *plan)
 {
     const train_options train = train_option_defaults();
     a2c *a = NULL;
@@ -69,7 +69,7 @@ static void wrong_learners_are_refused(void **state)
     (void)state;
     stpn_net *net = agent_net(STPN_FLOAT, 1);
     const a2c_options options = a2c_option_defaults();
-    const a2c_plan plan = {.batch = 2, .steps = 3};
+    const learner_plan plan = {.batch = 2, .steps = 3};
     assert_int_equal(create_with(net, &options, &plan), STPN_OK);
     int count;
     const option *table = a2c_option_table(&count);
@@ -83,8 +83,8 @@ static void wrong_learners_are_refused(void **state)
     a2c_options wrong = options;
     wrong.discount = NAN;
     assert_refused(create_with(net, &wrong, &plan), "discount");
-    assert_refused(create_with(net, &options, &(a2c_plan){.batch = 0, .steps = 3}), "batch is 0");
-    assert_refused(create_with(net, &options, &(a2c_plan){.batch = 2, .steps = -1}), "steps is -1");
+    assert_refused(create_with(net, &options, &(learner_plan){.batch = 0, .steps = 3}), "batch is 0");
+    assert_refused(create_with(net, &options, &(learner_plan){.batch = 2, .steps = -1}), "steps is -1");
     stpn_net_free(net);
     static const stpn_head heads[][2] = {
         {{"policy", 2}, {"values", 1}}, {{"readout", 2}, {"value", 1}}, {{"policy", 2}, {"value", 2}}};

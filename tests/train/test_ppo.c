@@ -387,11 +387,11 @@ static void what_is_refused(void **state)
     for (int t = 0; t < c.steps; t++) agent_step(&g, t, 0, c.batch, ACT_SAMPLE);
     assert_int_equal(ppo_act(g.p, 0, c.batch, g.w->x, NULL, ACT_SAMPLE, g.w->values, &error), STPN_ERROR_INPUT);
     assert_string_equal(error.message, "copies [0, 16): the rollout has all of its 9 steps");
-    ppo_plan plan = {.batch = 3, .steps = 4, .continuous = 3, .type = STPN_INPUT_DOUBLE};
+    learner_plan plan = {.batch = 3, .steps = 4, .continuous = 3, .type = STPN_INPUT_DOUBLE};
     assert_int_equal(ppo_create(&other, g.net, &c.train, &c.options, &plan, NULL, 0, &error), STPN_ERROR_INPUT);
     assert_null(other);
     assert_string_equal(error.message, "head \"policy\" has 4 outputs, expected 3 means and as many scales");
-    plan = (ppo_plan){.batch = 3, .continuous = 2, .type = STPN_INPUT_DOUBLE};
+    plan = (learner_plan){.batch = 3, .continuous = 2, .type = STPN_INPUT_DOUBLE};
     assert_int_equal(ppo_create(&other, g.net, &c.train, &c.options, &plan, NULL, 0, &error), STPN_ERROR_INPUT);
     assert_string_equal(error.message, "steps is 0, expected 1 to 16777216");
     plan.steps = 4;

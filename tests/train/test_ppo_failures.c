@@ -19,7 +19,7 @@ static void every_failed_allocation_is_an_error(void **state)
         c.continuous = continuous;
         c.units = 2;
         stpn_net *net = agent_net(&c);
-        const ppo_plan plan = {.batch = 40, .steps = 3, .continuous = continuous ? CASE_VALUES : 0};
+        const learner_plan plan = {.batch = 40, .steps = 3, .continuous = continuous ? CASE_VALUES : 0};
         long before = failing_live(), n = 0;
         stpn_status status = STPN_ERROR_MEMORY;
         while (status) {

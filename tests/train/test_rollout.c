@@ -77,7 +77,7 @@ static rollout_result slow_test(const place *p, const env_policy *policy, act_ch
     uint8_t ends[BATCH];
     env *e;
     a2c *agent = NULL;
-    const a2c_plan plan = {.batch = BATCH, .type = STPN_INPUT_FLOAT};
+    const learner_plan plan = {.batch = BATCH, .type = STPN_INPUT_FLOAT};
     assert_int_equal(env_create(&e, p->e.env, &p->e.env_options, BATCH, RANDOM_TEST, p->e.seed, &error), STPN_OK);
     if (!policy)
         assert_int_equal(a2c_create(&agent, p->net, &p->e.train, &p->e.a2c, &plan, NULL, p->e.seed, &error), 0);
