@@ -124,33 +124,31 @@ static stpn_status animate(walk *w, const play_options *o, stpn_error *error)
 }
 
 /* Any other file that has the name is somebody's. */
-static stpn_status check_gif(const char *path, stpn_error *error)
+static stpn_status check_free(const char *path, int takes_mp4, const char *what, stpn_error *error)
 {
-    char start[4] = "";
-    stpn_status status = gif_check(error);
-    if (status || !file_exists(path)) return status;
-    FILE *file = file_is_folder(path) ? NULL : fopen(path, "rb");
-    size_t length = file ? fread(start, 1, sizeof start, file) : 0;
-    if (file) fclose(file);
-    if (length == sizeof start && memcmp(start, "GIF8", sizeof start) == 0) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "%s: is there and is no GIF", path);
-}
-
-/* ----------------------------------------------------------------------------------------------------------- as a film */
-
-/* Any other file that has the name is somebody's. */
-static stpn_status check_film(const char *path, stpn_error *error)
-{
-    const char *dot = strrchr(path, '.');
-    if (!dot || (strcmp(dot, ".gif") != 0 && strcmp(dot, ".mp4") != 0))
-        return error_set(error, STPN_ERROR_INPUT, "%.500s: expected a name that ends in .gif or .mp4", path);
-    unsigned char start[8] = "";
+    char start[8] = "";
     if (!file_exists(path)) return STPN_OK;
     FILE *file = file_is_folder(path) ? NULL : fopen(path, "rb");
     size_t length = file ? fread(start, 1, sizeof start, file) : 0;
     if (file) fclose(file);
-    if (length == sizeof start && (memcmp(start, "GIF8", 4) == 0 || memcmp(start + 4, "ftyp", 4) == 0)) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "%.500s: is there and is no film", path);
+    if (length >= 4 && memcmp(start, "GIF8", 4) == 0) return STPN_OK;
+    if (takes_mp4 && length == sizeof start && memcmp(start + 4, "ftyp", 4) == 0) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s: is there and is no %s", path, what);
+}
+
+static stpn_status check_gif(const char *path, stpn_error *error)
+{
+    stpn_status status = gif_check(error);
+    return status ? status : check_free(path, 0, "GIF", error);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- as a film */
+
+static stpn_status check_film(const char *path, stpn_error *error)
+{
+    const char *dot = strrchr(path, '.');
+    if (dot && (strcmp(dot, ".gif") == 0 || strcmp(dot, ".mp4") == 0)) return check_free(path, 1, "film", error);
+    return error_set(error, STPN_ERROR_INPUT, "%.500s: expected a name that ends in .gif or .mp4", path);
 }
 
 /* One episode, as stpn eval plays the first of the first copy. */

@@ -433,8 +433,7 @@ typedef struct stpn_profile_part {
 typedef struct stpn_profile {
     int threads, part_count;
     const stpn_profile_part *parts; /* (part_count); gone once the callback returns */
-    double
-        elsewhere; /* seconds that the process of a worker's environment was at work meanwhile; 0 where there is none */
+    double elsewhere;               /* seconds that a worker's environment was at work in its process meanwhile; or 0 */
 } stpn_profile;
 
 typedef struct stpn_run_options {

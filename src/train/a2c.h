@@ -8,8 +8,9 @@
  *   A_t  = R_t - v_t                                                   (generalised advantage estimation)
  *   loss = sum of -A_t log p(a_t) + value_weight A_t^2 + concentration_weight sum_a p_a^2 - entropy_weight entropy
  *
- * where p(a_t) of continuous actions is the density (actor.h), and there is no sum of p_a^2; where A_t of the first term, and R_t, count as numbers. Acting is recorded on a tape, so that an update needs no second
- * forward pass: the gradient goes back through the whole rollout. docs/mathematics.md. */
+ * where A_t of the first term, and R_t, count as numbers; of continuous actions p(a_t) is the density (actor.h), and there
+ * is no sum of p_a^2. Acting is recorded on a tape, so that an update needs no second forward pass: the gradient goes back
+ * through the whole rollout. docs/mathematics.md. */
 #ifndef STPN_TRAIN_A2C_H
 #define STPN_TRAIN_A2C_H
 

@@ -127,6 +127,12 @@ int summary_is_greedy(const run *r, const summary_test *how)
     return how->greedy || e->train.test_greedy;
 }
 
+static stpn_status film(const rollout *r, const char *path, stpn_error *error)
+{
+    env *e = rollout_env(r);
+    return e->type->film(e, path, error);
+}
+
 stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **object, stpn_error *error)
 {
     const experiment *e = &r->experiment;
@@ -137,17 +143,12 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
     stpn_status status = how->policy ? rollout_create_policy(&tested, e, how->policy, r->pool, error)
                                      : rollout_create(&tested, e, r->net, 0, r->pool, error);
-    if (status) {
-        profile_enter(lane, before);
-        return status;
-    }
-    if (r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
-    env *played = rollout_env(tested);
-    if (!status && how->film) status = played->type->film(played, how->film, error);
+    if (!status && r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
+    if (!status && how->film) status = film(tested, how->film, error);
     if (!status)
         status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
                               summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
-    if (!status && how->film) status = played->type->film(played, NULL, error);
+    if (!status && how->film) status = film(tested, NULL, error);
     rollout_free(tested);
     profile_enter(lane, before);
     if (status) return status;
