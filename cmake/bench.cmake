@@ -27,3 +27,17 @@ if(OPENBLAS_FOUND)
     target_include_directories(bench_products PRIVATE ${PROJECT_SOURCE_DIR})
     target_link_libraries(bench_products PRIVATE stpn_static stpn_flags PkgConfig::OPENBLAS m)
 endif()
+
+# bench/delay_switch.c: a network with a delay between network namespaces, which Linux alone has.
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+    add_executable(bench_delay_switch bench/delay_switch.c)
+    target_compile_definitions(bench_delay_switch PRIVATE _GNU_SOURCE) # setns, ppoll
+    target_link_libraries(bench_delay_switch PRIVATE stpn_flags)
+endif()
+
+# bench/ping.c: latency and bandwidth between two ranks.
+find_package(MPI QUIET COMPONENTS C)
+if(MPI_C_FOUND)
+    add_executable(bench_ping bench/ping.c)
+    target_link_libraries(bench_ping PRIVATE MPI::MPI_C stpn_flags)
+endif()
