@@ -40,9 +40,17 @@ int complain_of_command(const char *name)
     return EXIT_WRONG_USE;
 }
 
+static int says_nothing;
+
+void say_nothing(void)
+{
+    says_nothing = 1;
+}
+
 /* A name with line breaks or escape codes in it still makes one harmless line. */
 static void print_line(const char *prefix, char *text)
 {
+    if (says_nothing) return;
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     fprintf(stderr, "stpn: %s%s%s\n", prefix, *prefix ? ": " : "", text);

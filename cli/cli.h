@@ -33,6 +33,8 @@ int complain_of_command(const char *name);
 
 /* "stpn: ..." as one line on standard error. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on nothing is said: another rank says it. */
+void say_nothing(void);
 /* The same for an error of the library; returns the code to exit with. */
 int complain(stpn_status status, const stpn_error *error);
 /* Wrong use: "stpn COMMAND: ..."; returns EXIT_WRONG_USE. */

@@ -1,5 +1,6 @@
 /* stpn COMMAND ...: finds the command, reads its words, runs it, and sees to it that what it printed was written. */
 #include "cli/cli.h"
+#include "cli/ranks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,7 @@ static int run_command(int word_count, char **words)
     const command *c = command_find(word);
     if (!c && word[0] == '-') return complain_of_use("", "%s stands where a command is expected; see stpn help", word);
     if (!c) return complain_of_command(word);
+    if (c == &command_train && ranks_in_environment().rank > 0) say_nothing();
     arguments a;
     int code = arguments_read(&a, &c->table, word_count, words);
     if (!code && a.wants_help) print_command_help(c);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/jobs.h"
+#include "cli/ranks.h"
 #include "cli/results.h"
 #include "cli/stop.h"
 #include "cli/sweep_plan.h"
@@ -222,13 +223,14 @@ static int list_runs(const sweep_plan *p)
     return EXIT_DONE;
 }
 
-/* "I/N". */
+/* "I/N"; ranks are members by themselves. */
 static int read_share(const arguments *a, share *part)
 {
     const char *text = arguments_value(a, "--array"), *slash = text ? strchr(text, '/') : NULL;
     char first[16];
     int64_t member, of;
-    *part = (share){0};
+    rank_place ranks = ranks_in_environment();
+    *part = ranks.count > 1 ? (share){ranks.rank, ranks.count} : (share){0};
     if (!text) return EXIT_DONE;
     snprintf(first, sizeof first, "%.*s", slash ? (int)(slash - text) : 0, text);
     if (!slash || !read_integer(slash + 1, 1, MEMBERS_MOST, &of) || !read_integer(first, 0, of - 1, &member))
@@ -323,7 +325,8 @@ static const argument_option options[] = {
     {"--out", "DIR", 0, "folder of the runs and the tables (default runs/sweep-NAME of a file NAME.json)"},
     {"--jobs", "N", 0, "runs at a time (default: as many as the processors hold)"},
     {"--threads", "N", 0, "threads of each run (default 1); the results do not depend on them"},
-    {"--array", "I/N", 0, "makes every N-th run, from number I on: member I of N, from 0, of a job array"},
+    {"--array", "I/N", 0,
+     "makes every N-th run, from number I on: member I of N, from 0, of a job array (mpirun's ranks are one)"},
     {"--list", NULL, 0, "prints the settings of the runs and trains none"},
     {"--figures", NULL, 0, "draws figures into DIR/figures with Python's matplotlib"},
     {"--any-kernel", NULL, 0, "resumes although another kernel wrote a checkpoint; the bits will differ"},

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
+#include "cli/ranks.h"
 #include "cli/runs.h"
 #include "cli/seeds.h"
 #include "cli/stop.h"
@@ -123,32 +124,51 @@ static void keep_profile(void *context, const stpn_profile *told)
     profile_keep(&r->profile, told);
 }
 
+/* Whether this is the rank that tells of the run. */
+static int is_first(const stpn_run_options *choices)
+{
+    return !choices->ranks || choices->ranks->rank == 0;
+}
+
+static void print_profile(const profile_record *record, const char *folder, const rank_link *l)
+{
+    profile_print(record, folder);
+    if (l->ranks.count == 1 || record->told.threads < 1) return;
+    fprintf(stderr,
+            "ranks: %d; rank 0 sent %" PRId64 " bytes in %" PRId64 " messages, received %" PRId64 " bytes in %" PRId64
+            " messages, %.4f s in them, %" PRId64 " updates\n",
+            l->ranks.count, l->sent, l->sends, l->received, l->receives, l->seconds, record->told.updates);
+}
+
 /* One run; `out` NULL: the library's choice. */
-static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, outcome *result)
+static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, const rank_link *link,
+                      outcome *result)
 {
     char folder[RUN_PATH];
     stpn_error error;
     reporter shown = {.options = choices};
     stpn_run_options own = *choices;
-    int quiet = arguments_have(a, "--quiet");
+    int first = is_first(choices), quiet = !first || arguments_have(a, "--quiet");
     progress_open(&shown.shown, label);
     own.context = &shown;
     if (!quiet) own.progress = show_progress;
-    if (arguments_have(a, "--profile")) own.profile = keep_profile;
+    if (arguments_have(a, "--profile") && first) own.profile = keep_profile;
     stpn_status status = stpn_run_train(&own, folder, sizeof folder, &error);
     progress_close(&shown.shown);
     if (status == STPN_STOPPED) {
-        profile_print(&shown.profile, folder);
+        if (!first) return EXIT_INTERRUPTED;
+        print_profile(&shown.profile, folder, link);
         say_how_to_resume(a, "--resume", error.message);
         return EXIT_INTERRUPTED;
     }
     if (status) return complain(status, &error);
     int code = quiet ? EXIT_DONE : print_summary(folder, result);
-    profile_print(&shown.profile, folder);
+    print_profile(&shown.profile, folder, link);
     return code;
 }
 
-static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list)
+static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list,
+                       const rank_link *link)
 {
     const char *out = choices->out;
     outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);
@@ -166,19 +186,20 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
             break;
         }
         own.out = out ? folder : NULL;
-        if (stop_is_asked()) {
+        if (stop_is_asked() && !choices->ranks) {
             say_how_to_resume(a, "--resume", "stopped between two seeds");
             code = EXIT_INTERRUPTED;
             break;
         }
-        code = train_once(a, &own, label, &outcomes[i]);
+        code = train_once(a, &own, label, link, &outcomes[i]);
     }
-    if (!code && list->count > 1 && !arguments_have(a, "--quiet")) print_seeds(outcomes, list->count);
+    if (!code && list->count > 1 && is_first(choices) && !arguments_have(a, "--quiet"))
+        print_seeds(outcomes, list->count);
     memory_free(outcomes);
     return code;
 }
 
-static int train_all(const arguments *a, const char **settings, seed_list *list)
+static int train_all(const arguments *a, const char **settings, seed_list *list, rank_link *link)
 {
     int64_t threads = 0, seed = 0;
     stpn_run_options options = {.file = a->operands[0],
@@ -187,6 +208,7 @@ static int train_all(const arguments *a, const char **settings, seed_list *list)
                                 .out = arguments_value(a, "--out"),
                                 .resume = arguments_have(a, "--resume"),
                                 .any_kernel = arguments_have(a, "--any-kernel"),
+                                .ranks = link->ranks.count > 1 ? &link->ranks : NULL,
                                 .stop = &stop_asked};
     for (int i = 0; i < a->given_count; i++)
         if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
@@ -202,14 +224,17 @@ static int train_all(const arguments *a, const char **settings, seed_list *list)
     if (code) return code;
     catch_signals();
     outcome result;
-    return text ? train_seeds(a, &options, list) : train_once(a, &options, "", &result);
+    return text ? train_seeds(a, &options, list, link) : train_once(a, &options, "", link, &result);
 }
 
 static int run_train_command(const arguments *a)
 {
     const char **settings = memory_zeroed((size_t)a->given_count + 1, sizeof *settings);
     seed_list list = {0};
-    int code = settings ? train_all(a, settings, &list) : complain_of_memory();
+    rank_link link = {.ranks = {.count = 1}};
+    int code = settings ? ranks_open(&link) : complain_of_memory();
+    if (!code) code = train_all(a, settings, &list, &link);
+    ranks_close(&link);
     memory_free(settings);
     seeds_free(&list);
     return code;
@@ -236,6 +261,7 @@ const command command_train = {
         "saves,\n"
         "says how to go on, and exits with 130; a second one kills at once, which loses the updates of the last "
         "minute\n"
-        "at most and nothing else. stpn help keys lists what an experiment file may say.\n",
+        "at most and nothing else. With mpirun -n N before it, N processes train together, to the same bits.\n"
+        "stpn help keys lists what an experiment file may say.\n",
     .run = run_train_command,
 };

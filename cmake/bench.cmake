@@ -36,7 +36,6 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
 endif()
 
 # bench/ping.c: latency and bandwidth between two ranks.
-find_package(MPI QUIET COMPONENTS C)
 if(MPI_C_FOUND)
     add_executable(bench_ping bench/ping.c)
     target_link_libraries(bench_ping PRIVATE MPI::MPI_C stpn_flags)

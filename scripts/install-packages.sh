@@ -6,8 +6,8 @@ here=$(dirname "$0")
 
 build="gcc libc6-dev make cmake pkg-config libjansson-dev zlib1g-dev librandom123-dev"
 # What the build uses where it is there, installed only along with something that it needs.
-optional="libgif-dev libmujoco-dev"
-test="$optional g++ binutils python3 python3-dev python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
+optional="libgif-dev libmujoco-dev libopenmpi-dev"
+test="$optional openmpi-bin g++ binutils python3 python3-dev python3-venv libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy cppcheck"
 # The tests of stpn export: a Cortex-M4.
 test="$test gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 [ "$(uname -m)" = aarch64 ] || test="$test gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
@@ -49,6 +49,8 @@ sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/de
         libopenblas-dev) pkg-config --exists openblas 2>/dev/null ;;
         libgif-dev) has_header gif_lib.h ;;
         libmujoco-dev) has_header mujoco/mujoco.h ;;
+        libopenmpi-dev) command -v mpicc >/dev/null 2>&1 ;;
+        openmpi-bin) command -v mpirun >/dev/null 2>&1 ;;
         librandom123-dev) has_header Random123/philox.h ;;
         binutils) command -v nm >/dev/null 2>&1 ;;
         gcc-aarch64-linux-gnu) command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 ;;

@@ -433,8 +433,21 @@ typedef struct stpn_profile_part {
 typedef struct stpn_profile {
     int threads, part_count;
     const stpn_profile_part *parts; /* (part_count); gone once the callback returns */
+    int64_t updates;                /* of a data set's batches, or iterations, that were made */
     double elsewhere;               /* seconds that a worker's environment was at work in its process meanwhile; or 0 */
 } stpn_profile;
+
+/* Processes that train one run together, each of which calls stpn_run_train with its own rank: they share the chunks of
+ * 16 samples or copies that a batch is cut into, and what is computed has the same bits for any number of them. Rank 0 alone
+ * writes files, and tests the trained network; all read the experiment, its data and the checkpoint. The two functions hand
+ * bytes over in order, wait until that is done, and return 0, or another number where a rank cannot be reached. */
+typedef struct stpn_ranks {
+    int rank, count; /* 0 <= rank < count */
+    void *context;
+    int (*send)(void *context, int to, const void *data, size_t bytes);
+    int (*receive)(void *context, int from, void *data, size_t bytes);
+    int lost; /* 1, of the library: one could not be reached, and nothing more is handed over */
+} stpn_ranks;
 
 typedef struct stpn_run_options {
     const char *file;       /* experiment file */
@@ -446,6 +459,7 @@ typedef struct stpn_run_options {
     int resume;               /* 1: go on from last.safetensors where there is one */
     int any_kernel;           /* 1: resume although another kernel wrote the checkpoint (the bits will differ) */
     int threads;              /* 0: one per processor */
+    stpn_ranks *ranks;        /* of this process; NULL: it trains alone */
     const volatile int *stop; /* not 0: finish the update under way, save, return STPN_STOPPED. May be NULL */
     void (*progress)(void *context, const stpn_progress *progress); /* may be NULL */
     void *context;

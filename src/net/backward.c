@@ -236,33 +236,6 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *b)
     if (tape->watched) tape->encoding[b->worker] += net_clock() - started;
 }
 
-/* ------------------------------------------------------------------------------------------------ sums over chunks */
-
-static void add_blocks(const stpn_net *net, void *blocks, int left, int right)
-{
-    const kernel_table *k = net->kernel;
-    size_t values = net->block_values;
-    k->add(values, value_at(k, blocks, (size_t)left * values), value_at(k, blocks, (size_t)right * values));
-}
-
-void net_sum_blocks(const stpn_net *net, void *blocks, int count)
-{
-    for (int stride = 1; stride < count; stride *= 2)
-        for (int left = 0; left + stride < count; left += 2 * stride) add_blocks(net, blocks, left, left + stride);
-}
-
-void net_join_block(const stpn_net *net, void *blocks, int count, int index, atomic_char *ready)
-{
-    for (int stride = 1; stride < count; stride *= 2) {
-        int left = index / (2 * stride) * (2 * stride), right = left + stride;
-        index = left;
-        if (right >= count) continue;
-        if (atomic_fetch_add(&ready[right], 1) == 0) return;
-        atomic_store(&ready[right], 0);
-        add_blocks(net, blocks, left, right);
-    }
-}
-
 typedef struct backward_job {
     const stpn_net *net;
     stpn_tape *tape;
@@ -290,7 +263,7 @@ static void backward_task(void *context, int chunk, int worker)
     memset(back.grad, 0, net->block_values * k->size);
     net_backward_chunk(net, job->tape, &back);
     int chunks = (job->tape->batch + CHUNK - 1) / CHUNK;
-    net_join_block(net, job->tape->chunk_grad, chunks, chunk, job->tape->ready);
+    net_join_block(net, job->tape->chunk_grad, chunks, (rank_share){0, chunks}, chunk, job->tape->ready);
 }
 
 stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,

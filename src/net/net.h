@@ -3,6 +3,7 @@
 #ifndef STPN_NET_NET_H
 #define STPN_NET_NET_H
 
+#include "base/ranks.h"
 #include "net/encoder.h"
 
 #include <stdatomic.h>
@@ -116,10 +117,13 @@ void net_backward_chunk(const stpn_net *net, stpn_tape *tape, const net_back *ba
 /* Adds `count` blocks into the first, in a tree over their indices. */
 void net_sum_blocks(const stpn_net *net, void *blocks, int count);
 
-/* The same sum while blocks come in: called by whoever has block `index` ready. Of two parts of the tree, the one that is
- * ready last adds both, where its values still are in cache; after all `count` calls the first block is the total. `ready`
- * (count) holds zeros before and after. */
-void net_join_block(const stpn_net *net, void *blocks, int count, int index, atomic_char *ready);
+/* The same sum while blocks come in: called by whoever has block `index` ready, one of the process's own. Of two parts of
+ * the tree, the one that is ready last adds both, where its values still are in cache; after all calls the first block is the
+ * total of all `count`, where this process owns them all. `ready` (count) holds zeros before and after. */
+void net_join_block(const stpn_net *net, void *blocks, int count, rank_share own, int index, atomic_char *ready);
+/* After it: what is left to add of parts that several ranks own; the first block is the total on all of them. Blocks of
+ * others are overwritten. */
+stpn_status net_join_ranks(const stpn_net *net, void *blocks, int count, stpn_ranks *ranks, stpn_error *error);
 
 /* Address of the output row (Hp values) of step `step` on the tape; the rows of a sample lie one after the other. */
 const void *tape_output(const stpn_tape *tape, int sample, int step);

@@ -56,7 +56,8 @@ static stpn_status open_learning(a2c *a, stpn_error *error)
     const train_options *o = &a->train;
     a->worker = memory_zeroed((size_t)a->workers, sizeof *a->worker);
     a->parts = memory_zeroed((size_t)a->actor.chunks, sizeof *a->parts);
-    if (!a->worker || !a->parts) return error_memory(error, "the agent");
+    a->errors = memory_zeroed((size_t)a->actor.chunks, sizeof *a->errors);
+    if (!a->worker || !a->parts || !a->errors) return error_memory(error, "the agent");
     stpn_status status = heads_open(&a->heads, a->actor.net, a->actor.policy, a->actor.value, error);
     if (!status)
         status =
@@ -96,6 +97,7 @@ void a2c_free(a2c *a)
     actor_close(&a->actor);
     memory_free(a->worker);
     memory_free(a->parts);
+    memory_free(a->errors);
     memory_free(a);
 }
 
@@ -121,6 +123,11 @@ void a2c_set_profile(a2c *a, profile *p)
 void a2c_set_energy(a2c *a, int wanted)
 {
     a->actor.energy_wanted = wanted;
+}
+
+void a2c_set_ranks(a2c *a, stpn_ranks *ranks)
+{
+    a->actor.ranks = ranks;
 }
 
 stpn_adam *a2c_adam(a2c *a)

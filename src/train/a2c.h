@@ -30,6 +30,8 @@ void a2c_free(a2c *a);
 void a2c_set_profile(a2c *a, profile *p);
 /* Whether the energy of steps is taken, at some cost; at first it is not. */
 void a2c_set_energy(a2c *a, int wanted);
+/* Who shares the chunks of copies; NULL (as at first): nobody. */
+void a2c_set_ranks(a2c *a, stpn_ranks *ranks);
 
 /* ---- acting. Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones
  * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. Where a

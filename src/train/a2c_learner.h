@@ -24,8 +24,8 @@ typedef struct a2c_worker {
 /* What a chunk adds to the sums; added in the order of the chunks. */
 typedef struct a2c_part {
     a2c_sums sums;
+    int64_t taken; // steps that were not skipped
     stpn_status status;
-    stpn_error error;
 } a2c_part;
 
 struct a2c {
@@ -39,6 +39,7 @@ struct a2c {
     head_pair heads;
     a2c_worker *worker; // (workers)
     a2c_part *parts;    // (chunks)
+    stpn_error *errors; // (chunks)
 };
 
 #endif

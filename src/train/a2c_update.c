@@ -11,7 +11,8 @@
 typedef struct update_job {
     a2c *a;
     const void *next_observations;
-    int steps; // of the rollout
+    int steps;      // of the rollout
+    rank_share own; // chunks
     double scale;
 } update_job;
 
@@ -33,9 +34,10 @@ static void leave_out(const a2c *a, int b, int steps)
         if (a->actor.over[at + t] & STPN_SKIPPED) a->actor.gains[at + t] = value_read(a->actor.net->kernel, values, t);
 }
 
-static void returns_turn(void *context, int chunk, int thread)
+static void returns_turn(void *context, int turn, int thread)
 {
     const update_job *job = context;
+    int chunk = job->own.first + turn;
     a2c *a = job->a;
     a2c_worker *w = &a->worker[thread];
     a2c_part *part = &a->parts[chunk];
@@ -45,13 +47,15 @@ static void returns_turn(void *context, int chunk, int thread)
     actor_settle(&a->actor, chunk);
     if (job->next_observations)
         part->status =
-            actor_look_ahead(&a->actor, chunk, job->next_observations, w->state, w->y, w->values, &part->error);
+            actor_look_ahead(&a->actor, chunk, job->next_observations, w->state, w->y, w->values, &a->errors[chunk]);
     for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
         actor_returns(a->actor.net->kernel, a->options.discount, a->options.lambda, job->steps, baseline(a, b),
                       job->next_observations ? a->actor.bootstrap[b] : 0, a->actor.over + (size_t)b * T,
                       a->actor.gains + (size_t)b * T);
     for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
         leave_out(a, b, job->steps);
+    for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk); b++)
+        part->taken += actor_count_taken(&a->actor, b, 0, job->steps);
     profile_enter(w->lane, PROFILE_WAITING);
 }
 
@@ -78,9 +82,10 @@ static void value_rows(const update_job *job, a2c_worker *w, int b, a2c_sums *su
     for (size_t t = 0; t < n; t++) value_write(k, w->dvalues, t, factor * w->shared[t]);
 }
 
-static void gradient_turn(void *context, int chunk, int thread)
+static void gradient_turn(void *context, int turn, int thread)
 {
     const update_job *job = context;
+    int chunk = job->own.first + turn;
     a2c *a = job->a;
     const stpn_net *net = a->actor.net;
     const kernel_table *k = net->kernel;
@@ -119,7 +124,7 @@ static void gradient_turn(void *context, int chunk, int thread)
     net_backward_chunk(net, a->actor.tape, &back);
     profile_enter(w->lane, PROFILE_SUM);
     profile_move(w->lane, PROFILE_BACKWARD, PROFILE_ENCODER, net_take_time(&a->actor.tape->encoding[thread]));
-    net_join_block(net, a->actor.tape->chunk_grad, a->actor.chunks, chunk, a->actor.tape->ready);
+    net_join_block(net, a->actor.tape->chunk_grad, a->actor.chunks, job->own, chunk, a->actor.tape->ready);
     profile_enter(w->lane, PROFILE_WAITING);
 }
 
@@ -145,21 +150,26 @@ void a2c_drop(a2c *a, a2c_stats *stats)
     a->actor.rollouts++;
 }
 
-/* Steps of all copies that were not skipped. */
-static double taken_steps(const a2c *a, int steps)
-{
-    double count = 0;
-    for (int b = 0; b < a->actor.plan.batch; b++) count += actor_count_taken(&a->actor, b, 0, steps);
-    return count;
-}
-
-static double scale_of(const a2c *a, int steps)
+static double scale_of(const a2c *a, double taken)
 {
     switch (a->options.reduction) {
     case A2C_STEPS: return 1 / (double)a->actor.plan.batch;
     case A2C_SUM: return 1;
-    default: return 1 / taken_steps(a, steps);
+    default: return 1 / taken;
     }
+}
+
+/* Runs this rank's chunks; what all chunks have left comes to all ranks. */
+static stpn_status run_chunks(a2c *a, pool_task turn, update_job *job, stpn_error *error)
+{
+    profile_lane *lane = a->worker[0].lane;
+    profile_enter(lane, PROFILE_WAITING);
+    pool_run(a->pool, job->own.last - job->own.first, a->workers, turn, job);
+    profile_enter(lane, PROFILE_RANKS);
+    stpn_status status = actor_gather_chunks(&a->actor, a->parts, sizeof *a->parts, error);
+    profile_enter(lane, PROFILE_REST);
+    if (status) return status;
+    return ranks_check(a->actor.ranks, a->actor.chunks, &a->parts->status, sizeof *a->parts, a->errors, error);
 }
 
 static stpn_status set_rate(a2c *a, stpn_error *error)
@@ -171,19 +181,26 @@ static stpn_status set_rate(a2c *a, stpn_error *error)
 
 static stpn_status learn(a2c *a, const void *next_observations, a2c_stats *stats, stpn_error *error)
 {
-    int steps = (int)stpn_tape_steps(a->actor.tape, 0);
-    update_job job = {a, next_observations, steps, scale_of(a, steps)};
+    update_job job = {
+        .a = a, .next_observations = next_observations, .steps = a->actor.recorded[0], .own = actor_own(&a->actor)};
     a2c_sums sums = {0};
+    double rows = 0;
     stpn_status status = set_rate(a, error);
     if (status) return status;
     heads_transpose(&a->heads);
-    profile_enter(a->worker[0].lane, PROFILE_WAITING);
-    pool_run(a->pool, a->actor.chunks, a->workers, returns_turn, &job);
-    for (int c = 0; c < a->actor.chunks; c++)
-        if (a->parts[c].status) return error_set(error, a->parts[c].status, "%s", a->parts[c].error.message);
-    pool_run(a->pool, a->actor.chunks, a->workers, gradient_turn, &job);
+    int shared = a->options.baseline == A2C_SHARED;
+    size_t T = (size_t)a->actor.plan.steps;
+    if (shared) status = actor_gather(&a->actor, a->actor.values, T * a->actor.net->kernel->size, error);
+    if (!status) status = run_chunks(a, returns_turn, &job, error);
+    if (!status && shared) status = actor_gather(&a->actor, a->actor.gains, T * sizeof *a->actor.gains, error);
+    for (int c = 0; c < a->actor.chunks; c++) rows += (double)a->parts[c].taken;
+    job.scale = scale_of(a, rows);
+    if (!status) status = run_chunks(a, gradient_turn, &job, error);
+    if (status) return status;
     for (int c = 0; c < a->actor.chunks; c++) a2c_sums_add(&sums, &a->parts[c].sums);
-    double rows = taken_steps(a, steps);
+    profile_enter(a->worker[0].lane, PROFILE_RANKS);
+    status = net_join_ranks(a->actor.net, a->actor.tape->chunk_grad, a->actor.chunks, a->actor.ranks, error);
+    if (status) return status;
     stats->loss = a2c_loss(&a->options, job.scale, &sums);
     stats->policy_loss = sums.policy / rows;
     stats->value_loss = sums.value / rows;
@@ -200,7 +217,8 @@ stpn_status a2c_update(a2c *a, const void *next_observations, a2c_stats *stats, 
     error_clear(error);
     a2c_stats learned = {0};
     *stats = learned;
-    stpn_status status = actor_check_rollout(&a->actor, error);
+    stpn_status status = ranks_agree(a->actor.ranks, actor_check_rollout(&a->actor, error), error);
+    if (!status) status = actor_gather_sums(&a->actor, error);
     if (status) return status;
     status = learn(a, next_observations, &learned, error);
     if (status == STPN_ERROR_NUMERIC) actor_blame_rewards(&a->actor, error);

@@ -352,7 +352,8 @@ void actor_settle(const actor *a, int chunk)
 
 stpn_state *actor_state(const actor *a)
 {
-    for (int chunk = 0; chunk < a->chunks; chunk++) actor_settle(a, chunk);
+    rank_share own = actor_own(a);
+    for (int chunk = own.first; chunk < own.last; chunk++) actor_settle(a, chunk);
     return a->state;
 }
 
@@ -386,16 +387,19 @@ int actor_count_taken(const actor *a, int copy, int begin, int end)
 stpn_status actor_check_rollout(const actor *a, stpn_error *error)
 {
     if (!a->logits) return error_set(error, STPN_ERROR_INPUT, "an agent that only acts has nothing to learn from");
-    if (a->recorded[0] == 0) return error_set(error, STPN_ERROR_INPUT, "no step is recorded to learn from");
-    int taken = 0;
-    for (int b = 0; b < a->plan.batch && !taken; b++) taken = actor_count_taken(a, b, 0, a->recorded[0]);
+    rank_share own = actor_own(a);
+    if (own.first == own.last) return STPN_OK;
+    int taken = 0, steps = a->recorded[own.first];
+    if (steps == 0) return error_set(error, STPN_ERROR_INPUT, "no step is recorded to learn from");
+    for (int b = own.first * CHUNK; b < actor_chunk_end(a, own.last - 1) && !taken; b++)
+        taken = actor_count_taken(a, b, 0, steps);
     if (!taken) return error_set(error, STPN_ERROR_INPUT, "every step of the rollout was skipped");
-    for (int c = 0; c < a->chunks; c++)
-        if (a->acted[c] != a->recorded[0] || a->recorded[c] != a->recorded[0])
+    for (int c = own.first; c < own.last; c++)
+        if (a->acted[c] != steps || a->recorded[c] != steps)
             return error_set(
                 error, STPN_ERROR_INPUT,
-                "copy %d has acted %d times, %d of which are recorded; copy 0 has %d: expected equal counts", c * CHUNK,
-                a->acted[c], a->recorded[c], a->recorded[0]);
+                "copy %d has acted %d times, %d of which are recorded; copy %d has %d: expected equal counts",
+                c * CHUNK, a->acted[c], a->recorded[c], own.first * CHUNK, steps);
     return STPN_OK;
 }
 
@@ -412,6 +416,25 @@ static void forget_beside(const actor *a)
             if (u->type->state_changed)
                 u->type->state_changed(u, entry->index, value_at(net->kernel, a->state->values, at));
         }
+}
+
+stpn_status actor_gather(const actor *a, void *rows, size_t bytes, stpn_error *error)
+{
+    return ranks_gather(a->ranks, rows, bytes, a->plan.batch, CHUNK, error);
+}
+
+stpn_status actor_gather_chunks(const actor *a, void *parts, size_t bytes, stpn_error *error)
+{
+    return ranks_gather(a->ranks, parts, bytes, a->chunks, 1, error);
+}
+
+stpn_status actor_gather_sums(actor *a, stpn_error *error)
+{
+    stpn_status status = actor_gather_chunks(a, a->recorded, sizeof *a->recorded, error);
+    if (!status) status = actor_gather(a, a->reward_sums, sizeof *a->reward_sums, error);
+    if (status || !a->energy_wanted) return status;
+    status = actor_gather(a, a->energy_sums, sizeof *a->energy_sums, error);
+    return status ? status : actor_gather(a, a->counted, sizeof *a->counted, error);
 }
 
 double actor_energy(const actor *a)

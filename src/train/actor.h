@@ -7,6 +7,7 @@
 #ifndef STPN_TRAIN_ACTOR_H
 #define STPN_TRAIN_ACTOR_H
 
+#include "base/ranks.h"
 #include "kernels/kernels.h"
 #include "net/net.h"
 
@@ -56,6 +57,7 @@ typedef struct actor {
     int outputs;       // O of the policy
     int actions;       // A: discrete ones, or values of a continuous one
     int chunks;
+    stpn_ranks *ranks; // that share the chunks, or NULL
     int energy_wanted;
     stpn_state *state;
     stpn_tape *tape; // that acting is recorded on, the learner's, or NULL
@@ -107,8 +109,20 @@ stpn_status actor_look_ahead(actor *a, int chunk, const void *observations, stpn
                              stpn_error *error);
 /* Steps [begin, end) of a copy that were not skipped. */
 int actor_count_taken(const actor *a, int copy, int begin, int end);
-/* Whether a rollout is there, and each copy's is as long as the others'. */
+/* Whether a rollout is there, and each of this rank's copies has one as long as its others. */
 stpn_status actor_check_rollout(const actor *a, stpn_error *error);
+
+/* This rank's chunks. */
+static inline rank_share actor_own(const actor *a)
+{
+    return ranks_share(a->ranks, a->chunks);
+}
+
+/* Something of each copy, or each chunk, comes to all ranks. */
+stpn_status actor_gather(const actor *a, void *rows, size_t bytes, stpn_error *error);
+stpn_status actor_gather_chunks(const actor *a, void *parts, size_t bytes, stpn_error *error);
+/* After a rollout: how many steps it has, and its sums. */
+stpn_status actor_gather_sums(actor *a, stpn_error *error);
 
 typedef struct actor_sums {
     double reward; // sum over steps, mean over copies

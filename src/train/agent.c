@@ -327,8 +327,9 @@ stpn_status stpn_agent_update(stpn_agent *a, const void *next_observations, stpn
     if (status) return status;
     if (next_observations) see(r, next_observations, 0, r->env->batch);
     for (int chunk = 0; chunk < r->chunks; chunk++) rollout_settle(r, chunk);
-    rollout_end_scaling(r);
+    status = rollout_end_scaling(r, error);
     const void *next = next_observations ? rollout_next(r) : NULL;
+    if (status) return status;
     if (r->ppo) status = ppo_update(r->ppo, next, &a->ppo, error);
     else status = a2c_update(r->a2c, next, &a->a2c, error);
     a->updated = status == STPN_OK;

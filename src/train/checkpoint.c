@@ -121,7 +121,7 @@ static stpn_status add_state(tensor_file *file, const supervised *learner, stpn_
 {
     stpn_tensor tensor;
     const void *values;
-    stpn_status status = STPN_OK;
+    stpn_status status = supervised_gather_carried(learner, error);
     for (int i = 0; !status && (values = supervised_carried(learner, i, &tensor)); i++) {
         char name[NAME_SIZE];
         int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
@@ -132,13 +132,15 @@ static stpn_status add_state(tensor_file *file, const supervised *learner, stpn_
 }
 
 /* Copies of the environment, all at their episodes' end. */
-static stpn_status add_env(tensor_file *file, const env *e, stpn_error *error)
+static stpn_status add_env(tensor_file *file, const run *r, stpn_error *error)
 {
+    const env *e = rollout_env(r->rollout);
     int64_t shape[2] = {e->batch, e->shape.state};
     int64_t *state = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *state);
     if (!state) return error_memory(error, "a checkpoint");
     e->type->save(e, state);
-    stpn_status status = tensor_file_add(file, env_state, TENSOR_I64, 2, shape, state, error);
+    stpn_status status = ranks_gather(r->ranks, state, (size_t)e->shape.state * sizeof *state, e->batch, CHUNK, error);
+    if (!status) status = tensor_file_add(file, env_state, TENSOR_I64, 2, shape, state, error);
     memory_free(state);
     return status;
 }
@@ -160,12 +162,14 @@ static stpn_status add_scaling(tensor_file *file, const char *prefix, const scal
 static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *error)
 {
     const scaling *observations = rollout_scaling(r->rollout), *returns = rollout_return_scaling(r->rollout);
+    double *discounted = rollout_discounted(r->rollout);
     int64_t batch = rollout_env(r->rollout)->batch;
     stpn_status status = observations->width ? add_scaling(file, "scaling.", observations, error) : STPN_OK;
     if (status || !returns->width) return status;
     status = add_scaling(file, returns_prefix, returns, error);
+    if (!status) status = ranks_gather(r->ranks, discounted, sizeof *discounted, (int)batch, CHUNK, error);
     if (status) return status;
-    return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, rollout_discounted(r->rollout), error);
+    return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, discounted, error);
 }
 
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
@@ -175,7 +179,8 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
     stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
-    int64_t batch = rollout_env(r->rollout)->batch;
+    double *rewards = rollout_rewards(r->rollout);
+    int64_t *steps = rollout_lengths(r->rollout), batch = rollout_env(r->rollout)->batch;
     for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
         int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
@@ -183,13 +188,15 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
         if (!values) return error_memory(error, "a checkpoint");
         stpn_state_get(state, i, values);
         state_name(name, &tensor);
-        status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
+        size_t bytes = tensor.count / (size_t)batch * r->net->kernel->size;
+        status = ranks_gather(r->ranks, values, bytes, (int)batch, CHUNK, error);
+        if (!status) status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
         memory_free(values);
     }
-    if (!status)
-        status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rollout_rewards(r->rollout), error);
-    if (!status)
-        status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_lengths(r->rollout), error);
+    if (!status) status = ranks_gather(r->ranks, rewards, sizeof *rewards, (int)batch, CHUNK, error);
+    if (!status) status = ranks_gather(r->ranks, steps, sizeof *steps, (int)batch, CHUNK, error);
+    if (!status) status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rewards, error);
+    if (!status) status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, steps, error);
     if (!status) status = tensor_file_add(file, latest_rewards, TENSOR_F64, 1, &all, counts->latest.reward, error);
     if (status || !ppo_of(r)) return status;
     double weight = ppo_kl_weight(ppo_of(r));
@@ -215,10 +222,10 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
         for (int i = 0; i < table.count && !status; i++)
             status = tensor_file_add(file, table.rows[i].name, table.rows[i].type, 0, NULL,
                                      (const char *)counts + table.rows[i].offset, error);
-    if (!status && r->rollout) status = add_env(file, rollout_env(r->rollout), error);
+    if (!status && r->rollout) status = add_env(file, r, error);
     if (!status && by_steps(r)) status = add_episodes(file, r, counts, error);
     if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
-    if (!status) status = tensor_file_save(file, path, error);
+    if (!status && ranks_is_first(r->ranks)) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
 }

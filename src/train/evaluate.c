@@ -12,6 +12,7 @@ typedef struct evaluate_job {
     loss_sums *sums;  // (chunks)
     double *energy;   // (chunks, T)
     int32_t *answers; // (N) or (N, T), or NULL
+    rank_share own;   // of the chunks
 } evaluate_job;
 
 /* Answers of the steps [begin, begin + steps), whose outputs lie in w->y. */
@@ -68,9 +69,10 @@ static void evaluate_chunk(const evaluate_job *job, int index, int thread)
     job->sums[index] = sums;
 }
 
-static void evaluate_turn(void *context, int index, int thread)
+static void evaluate_turn(void *context, int turn, int thread)
 {
     const evaluate_job *job = context;
+    int index = job->own.first + turn;
     profile_enter(job->s->worker[thread].lane, PROFILE_EVALUATION);
     evaluate_chunk(job, index, thread);
     profile_enter(job->s->worker[thread].lane, PROFILE_WAITING);
@@ -124,21 +126,25 @@ stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluati
     int chunks = (split->count + CHUNK - 1) / CHUNK;
     evaluate_job job = {.s = s,
                         .split = split,
+                        .own = ranks_share(s->ranks, chunks),
                         .sums = memory_zeroed((size_t)chunks, sizeof *job.sums),
                         .energy = memory_zeroed((size_t)chunks * (size_t)split->steps, sizeof *job.energy),
                         .answers = answers};
     int64_t *having = memory_zeroed((size_t)split->steps, sizeof *having);
     profile_lane *lane = s->worker[0].lane;
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
-    stpn_status status = STPN_OK;
-    if (job.sums && job.energy && having) {
+    stpn_status status = job.sums && job.energy && having ? STPN_OK : error_memory(error, "an evaluation");
+    status = ranks_agree(s->ranks, status, error);
+    if (!status) {
         count_steps(split, having);
         profile_enter(lane, PROFILE_WAITING);
-        pool_run(s->pool, chunks, s->workers, evaluate_turn, &job);
+        pool_run(s->pool, job.own.last - job.own.first, s->workers, evaluate_turn, &job);
+        profile_enter(lane, PROFILE_RANKS);
+        status = ranks_gather(s->ranks, job.sums, sizeof *job.sums, chunks, 1, error);
+        if (!status)
+            status = ranks_gather(s->ranks, job.energy, (size_t)split->steps * sizeof *job.energy, chunks, 1, error);
         profile_enter(lane, PROFILE_EVALUATION);
-        status = conclude(&job, chunks, having, result, energy, error);
-    } else {
-        status = error_memory(error, "an evaluation");
+        if (!status) status = conclude(&job, chunks, having, result, energy, error);
     }
     memory_free(job.sums);
     memory_free(job.energy);

@@ -53,7 +53,7 @@ static stpn_status run_updates(const golden *g, const training *t, stpn_net *net
                               .steps = g->steps,
                               .type = STPN_INPUT_TOKEN,
                               .loss = LOSS_CROSS_ENTROPY};
-    stpn_status status = supervised_create(&learner, net, &options, &shape, NULL, NULL, &inner);
+    stpn_status status = supervised_create(&learner, net, &options, &shape, NULL, &inner);
     for (int i = 0; i < t->updates && !status; i++) {
         const supervised_batch batch = {.split = &t->split, .first = i * g->batch, .count = g->batch};
         loss_sums sums;

@@ -27,7 +27,7 @@ typedef struct chunk_result {
 struct supervised {
     stpn_net *net;
     stpn_pool *pool;
-    reduction reduce;
+    stpn_ranks *ranks; // or NULL
     train_options options;
     task_shape shape;
     int window, windows; // steps of a window; windows of a batch

@@ -84,7 +84,8 @@ static stpn_status open_learning(ppo *p, stpn_error *error)
     p->batch_steps = memory_zeroed(N, sizeof *p->batch_steps);
     p->worker = memory_zeroed((size_t)p->workers, sizeof *p->worker);
     p->parts = memory_zeroed((size_t)chunks, sizeof *p->parts);
-    if (!p->batch_x || !p->batch_reset || !p->batch_steps || !p->worker || !p->parts)
+    p->errors = memory_zeroed((size_t)chunks, sizeof *p->errors);
+    if (!p->batch_x || !p->batch_reset || !p->batch_steps || !p->worker || !p->parts || !p->errors)
         return error_memory(error, "the agent");
     stpn_status status = stpn_state_create(&p->state, net, p->most, error);
     if (!status) status = stpn_tape_create(&p->tape, net, p->length, p->most, p->workers, error);
@@ -124,8 +125,9 @@ stpn_status ppo_create(ppo **out, stpn_net *net, const train_options *train, con
 void ppo_free(ppo *p)
 {
     if (!p) return;
-    void *const blocks[] = {p->x,       p->resets,      p->starts,      p->old_log, p->advantages, p->sequences,
-                            p->batch_x, p->batch_reset, p->batch_steps, p->parts,   p->ahead_y,    p->ahead_value};
+    void *const blocks[] = {p->x,         p->resets,  p->starts,      p->old_log,     p->advantages,
+                            p->sequences, p->batch_x, p->batch_reset, p->batch_steps, p->parts,
+                            p->errors,    p->ahead_y, p->ahead_value};
     for (int i = 0; i < p->workers && p->worker; i++) close_worker(&p->worker[i]);
     memory_free(p->worker);
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) memory_free(blocks[i]);
@@ -194,6 +196,11 @@ void ppo_set_profile(ppo *p, profile *told)
 void ppo_set_energy(ppo *p, int wanted)
 {
     p->actor.energy_wanted = wanted;
+}
+
+void ppo_set_ranks(ppo *p, stpn_ranks *ranks)
+{
+    p->actor.ranks = ranks;
 }
 
 stpn_adam *ppo_adam(ppo *p)

@@ -29,6 +29,8 @@ void ppo_free(ppo *p);
 void ppo_set_profile(ppo *p, profile *told);
 /* Whether the energy of steps is taken, at some cost; at first it is not. */
 void ppo_set_energy(ppo *p, int wanted);
+/* Who shares the chunks of copies, and those of minibatches; NULL (as at first): nobody. */
+void ppo_set_ranks(ppo *p, stpn_ranks *ranks);
 
 /* As a2c_act and a2c_record (a2c.h); actions are int32_t (B), or float (B, A) where they are continuous. */
 stpn_status ppo_act(ppo *p, int first, int last, const void *observations, const uint8_t *reset, act_choice choice,

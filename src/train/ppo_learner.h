@@ -20,7 +20,6 @@ typedef struct ppo_worker {
 typedef struct ppo_part {
     ppo_sums sums;
     stpn_status status;
-    stpn_error error;
 } ppo_part;
 
 /* Steps [begin, begin + steps) of a copy. */
@@ -59,6 +58,7 @@ struct ppo {
     int32_t *batch_steps; // (N)
     ppo_worker *worker;   // (workers)
     ppo_part *parts;      // (chunks of N)
+    stpn_error *errors;   // (chunks of N)
 };
 
 /* The policy's distribution. */

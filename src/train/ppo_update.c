@@ -72,9 +72,34 @@ static void standardise(const ppo *p, int steps, double *values)
 static stpn_status look_ahead(ppo *p, const void *next_observations, stpn_error *error)
 {
     actor *a = &p->actor;
+    rank_share own = actor_own(a);
     stpn_status status = STPN_OK;
-    for (int chunk = 0; chunk < a->chunks && !status; chunk++)
+    for (int chunk = own.first; chunk < own.last && !status; chunk++)
         status = actor_look_ahead(a, chunk, next_observations, p->ahead, p->ahead_y, p->ahead_value, error);
+    return ranks_agree(a->ranks, status, error);
+}
+
+/* What minibatches are made of, which take their sequences from anywhere. */
+static stpn_status gather_rollout(ppo *p, stpn_error *error)
+{
+    actor *a = &p->actor;
+    size_t T = (size_t)a->plan.steps, size = a->net->kernel->size, A = (size_t)a->actions;
+    const struct {
+        void *rows;
+        size_t bytes;
+    } all[] = {{p->x, T * actor_observation_bytes(a)},
+               {p->resets, T},
+               {p->starts, (size_t)p->pieces * a->net->state_values * size},
+               {a->logits, T * (size_t)a->outputs * size},
+               {a->values, T * size},
+               {a->taken, T * sizeof *a->taken},
+               {a->taken_values, T * A * sizeof *a->taken_values},
+               {a->gains, T * sizeof *a->gains},
+               {a->over, T},
+               {a->bootstrap, sizeof *a->bootstrap}};
+    stpn_status status = STPN_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && !status; i++)
+        if (all[i].rows) status = actor_gather(a, all[i].rows, all[i].bytes, error);
     return status;
 }
 
@@ -83,8 +108,9 @@ static stpn_status take_returns(ppo *p, const void *next_observations, int steps
     actor *a = &p->actor;
     const kernel_table *k = a->net->kernel;
     size_t T = (size_t)a->plan.steps;
-    for (int chunk = 0; chunk < a->chunks; chunk++) actor_settle(a, chunk);
+    (void)actor_state(a);
     stpn_status status = next_observations ? look_ahead(p, next_observations, error) : STPN_OK;
+    if (!status) status = gather_rollout(p, error);
     if (status) return status;
     for (int b = 0; b < a->plan.batch; b++) {
         size_t at = (size_t)b * T;
@@ -105,6 +131,7 @@ typedef struct gradient_job {
     ppo *p;
     const ppo_sequence *sequences;
     int count, chunks;
+    rank_share own; // of the chunks
     ppo_terms terms;
 } gradient_job;
 
@@ -156,9 +183,10 @@ static void sequence_back(const gradient_job *job, ppo_worker *w, int i, void *d
     heads_backward(&p->heads, &back, grad);
 }
 
-static void gradient_turn(void *context, int chunk, int thread)
+static void gradient_turn(void *context, int turn, int thread)
 {
     const gradient_job *job = context;
+    int chunk = job->own.first + turn;
     ppo *p = job->p;
     const stpn_net *net = p->actor.net;
     const kernel_table *k = net->kernel;
@@ -179,7 +207,7 @@ static void gradient_turn(void *context, int chunk, int thread)
                              .x = p->batch_x,
                              .reset = p->batch_reset,
                              .lengths = p->batch_steps};
-    part->status = stpn_forward(net, p->state, &q, NULL, NULL, p->tape, NULL, &part->error);
+    part->status = stpn_forward(net, p->state, &q, NULL, NULL, p->tape, NULL, &p->errors[chunk]);
     profile_enter(w->lane, PROFILE_READ_OUT);
     for (int i = begin; i < end && !part->status; i++)
         sequence_back(job, w, i, value_at(k, w->dy, (size_t)(i - begin) * L * H), grad, &part->sums);
@@ -188,7 +216,7 @@ static void gradient_turn(void *context, int chunk, int thread)
         .first = begin, .last = end, .dy = w->dy, .dy_sample = L * H, .dy_step = H, .grad = grad, .worker = thread};
     if (!part->status) net_backward_chunk(net, p->tape, &back);
     profile_enter(w->lane, PROFILE_SUM);
-    net_join_block(net, p->tape->chunk_grad, job->chunks, chunk, p->tape->ready);
+    net_join_block(net, p->tape->chunk_grad, job->chunks, job->own, chunk, p->tape->ready);
     profile_enter(w->lane, PROFILE_WAITING);
 }
 
@@ -205,16 +233,20 @@ stpn_status ppo_gradient(ppo *p, const ppo_sequence *sequences, int count, ppo_s
                         .count = count,
                         .chunks = (count - 1) / CHUNK + 1,
                         .terms = {&p->options, p->kl_weight, 1 / (double)steps}};
+    stpn_ranks *ranks = p->actor.ranks;
+    job.own = ranks_share(ranks, job.chunks);
     *sums = (ppo_sums){0};
     stpn_tape_rewind(p->tape);
     heads_transpose(&p->heads);
-    pool_run(p->pool, job.chunks, p->workers, gradient_turn, &job);
-    for (int c = 0; c < job.chunks; c++) {
-        if (p->parts[c].status) return error_set(error, p->parts[c].status, "%s", p->parts[c].error.message);
-        ppo_sums_add(sums, &p->parts[c].sums);
-    }
+    pool_run(p->pool, job.own.last - job.own.first, p->workers, gradient_turn, &job);
+    profile_enter(p->worker[0].lane, PROFILE_RANKS);
+    stpn_status status = ranks_gather(ranks, p->parts, sizeof *p->parts, job.chunks, 1, error);
+    if (!status) status = ranks_check(ranks, job.chunks, &p->parts->status, sizeof *p->parts, p->errors, error);
+    if (!status) status = net_join_ranks(p->actor.net, p->tape->chunk_grad, job.chunks, ranks, error);
+    for (int c = 0; c < job.chunks; c++) ppo_sums_add(sums, &p->parts[c].sums);
     *loss = ppo_loss(&job.terms, sums);
-    return STPN_OK;
+    profile_enter(p->worker[0].lane, PROFILE_REST);
+    return status;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- passes */
@@ -337,7 +369,8 @@ stpn_status ppo_update(ppo *p, const void *next_observations, ppo_stats *stats, 
 {
     error_clear(error);
     *stats = (ppo_stats){0};
-    stpn_status status = actor_check_rollout(&p->actor, error);
+    stpn_status status = ranks_agree(p->actor.ranks, actor_check_rollout(&p->actor, error), error);
+    if (!status) status = actor_gather_sums(&p->actor, error);
     if (status) return status;
     ppo_stats learned = {0};
     profile_enter(p->worker[0].lane, PROFILE_READ_OUT);

@@ -12,8 +12,8 @@ struct profile {
 };
 
 static const char *const names[PROFILE_PARTS] = {
-    "start",      "data",  "encoder", "forward", "read-out and loss", "backward", "sum of gradients", "optimiser",
-    "evaluation", "files", "waiting", "rest",
+    "start", "data",      "encoder",    "forward", "read-out and loss", "backward", "sum of gradients",
+    "ranks", "optimiser", "evaluation", "files",   "waiting",           "rest",
 };
 
 static int64_t now(void)
@@ -74,9 +74,10 @@ void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_
     lane->spent[to] += time;
 }
 
-void profile_tell(profile *p, double elsewhere, const stpn_run_options *options)
+void profile_tell(profile *p, double elsewhere, int64_t updates, const stpn_run_options *options)
 {
-    stpn_profile told = {.threads = p->threads, .part_count = PROFILE_PARTS, .elsewhere = elsewhere};
+    stpn_profile told = {
+        .threads = p->threads, .part_count = PROFILE_PARTS, .updates = updates, .elsewhere = elsewhere};
     stpn_profile_part parts[PROFILE_PARTS];
     int64_t end = now();
     for (int i = 0; i < p->threads; i++) change_at(&p->lane[i], p->lane[i].part, end);

@@ -16,6 +16,7 @@ typedef enum profile_part {
     PROFILE_READ_OUT,
     PROFILE_BACKWARD,
     PROFILE_SUM,
+    PROFILE_RANKS,
     PROFILE_OPTIMISER,
     PROFILE_EVALUATION,
     PROFILE_FILES,
@@ -53,6 +54,6 @@ static inline profile_part profile_enter(profile_lane *lane, profile_part part)
 void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_t time);
 
 /* Tells the parts, once no other thread is at work; `elsewhere`: seconds that another process was at work. */
-void profile_tell(profile *p, double elsewhere, const stpn_run_options *options);
+void profile_tell(profile *p, double elsewhere, int64_t updates, const stpn_run_options *options);
 
 #endif

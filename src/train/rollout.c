@@ -122,6 +122,13 @@ void rollout_set_profile(rollout *r, profile *p)
     if (p && r->acting) net_watch(r->acting->state, r->acting->tape);
 }
 
+void rollout_set_ranks(rollout *r, stpn_ranks *ranks)
+{
+    r->ranks = ranks;
+    if (r->a2c) a2c_set_ranks(r->a2c, ranks);
+    if (r->ppo) ppo_set_ranks(r->ppo, ranks);
+}
+
 a2c *rollout_agent(const rollout *r)
 {
     return r->a2c;
@@ -142,6 +149,7 @@ env *rollout_env(const rollout *r)
 typedef struct play_job {
     rollout *r;
     act_choice choice;
+    int first; // chunk
 } play_job;
 
 static stpn_status play_step(const play_job *job, int first, int last, profile_lane *lane, stpn_error *error)
@@ -169,9 +177,10 @@ static int goes_on(const rollout *r, int first, int last, int t)
     return 0;
 }
 
-static void play_turn(void *context, int chunk, int thread)
+static void play_turn(void *context, int turn, int thread)
 {
     const play_job *job = context;
+    int chunk = job->first + turn;
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
     profile_lane *lane = profile_lane_of(r->profile, thread);
@@ -203,13 +212,15 @@ stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, 
 
 static stpn_status play_episodes(rollout *r, act_choice choice, stpn_error *error)
 {
-    play_job job = {r, choice};
-    return rollout_run_chunks(r, 0, r->chunks, play_turn, &job, error);
+    rank_share own = rollout_own(r);
+    play_job job = {r, choice, own.first};
+    return rollout_run_chunks(r, own.first, own.last, play_turn, &job, error);
 }
 
 stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 {
-    return r->steps ? rollout_play_steps(r, choice, error) : play_episodes(r, choice, error);
+    if (r->steps) return rollout_play_steps(r, choice, error);
+    return ranks_agree(r->ranks, play_episodes(r, choice, error), error);
 }
 
 stpn_state *rollout_state(const rollout *r)

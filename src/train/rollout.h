@@ -27,6 +27,9 @@ stpn_status rollout_create_policy(rollout **out, const experiment *e, const env_
                                   stpn_error *error);
 void rollout_free(rollout *r);
 void rollout_set_profile(rollout *r, profile *p);
+/* Who shares the copies; NULL (as at first): nobody. What has ended in a rollout, and what the next one is scaled by, is known
+ * to all ranks. */
+void rollout_set_ranks(rollout *r, stpn_ranks *ranks);
 /* Of one that was just created and does not learn: the agent sees observations scaled by a copy of this. */
 stpn_status rollout_set_scaling(rollout *r, const scaling *s, stpn_error *error);
 

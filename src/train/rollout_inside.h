@@ -23,11 +23,12 @@ typedef struct test_sums {
 
 struct rollout {
     stpn_pool *pool;
-    profile *profile; // or NULL
-    actor *acting;    // of one of the learners, or its own
-    a2c *a2c;         // or
-    ppo *ppo;         // or
-    actor own;        // that only acts, or
+    stpn_ranks *ranks; // or NULL
+    profile *profile;  // or NULL
+    actor *acting;     // of one of the learners, or its own
+    a2c *a2c;          // or
+    ppo *ppo;          // or
+    actor own;         // that only acts, or
     const env_policy *policy;
     uint64_t seed;
     void *notes; // (B, N) of the policy
@@ -53,13 +54,20 @@ struct rollout {
     scaling returns;          // of discounted returns
     double *discounted;       // (B) return of the episode under way, up to now
     double discount;
-    float *seen; // (B, I) scaled observations
+    double *parts; // (chunks, scaling_parts) what chunks add to those, for other ranks
+    float *seen;   // (B, I) scaled observations
 };
 
 static inline int rollout_chunk_end(const rollout *r, int chunk)
 {
     int last = (chunk + 1) * CHUNK;
     return last < r->env->batch ? last : r->env->batch;
+}
+
+/* This rank's chunks. */
+static inline rank_share rollout_own(const rollout *r)
+{
+    return ranks_share(r->ranks, r->chunks);
 }
 
 /* A turn of every chunk of [first, last), which leaves its end in `results`. */
@@ -84,7 +92,7 @@ void rollout_note_observations(rollout *r, int chunk);
 void rollout_scale_reward(rollout *r, int chunk, int copy);
 /* A rollout begins; it has ended, and the next one is scaled by what it was. */
 void rollout_begin_scaling(rollout *r);
-void rollout_end_scaling(rollout *r);
+stpn_status rollout_end_scaling(rollout *r, stpn_error *error);
 
 /* From all copies' sums to their means; a mean that is not finite is an error. `goals`: NULL where they are not counted. */
 stpn_status rollout_conclude(const rollout *r, const test_sums *sums, const env_goals *goals, rollout_result *result,

@@ -4,6 +4,49 @@
 #include "base/memory.h"
 #include "train/rollout_inside.h"
 
+#include <string.h>
+
+/* Of what a chunk adds: counts, which doubles hold exactly, means and squares. */
+static size_t part_values(const rollout *r)
+{
+    size_t observed = (size_t)r->observed.width, returns = (size_t)r->returns.width;
+    return (observed ? 2 * observed + 1 : 0) + (returns ? 2 * returns + 1 : 0);
+}
+
+static double *pack(const scaling *s, double *to)
+{
+    size_t n = (size_t)s->width;
+    if (n == 0) return to;
+    *to = (double)s->count;
+    memcpy(to + 1, s->mean, n * sizeof *to);
+    memcpy(to + 1 + n, s->squares, n * sizeof *to);
+    return to + 1 + 2 * n;
+}
+
+static const double *unpack(scaling *s, const double *from)
+{
+    size_t n = (size_t)s->width;
+    if (n == 0) return from;
+    s->count = (int64_t)*from;
+    memcpy(s->mean, from + 1, n * sizeof *from);
+    memcpy(s->squares, from + 1 + n, n * sizeof *from);
+    return from + 1 + 2 * n;
+}
+
+/* What every chunk adds comes to all ranks. */
+static stpn_status gather_parts(rollout *r, stpn_error *error)
+{
+    size_t values = part_values(r);
+    rank_share own = rollout_own(r);
+    if (!r->ranks || values == 0) return STPN_OK;
+    for (int i = own.first; i < own.last; i++)
+        pack(&r->results[i].returns, pack(&r->results[i].observations, r->parts + (size_t)i * values));
+    stpn_status status = ranks_gather(r->ranks, r->parts, values * sizeof *r->parts, r->chunks, 1, error);
+    for (int i = 0; i < r->chunks && !status; i++)
+        unpack(&r->results[i].returns, unpack(&r->results[i].observations, r->parts + (size_t)i * values));
+    return status;
+}
+
 stpn_status rollout_open_scaling(rollout *r, const ppo_options *o, stpn_error *error)
 {
     int I = r->env->shape.observations, B = r->env->batch;
@@ -24,7 +67,10 @@ stpn_status rollout_open_scaling(rollout *r, const ppo_options *o, stpn_error *e
         if (r->observed.width) status = scaling_open(&r->results[i].observations, I, error);
         if (r->returns.width && !status) status = scaling_open(&r->results[i].returns, 1, error);
     }
-    return status;
+    size_t values = part_values(r);
+    if (status || values == 0) return status;
+    r->parts = memory_zeroed((size_t)r->chunks, values * sizeof *r->parts);
+    return r->parts ? STPN_OK : error_memory(error, "the episodes");
 }
 
 void rollout_close_scaling(rollout *r)
@@ -36,6 +82,7 @@ void rollout_close_scaling(rollout *r)
     scaling_close(&r->observed);
     scaling_close(&r->before);
     scaling_close(&r->returns);
+    memory_free(r->parts);
     memory_free(r->seen);
     memory_free(r->discounted);
 }
@@ -87,14 +134,17 @@ void rollout_begin_scaling(rollout *r)
     }
 }
 
-void rollout_end_scaling(rollout *r)
+stpn_status rollout_end_scaling(rollout *r, stpn_error *error)
 {
+    stpn_status status = gather_parts(r, error);
+    if (status) return status;
     rollout_look(r, 0, r->env->batch); // what comes next belongs to this rollout
     if (r->before.width) scaling_copy(&r->before, &r->observed);
     for (int i = 0; i < r->chunks; i++) {
         scaling_merge(&r->observed, &r->results[i].observations);
         scaling_merge(&r->returns, &r->results[i].returns);
     }
+    return STPN_OK;
 }
 
 double *rollout_discounted(rollout *r)

@@ -12,7 +12,7 @@ enum { HALVES = 2 };
 typedef struct steps_job {
     rollout *r;
     act_choice choice;
-    int first;   // chunk of the half
+    int first;   // chunk of the half, or of this rank
     int ends;    // a step is to be taken in
     int goes_on; // another one is to be taken
 } steps_job;
@@ -20,12 +20,13 @@ typedef struct steps_job {
 /* Chunks of half `half`, of which the second may be empty. */
 static int half_begin(const rollout *r, int half)
 {
-    return (r->chunks + 1) / 2 * half;
+    rank_share own = rollout_own(r);
+    return own.first + (own.last - own.first + 1) / 2 * half;
 }
 
 static int half_end(const rollout *r, int half)
 {
-    return half == 0 ? half_begin(r, 1) : r->chunks;
+    return half == 0 ? half_begin(r, 1) : rollout_own(r).last;
 }
 
 static void note_reward(rollout_latest *latest, double reward)
@@ -128,13 +129,14 @@ static void half_task(void *context, int task, int thread)
 static void whole_task(void *context, int task, int thread)
 {
     steps_job job = *(const steps_job *)context;
-    chunk_end *end = &job.r->results[task];
+    int chunk = job.first + task;
+    chunk_end *end = &job.r->results[chunk];
     profile_lane *lane = profile_lane_of(job.r->profile, thread);
     end->status = STPN_OK;
     for (int t = 0; t <= job.r->steps && !end->status; t++) {
         job.ends = t > 0;
         job.goes_on = t < job.r->steps;
-        end->status = chunk_turn(&job, task, lane, &end->error);
+        end->status = chunk_turn(&job, chunk, lane, &end->error);
     }
     profile_enter(lane, PROFILE_WAITING);
 }
@@ -172,6 +174,16 @@ static stpn_status start(rollout *r, stpn_error *error)
     return status;
 }
 
+/* Of a rollout without an end nothing more than that is told. */
+static stpn_status gather_episodes(rollout *r, stpn_error *error)
+{
+    int64_t count = 0;
+    stpn_status status = ranks_gather(r->ranks, r->finished, sizeof *r->finished, r->chunks, 1, error);
+    for (int i = 0; i < r->chunks; i++) count += r->finished[i].count;
+    if (status || count == 0) return status;
+    return ranks_gather(r->ranks, r->latest, sizeof *r->latest, r->chunks, 1, error);
+}
+
 stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error)
 {
     steps_job job = {.r = r, .choice = choice};
@@ -180,13 +192,18 @@ stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error)
     stpn_status status = start(r, error);
     rollout_begin_scaling(r);
     int here = !r->env->type->begin;
-    if (!status && here) status = rollout_run_chunks(r, 0, r->chunks, whole_task, &job, error);
+    rank_share own = rollout_own(r);
+    job.first = own.first;
+    if (!status && here) status = rollout_run_chunks(r, own.first, own.last, whole_task, &job, error);
     for (int t = 0; t <= r->steps && !status && !here; t++) {
         job.ends = t > 0;
         job.goes_on = t < r->steps;
         for (int half = 0; half < HALVES && !status; half++) status = half_turn(&job, half, error);
     }
-    if (!status) rollout_end_scaling(r);
+    profile_enter(lane, PROFILE_RANKS);
+    status = ranks_agree(r->ranks, status, error);
+    if (!status) status = gather_episodes(r, error);
+    if (!status) status = rollout_end_scaling(r, error);
     profile_enter(lane, before);
     return status;
 }

@@ -26,10 +26,22 @@ int trainer_reports(trainer *t, int ended)
     return 1;
 }
 
-int trainer_stop_asked(const trainer *t)
+static int stop_is_asked(const trainer *t)
 {
     /* A signal may come to another thread. */
     return t->options->stop && __atomic_load_n(t->options->stop, __ATOMIC_RELAXED);
+}
+
+stpn_status trainer_meet(trainer *t, stpn_status status, double seconds, stpn_error *error)
+{
+    enum { STOPS = 1, SAVES = 2 };
+    int32_t decision = (stop_is_asked(t) ? STOPS : 0) | (machine_seconds() - t->saved >= seconds ? SAVES : 0);
+    profile_part before = profile_enter(t->lane, PROFILE_RANKS);
+    status = ranks_decide(t->run.ranks, status, &decision, error);
+    profile_enter(t->lane, before);
+    t->stops = decision & STOPS;
+    t->saves = decision & SAVES;
+    return status;
 }
 
 void trainer_keep_best(trainer *t, int is_better, const void *parameters)
@@ -40,6 +52,7 @@ void trainer_keep_best(trainer *t, int is_better, const void *parameters)
     if (!is_better) return;
     c->best_epoch = c->epoch;
     c->waited = 0;
+    if (!ranks_is_first(t->run.ranks)) return;
     memcpy(t->best, parameters, net->block_values * net->kernel->size);
     t->best_waits = 1;
 }
@@ -56,6 +69,7 @@ stpn_status trainer_add_row(trainer *t, metrics_row *row, double done, stpn_erro
     row->sequences_per_second = row->env.iterations_per_second = t->rate;
     t->lap = now;
     t->lap_updates = 0;
+    if (!ranks_is_first(t->run.ranks)) return STPN_OK;
     t->rows_wait = 1;
     return metrics_add(&t->metrics, row, error);
 }
@@ -94,8 +108,10 @@ static stpn_status finish(trainer *t, stpn_error *error)
     summary_times times = {.seconds = trainer_seconds(t), .updates = run_adam(&t->run)->updates};
     if (e->task) times.sequences = c->epoch * (t->updates / t->windows) * e->train.batch;
     if (!status) status = trainer_save(t, error);
+    if (status || !ranks_is_first(t->run.ranks)) return status;
+    run_set_ranks(&t->run, NULL);
     const summary_test how = {.told = t->profile, .stop = t->options->stop};
-    if (!status) status = summary_make(&t->run, c, best, &times, &how, &text, error);
+    status = summary_make(&t->run, c, best, &times, &how, &text, error);
     if (status == STPN_STOPPED) error_set(error, status, "%s: stopped in the test, saved", t->folder);
     if (!status) status = trainer_save_text(t, RUN_SUMMARY, text, error);
     memory_free(text);
@@ -109,9 +125,11 @@ static stpn_status train(trainer *t, stpn_error *error)
     t->saved = t->lap - EPOCH_SECONDS; // the first epoch can be looked at
     t->save_seconds = 0;
     t->best = stpn_block_create(t->run.net);
-    if (!t->best) return error_memory(error, "the best parameters");
+    stpn_status status = t->best ? trainer_open_end(t, error) : error_memory(error, "the best parameters");
+    status = ranks_agree(t->run.ranks, status, error);
+    if (status) return status;
     const env_type *type = t->run.experiment.env;
-    stpn_status status = type ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
+    status = type ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
     if (!status) return finish(t, error);
     /* An environment elsewhere may fail at any time. */
     int is_elsewhere = type && type->begin;
@@ -119,39 +137,71 @@ static stpn_status train(trainer *t, stpn_error *error)
     return status;
 }
 
+/* Whether the folder holds this run already, and it is finished. */
+static stpn_status open_folder(trainer *t, const experiment *e, int *exists, int *finished, stpn_error *error)
+{
+    char summary[RUN_PATH];
+    stpn_status status = trainer_open_folder(t, error);
+    if (!status) status = trainer_compare(t, e, exists, error);
+    if (!status) status = run_path(summary, t->folder, RUN_SUMMARY, error);
+    if (!status) *finished = *exists && file_exists(summary);
+    return status;
+}
+
+static stpn_status open_run(trainer *t, experiment *e, stpn_error *error)
+{
+    t->text = json_to_text(e->resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    if (!t->text) return error_memory(error, "the experiment");
+    stpn_status status = run_open(&t->run, e, t->options->threads, t->profile, error);
+    if (!status && t->run.experiment.env) status = run_open_rollout(&t->run, t->profile, error);
+    if (!status && t->run.experiment.task) status = trainer_plan_epochs(t, error);
+    return status;
+}
+
+static stpn_status save_experiment(const trainer *t, stpn_error *error)
+{
+    stpn_status status = origin_save(&t->run.experiment.task_options, t->folder, error);
+    return status ? status : trainer_save_text(t, RUN_EXPERIMENT, t->text, error);
+}
+
+/* The experiment's run, in its folder; *finished: nothing is left to do. */
+static stpn_status run_experiment(trainer *t, experiment *e, int *finished, stpn_error *error)
+{
+    enum { EXISTS = 1, FINISHED = 2 };
+    stpn_ranks *ranks = t->options->ranks;
+    int exists = 0, first = ranks_is_first(ranks);
+    stpn_status status = first ? open_folder(t, e, &exists, finished, error) : STPN_OK;
+    int32_t found = (exists ? EXISTS : 0) | (*finished ? FINISHED : 0);
+    status = ranks_decide(ranks, status, &found, error);
+    *finished = found & FINISHED;
+    if (status || *finished) return status;
+    status = ranks_agree(ranks, open_run(t, e, error), error);
+    if (status) return status;
+    run_set_ranks(&t->run, ranks);
+    status = trainer_check_ranks(t, error);
+    if (!status && first && !(found & EXISTS)) status = save_experiment(t, error);
+    status = ranks_agree(ranks, status, error);
+    if (!status) status = trainer_load(t, error);
+    return status ? status : train(t, error);
+}
+
 stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size, stpn_error *error)
 {
     error_clear(error);
     trainer t = {.options = options, .lock = -1};
-    experiment e;
-    char summary[RUN_PATH];
-    int exists = 0, finished = 0;
+    experiment e = {0};
+    int finished = 0;
     if (folder && folder_size) folder[0] = 0;
     stpn_status status = experiment_read(&e, options->file, options->set, options->set_count,
                                          options->has_seed ? &options->seed : NULL, error);
-    if (status) return status;
-    if (options->profile) status = profile_create(&t.profile, options->threads, error);
+    if (!status && options->profile) status = profile_create(&t.profile, options->threads, error);
     t.lane = profile_lane_of(t.profile, 0);
-    if (!status) status = trainer_open_folder(&t, &e, error);
+    if (!status) status = trainer_name_folder(&t, &e, error);
     if (folder && folder_size) snprintf(folder, folder_size, "%s", t.folder);
-    if (!status) status = trainer_compare(&t, &e, &exists, error);
-    if (!status) status = run_path(summary, t.folder, RUN_SUMMARY, error);
-    if (!status) finished = exists && file_exists(summary);
-    if (!status && !finished) {
-        t.text = json_to_text(e.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-        if (!t.text) status = error_memory(error, "the experiment");
-        if (!status) status = run_open(&t.run, &e, options->threads, t.profile, error);
-        if (!status && t.run.experiment.env) status = run_open_rollout(&t.run, t.profile, error);
-        if (!status) {
-            if (t.run.experiment.task) status = trainer_plan_epochs(&t, error);
-            if (!status && !exists) status = origin_save(&t.run.experiment.task_options, t.folder, error);
-            if (!status && !exists) status = trainer_save_text(&t, RUN_EXPERIMENT, t.text, error);
-        }
-        if (!status) status = trainer_load(&t, error);
-        if (!status) status = train(&t, error);
-        if (t.profile && (status == STPN_OK || status == STPN_STOPPED))
-            profile_tell(t.profile, seconds_elsewhere(&t.run), options);
-    }
+    status = ranks_agree(options->ranks, status, error);
+    if (!status) status = run_experiment(&t, &e, &finished, error);
+    if (t.profile && !finished && (status == STPN_OK || status == STPN_STOPPED))
+        profile_tell(t.profile, seconds_elsewhere(&t.run), t.made, options);
     experiment_free(&e);
     trainer_free(&t);
     return status;

@@ -24,6 +24,7 @@ typedef struct run {
     stpn_net *net;
     task_data data;
     stpn_pool *pool;
+    stpn_ranks *ranks; // that train it together, or NULL
     supervised *learner;
     rollout *rollout;
     scaling scaling; // of observations, where an agent that is tested sees them scaled; else of no width
@@ -37,6 +38,8 @@ stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_err
 /* What an environment is trained with. */
 stpn_status run_open_rollout(run *r, profile *told, stpn_error *error);
 void run_close(run *r);
+/* Who trains it together from now on. */
+void run_set_ranks(run *r, stpn_ranks *ranks);
 
 /* Opens the folder of a run with its last parameters, or its best. */
 stpn_status run_open_folder(run *r, const char *folder, int best, int threads, stpn_error *error);

@@ -93,24 +93,23 @@ static stpn_status end_epoch(trainer *t, stpn_error *error)
 {
     const train_options *train = &t->run.experiment.train;
     progress_counts *c = &t->counts;
+    stpn_status status = STPN_OK;
     c->epoch++;
     c->update = 0;
     if (c->epoch % train->evaluate_every == 0 || c->epoch == train->epochs) {
         stpn_error inner = {{0}};
-        stpn_status status =
-            supervised_evaluate(t->run.learner, &t->run.data.validation, &t->validation, NULL, NULL, &inner);
+        status = supervised_evaluate(t->run.learner, &t->run.data.validation, &t->validation, NULL, NULL, &inner);
         if (status)
             return error_set(error, status, "%s: %s after epoch %" PRId64 "; %s is from before", t->folder,
                              inner.message, c->epoch, RUN_LAST);
         status = add_row(t, error);
-        if (status) return status;
         keep_best(t);
     }
     report(t, 1);
     c->loss_sum = 0;
     c->answers = 0;
     c->correct = 0;
-    return trainer_end_epoch(t, error);
+    return trainer_end_epoch(t, status, error);
 }
 
 static stpn_status start_epoch(trainer *t, stpn_error *error)
@@ -148,19 +147,24 @@ static stpn_status update(trainer *t, stpn_error *error)
     c->answers += sums.asked;
     c->correct += sums.correct;
     t->lap_updates++;
+    t->made++;
     return STPN_OK;
 }
 
 static stpn_status train_epoch(trainer *t, stpn_error *error)
 {
     stpn_status status = start_epoch(t, error);
-    while (!status && t->counts.update < t->updates) {
-        if (trainer_stop_asked(t)) return stopped(t, error);
-        status = update(t, error);
-        if (!status) report(t, 0);
-        if (!status && t->counts.update < t->updates) status = trainer_save_after(t, MIDDLE_SECONDS, error);
+    int64_t begin = t->counts.update;
+    while (t->counts.update < t->updates) {
+        status = trainer_meet(t, status, MIDDLE_SECONDS, error);
+        if (status) return status;
+        if (t->stops) return stopped(t, error);
+        if (t->saves && t->counts.update > begin) status = trainer_save(t, error);
+        if (!status) status = update(t, error);
+        if (status) return status;
+        report(t, 0);
     }
-    return status ? status : end_epoch(t, error);
+    return end_epoch(t, error);
 }
 
 /* How the data fit the experiment, which the file alone does not tell. */
@@ -180,8 +184,9 @@ stpn_status trainer_run_epochs(trainer *t, stpn_error *error)
     stpn_status status = STPN_OK;
     if (t->run.experiment.train.shuffle) {
         t->order = memory_zeroed((size_t)t->run.data.train.count, sizeof *t->order);
-        if (!t->order) return error_memory(error, "the order of training");
+        if (!t->order) status = error_memory(error, "the order of training");
     }
+    status = ranks_agree(t->run.ranks, status, error);
     t->validation.accuracy = t->validation.loss = NAN;
     while (!status && !trainer_is_finished(t)) status = train_epoch(t, error);
     return status;

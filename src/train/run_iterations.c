@@ -182,9 +182,10 @@ static stpn_status iterate(trainer *t, stpn_error *error)
     c->since++;
     rollout_add_episodes(t->run.rollout, &c->episodes, &c->latest);
     t->lap_updates++;
+    t->made++;
     if (ends_row) status = end_row(t, energy, error);
     else report(t, 0);
-    return status ? status : trainer_end_epoch(t, error);
+    return trainer_end_epoch(t, status, error);
 }
 
 static stpn_status stopped(trainer *t, stpn_error *error)
@@ -199,8 +200,9 @@ stpn_status trainer_run_iterations(trainer *t, stpn_error *error)
     const scaling *observations = rollout_scaling(t->run.rollout);
     stpn_status status = STPN_OK;
     if (observations->width) status = scaling_open(&t->best_scaling, observations->width, error);
+    status = trainer_meet(t, status, INFINITY, error);
     while (!status && !trainer_is_finished(t)) {
-        if (trainer_stop_asked(t)) return stopped(t, error);
+        if (t->stops) return stopped(t, error);
         status = iterate(t, error);
     }
     if (t->run.scaling.width) scaling_copy(&t->run.scaling, observations);

@@ -44,7 +44,7 @@ static stpn_status open_data(run *r, profile_lane *lane, stpn_error *error)
     stpn_status status = e->task->draw(&e->task_options, e->seed, &r->data, error);
     if (!status) status = check_data(e, &r->data, error);
     profile_enter(lane, before);
-    return status ? status : supervised_create(&r->learner, r->net, &e->train, &e->shape, r->pool, NULL, error);
+    return status ? status : supervised_create(&r->learner, r->net, &e->train, &e->shape, r->pool, error);
 }
 
 stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_error *error)
@@ -77,6 +77,13 @@ stpn_adam *run_adam(const run *r)
     if (!r->rollout) return supervised_adam(r->learner);
     ppo *p = rollout_ppo(r->rollout);
     return p ? ppo_adam(p) : a2c_adam(rollout_agent(r->rollout));
+}
+
+void run_set_ranks(run *r, stpn_ranks *ranks)
+{
+    r->ranks = ranks;
+    if (r->learner) supervised_set_ranks(r->learner, ranks);
+    if (r->rollout) rollout_set_ranks(r->rollout, ranks);
 }
 
 void run_close(run *r)

@@ -63,7 +63,7 @@ static stpn_status make_carried(supervised *s, stpn_error *error)
 }
 
 stpn_status supervised_create(supervised **out, stpn_net *net, const train_options *options, const task_shape *shape,
-                              stpn_pool *pool, const reduction *reduce, stpn_error *error)
+                              stpn_pool *pool, stpn_error *error)
 {
     *out = NULL;
     supervised *s = memory_zeroed(1, sizeof *s);
@@ -77,7 +77,6 @@ stpn_status supervised_create(supervised **out, stpn_net *net, const train_optio
     s->windows = (T - 1) / s->window + 1;
     s->workers = stpn_pool_threads(pool);
     s->chunks = (options->batch + CHUNK - 1) / CHUNK;
-    if (reduce) s->reduce = *reduce;
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
     s->ready = memory_zeroed((size_t)s->chunks, sizeof *s->ready);
@@ -115,6 +114,11 @@ void supervised_free(supervised *s)
 void supervised_set_profile(supervised *s, profile *p)
 {
     for (int i = 0; i < s->workers; i++) s->worker[i].lane = profile_lane_of(p, i);
+}
+
+void supervised_set_ranks(supervised *s, stpn_ranks *ranks)
+{
+    s->ranks = ranks;
 }
 
 const stpn_net *supervised_net(const supervised *s)
@@ -160,6 +164,17 @@ const void *supervised_carried(const supervised *s, int index, stpn_tensor *tens
     return s->carried[index];
 }
 
+stpn_status supervised_gather_carried(const supervised *s, stpn_error *error)
+{
+    stpn_tensor tensor;
+    stpn_status status = STPN_OK;
+    for (int i = 0; !status && supervised_carried(s, i, &tensor); i++) {
+        size_t bytes = tensor.count / (size_t)s->options.batch * s->net->kernel->size;
+        status = ranks_gather(s->ranks, s->carried[i], bytes, s->options.batch, CHUNK, error);
+    }
+    return status;
+}
+
 stpn_status supervised_set_carried(supervised *s, int index, const void *values, stpn_error *error)
 {
     stpn_tensor tensor;
@@ -183,6 +198,7 @@ typedef struct update_job {
     int window, begin, steps; // which; its steps
     int64_t asked;            // answers of the whole batch in it
     int chunks;               // of the batch
+    rank_share own;           // of those
 } update_job;
 
 static chunk chunk_at(const supervised_batch *b, int index)
@@ -279,13 +295,14 @@ static void update_chunk(const update_job *job, int index, int thread)
     if (result->sums.asked > 0) net_backward_chunk(net, w->tape, &back);
 }
 
-static void update_turn(void *context, int index, int thread)
+static void update_turn(void *context, int turn, int thread)
 {
     const update_job *job = context;
     supervised *s = job->s;
+    int index = job->own.first + turn;
     update_chunk(job, index, thread);
     profile_enter(s->worker[thread].lane, PROFILE_SUM);
-    if (!s->reduce.sum && job->asked > 0) net_join_block(s->net, s->blocks, job->chunks, index, s->ready);
+    if (job->asked > 0) net_join_block(s->net, s->blocks, job->chunks, job->own, index, s->ready);
     profile_enter(s->worker[thread].lane, PROFILE_WAITING);
 }
 
@@ -304,17 +321,15 @@ static int64_t count_asked(const update_job *job)
     return asked;
 }
 
-/* The gradient's total, in the first block where no other process has a part, limited; then the update. */
+/* The gradient's total, limited; then the update. */
 static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *error)
 {
     profile_lane *lane = s->worker[0].lane;
-    profile_enter(lane, PROFILE_SUM);
-    if (s->reduce.sum) {
-        stpn_status status = s->reduce.sum(s->reduce.context, s->net, s->blocks, 0, chunks, chunks);
-        if (status) return error_set(error, status, "the gradient cannot be summed");
-    }
+    profile_enter(lane, PROFILE_RANKS);
+    stpn_status status = net_join_ranks(s->net, s->blocks, chunks, s->ranks, error);
+    if (status) return status;
     profile_enter(lane, PROFILE_OPTIMISER);
-    stpn_status status = parameters_update(s->net, s->adam, &s->options, s->blocks, loss, NULL, error);
+    status = parameters_update(s->net, s->adam, &s->options, s->blocks, loss, NULL, error);
     profile_enter(lane, PROFILE_REST);
     return status;
 }
@@ -327,13 +342,17 @@ stpn_status supervised_update(supervised *s, const supervised_batch *batch, int 
                       .batch = batch,
                       .window = window,
                       .chunks = chunks,
+                      .own = ranks_share(s->ranks, chunks),
                       .begin = window * s->window,
                       .steps = left < s->window ? left : s->window};
     job.asked = count_asked(&job);
     *sums = (loss_sums){0};
     profile_enter(s->worker[0].lane, PROFILE_WAITING);
-    pool_run(s->pool, chunks, s->workers < s->chunks ? s->workers : s->chunks, update_turn, &job);
+    pool_run(s->pool, job.own.last - job.own.first, s->workers < s->chunks ? s->workers : s->chunks, update_turn, &job);
+    profile_enter(s->worker[0].lane, PROFILE_RANKS);
+    stpn_status status = ranks_gather(s->ranks, s->results, sizeof *s->results, chunks, 1, error);
     profile_enter(s->worker[0].lane, PROFILE_REST);
+    if (status) return status;
     for (int i = 0; i < chunks; i++) {
         if (s->results[i].status)
             return error_set(error, s->results[i].status, "the state that goes on to window %d is not finite",

@@ -12,22 +12,16 @@
 #include "train/loss.h"
 #include "train/profile.h"
 
-/* Brings the gradient's total together: `blocks` are this process's `count` chunk gradients, in order, from chunk
- * `first` of `total` on; the total must stand in the first block at the end, added as net_sum_blocks adds all `total`
- * blocks. NULL where one process owns all chunks. */
-typedef struct reduction {
-    stpn_status (*sum)(void *context, const stpn_net *net, void *blocks, int first, int count, int total);
-    void *context;
-} reduction;
-
 typedef struct supervised supervised;
 
 /* Batches of up to `batch` sequences of the shape. The net and the pool are the caller's and outlive it. */
 stpn_status supervised_create(supervised **s, stpn_net *net, const train_options *options, const task_shape *shape,
-                              stpn_pool *pool, const reduction *reduce, stpn_error *error);
+                              stpn_pool *pool, stpn_error *error);
 void supervised_free(supervised *s);
 /* Its threads tell the profile what they are at, which outlives it; NULL (as at first): they tell nobody. */
 void supervised_set_profile(supervised *s, profile *p);
+/* Who shares the chunks of batches and of evaluations from now on; NULL (as at first): nobody. */
+void supervised_set_ranks(supervised *s, stpn_ranks *ranks);
 const stpn_net *supervised_net(const supervised *s);
 stpn_adam *supervised_adam(supervised *s);
 
@@ -51,6 +45,8 @@ stpn_status supervised_update(supervised *s, const supervised_batch *batch, int 
 /* What window after window hands on: state tensor `index` (batch, ...), as stpn_state_tensor names it, for a checkpoint
  * in the middle of a batch. NULL past the last, and where there is only one window. */
 const void *supervised_carried(const supervised *s, int index, stpn_tensor *tensor);
+/* Between two windows: what other ranks have of it comes to all. */
+stpn_status supervised_gather_carried(const supervised *s, stpn_error *error);
 stpn_status supervised_set_carried(supervised *s, int index, const void *values, stpn_error *error);
 
 /* Means over the answers asked for; NaN where the loss has no such thing. */
@@ -62,7 +58,7 @@ typedef struct evaluation {
 
 /* Every sequence of the split, in memory that does not grow with T but for one number a step. `energy` (T), the mean of
  * each step over the sequences that have it, and `answers` (N), per step (N, T), the classes decided for (-1 past a
- * sequence's end), may be NULL. A split that asks for nothing is an input error. */
+ * sequence's end; of this rank's own chunks), may be NULL. A split that asks for nothing is an input error. */
 stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluation *result, double *energy,
                                 int32_t *answers, stpn_error *error);
 

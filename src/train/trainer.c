@@ -11,20 +11,28 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { RANK_TEXT = 80 };
+
 static stpn_status holds_a_run(const trainer *t, stpn_error *error)
 {
     return error_set(error, STPN_ERROR_INPUT,
                      "%s: holds a run already: go on with --resume, or name another folder with --out", t->folder);
 }
 
-stpn_status trainer_open_folder(trainer *t, const experiment *e, stpn_error *error)
+stpn_status trainer_name_folder(trainer *t, const experiment *e, stpn_error *error)
 {
     const stpn_run_options *o = t->options;
-    char path[RUN_PATH];
     int length = o->out ? snprintf(t->folder, sizeof t->folder, "%s", o->out)
                         : snprintf(t->folder, sizeof t->folder, "runs/%s-s%" PRIu64, e->name, e->seed);
     if (length < 0 || (size_t)length >= sizeof t->folder || (o->out && !*o->out))
         return error_set(error, STPN_ERROR_INPUT, "the run's folder has an empty or too long name");
+    return STPN_OK;
+}
+
+stpn_status trainer_open_folder(trainer *t, stpn_error *error)
+{
+    const stpn_run_options *o = t->options;
+    char path[RUN_PATH];
     stpn_status status = run_path(path, t->folder, RUN_EXPERIMENT, error);
     if (!status && !o->resume && file_exists(path)) return holds_a_run(t, error);
     if (!status) status = file_make_folder(t->folder, error);
@@ -91,9 +99,11 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
     char path[RUN_PATH];
     profile_part before = profile_enter(t->lane, PROFILE_FILES);
     double begin = machine_seconds();
-    stpn_status status = save_evaluations(t, error);
-    if (!status) status = run_path(path, t->folder, RUN_LAST, error);
+    stpn_status status = run_path(path, t->folder, RUN_LAST, error);
+    if (!status && ranks_is_first(t->run.ranks)) status = save_evaluations(t, error);
+    status = ranks_agree(t->run.ranks, status, error);
     if (!status) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
+    status = ranks_agree(t->run.ranks, status, error);
     t->saved = machine_seconds();
     t->save_seconds = t->saved - begin;
     t->end.waits = 0;
@@ -101,34 +111,40 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
     return status;
 }
 
-stpn_status trainer_save_after(trainer *t, double seconds, stpn_error *error)
+/* Episodes of rollouts go on where they are, with all that is remembered there. */
+static int keeps_end(const run *r)
 {
-    return machine_seconds() - t->saved >= seconds ? trainer_save(t, error) : STPN_OK;
+    return !r->rollout || !r->experiment.train.rollout || r->experiment.env_shape.restarts;
+}
+
+stpn_status trainer_open_end(trainer *t, stpn_error *error)
+{
+    epoch_end *end = &t->end;
+    if (!keeps_end(&t->run)) return STPN_OK;
+    const env *e = t->run.rollout ? rollout_env(t->run.rollout) : NULL;
+    end->parameters = stpn_block_create(t->run.net);
+    end->first = stpn_block_create(t->run.net);
+    end->second = stpn_block_create(t->run.net);
+    if (e) end->copies = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *end->copies);
+    if (end->parameters && end->first && end->second && (end->copies || !e)) return STPN_OK;
+    return error_memory(error, e ? "the end of an iteration" : "the end of an epoch");
 }
 
 /* Epochs may be shorter than it takes to sync a file. */
-stpn_status trainer_end_epoch(trainer *t, stpn_error *error)
+stpn_status trainer_end_epoch(trainer *t, stpn_status status, stpn_error *error)
 {
     epoch_end *end = &t->end;
-    if (machine_seconds() - t->saved >= fmax(EPOCH_SECONDS, SAVE_TIMES * t->save_seconds))
-        return trainer_save(t, error);
-    /* Its episodes go on where they are, with all that is remembered there. */
-    if (t->run.rollout && t->run.experiment.train.rollout && !t->run.experiment.env_shape.restarts) return STPN_OK;
+    status = trainer_meet(t, status, fmax(EPOCH_SECONDS, SAVE_TIMES * t->save_seconds), error);
+    if (status) return status;
+    if (t->saves) return trainer_save(t, error);
+    if (!keeps_end(&t->run)) return STPN_OK;
     const stpn_net *net = t->run.net;
     const stpn_adam *adam = run_adam(&t->run);
-    const void *blocks[3] = {net->parameters, adam->first, adam->second};
-    void **copies[3] = {&end->parameters, &end->first, &end->second};
-    for (int i = 0; i < 3; i++) {
-        if (!*copies[i]) *copies[i] = stpn_block_create(net);
-        if (!*copies[i]) return error_memory(error, "the end of an epoch");
-        memcpy(*copies[i], blocks[i], net->block_values * net->kernel->size);
-    }
-    if (t->run.rollout) {
-        const env *e = rollout_env(t->run.rollout);
-        if (!end->copies) end->copies = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *end->copies);
-        if (!end->copies) return error_memory(error, "the end of an iteration");
-        e->type->save(e, end->copies);
-    }
+    size_t bytes = net->block_values * net->kernel->size;
+    memcpy(end->parameters, net->parameters, bytes);
+    memcpy(end->first, adam->first, bytes);
+    memcpy(end->second, adam->second, bytes);
+    if (t->run.rollout) rollout_env(t->run.rollout)->type->save(rollout_env(t->run.rollout), end->copies);
     end->waits = 1;
     end->counts = t->counts;
     end->updates = adam->updates;
@@ -141,7 +157,7 @@ void trainer_rescue(trainer *t)
     stpn_net *net = t->run.net;
     stpn_adam *adam = run_adam(&t->run);
     size_t bytes = net->block_values * net->kernel->size;
-    save_evaluations(t, NULL);
+    if (ranks_is_first(t->run.ranks)) save_evaluations(t, NULL);
     if (!end->waits) return;
     memcpy(net->parameters, end->parameters, bytes);
     memcpy(adam->first, end->first, bytes);
@@ -150,7 +166,10 @@ void trainer_rescue(trainer *t)
     t->counts = end->counts;
     if (t->run.rollout) {
         env *e = rollout_env(t->run.rollout);
-        if (e->type->restore(e, end->copies, t->folder, NULL) != STPN_OK) return;
+        size_t state = (size_t)e->shape.state * sizeof *end->copies;
+        stpn_status status = ranks_gather(t->run.ranks, end->copies, state, e->batch, CHUNK, NULL);
+        if (!status) status = e->type->restore(e, end->copies, t->folder, NULL);
+        if (ranks_agree(t->run.ranks, status, NULL)) return;
     }
     trainer_save(t, NULL);
 }
@@ -175,15 +194,64 @@ static stpn_status check_counts(const trainer *t, const char *path, stpn_error *
                      e->train.epochs, t->updates);
 }
 
+/* Rank 0's bytes on all ranks, which have as many. */
+static stpn_status check_same(stpn_ranks *r, const char *own, size_t size, const char *what, stpn_error *error)
+{
+    char first[RANK_TEXT] = {0};
+    memcpy(first, own, size);
+    stpn_status status = ranks_broadcast(r, first, size, error);
+    if (!status && memcmp(first, own, size) != 0)
+        status = error_set(error, STPN_ERROR_INPUT, "rank %d %s than rank 0", r->rank, what);
+    return ranks_agree(r, status, error);
+}
+
+/* FNV-1a. */
+static uint64_t digest(const char *text)
+{
+    uint64_t value = 0xcbf29ce484222325;
+    for (; *text; text++) value = (value ^ (unsigned char)*text) * 0x100000001b3;
+    return value;
+}
+
+stpn_status trainer_check_ranks(const trainer *t, stpn_error *error)
+{
+    stpn_ranks *r = t->run.ranks;
+    char own[RANK_TEXT] = {0};
+    if (!r) return STPN_OK;
+    snprintf(own, sizeof own, "%s", stpn_version());
+    stpn_status status = check_same(r, own, sizeof own, "runs another version of stpn", error);
+    if (status) return status;
+    snprintf(own, sizeof own, "%s", stpn_net_kernel(t->run.net));
+    status = check_same(r, own, sizeof own,
+                        "would use another kernel, whose bits differ (STPN_KERNEL sets it for all),", error);
+    if (status) return status;
+    snprintf(own, sizeof own, "%016" PRIx64, digest(t->text));
+    return check_same(r, own, sizeof own, "reads another experiment", error);
+}
+
+/* A folder that one machine alone has would start anew on the others. */
+static stpn_status check_place(const trainer *t, stpn_error *error)
+{
+    const progress_counts *c = &t->counts;
+    char own[RANK_TEXT] = {0};
+    if (!t->run.ranks) return STPN_OK;
+    snprintf(own, sizeof own, "%" PRId64 " %" PRId64 " %" PRId64, c->epoch, c->update, run_adam(&t->run)->updates);
+    return check_same(t->run.ranks, own, sizeof own, "reads another checkpoint", error);
+}
+
 stpn_status trainer_load(trainer *t, stpn_error *error)
 {
     char path[RUN_PATH];
     const experiment *e = &t->run.experiment;
     stpn_status status = run_path(path, t->folder, RUN_LAST, error);
-    if (!status && file_exists(path)) {
+    int32_t exists = !status && file_exists(path);
+    status = ranks_decide(t->run.ranks, status, &exists, error);
+    if (!status && exists) {
         status = checkpoint_load(path, &t->run, &t->counts, t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net),
                                  error);
         if (!status) status = check_counts(t, path, error);
+        status = ranks_agree(t->run.ranks, status, error);
+        if (!status) status = check_place(t, error);
     } else if (!status) {
         status = trainer_save(t, error);
     }
@@ -193,8 +261,9 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
                    : e->shape.loss == LOSS_BINARY  ? METRICS_ACCURACY | METRICS_RATES
                                                    : METRICS_ACCURACY;
     if (!status) status = run_path(path, t->folder, RUN_METRICS, error);
-    if (!status) status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
-    return status;
+    if (!status && ranks_is_first(t->run.ranks))
+        status = metrics_resume(&t->metrics, measures, path, t->counts.epoch, error);
+    return ranks_agree(t->run.ranks, status, error);
 }
 
 void trainer_free(trainer *t)

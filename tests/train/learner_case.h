@@ -20,7 +20,6 @@ typedef struct learner_case {
     stpn_real real;
     const char *unit; // NULL: stpn_r
     int units;        // 1: 5 of the unit; 2: and 4 of stpn_f on them
-    reduction *reduce;
 } learner_case;
 
 enum { CASE_INPUTS = 3 };
@@ -99,7 +98,7 @@ static inline learner learner_start(const learner_case *c)
     assert_int_equal(stpn_net_create(&l.net, &desc, &error), STPN_OK);
     stpn_net_init(l.net, 3);
     if (c->threads) assert_int_equal(stpn_pool_create(&l.pool, c->threads, &error), STPN_OK);
-    if (supervised_create(&l.s, l.net, &l.options, &l.shape, l.pool, c->reduce, &error)) fail_msg("%s", error.message);
+    if (supervised_create(&l.s, l.net, &l.options, &l.shape, l.pool, &error)) fail_msg("%s", error.message);
     return l;
 }
 

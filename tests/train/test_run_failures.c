@@ -388,8 +388,7 @@ static stpn_status create_learner(stpn_error *error)
 {
     supervised *s = (supervised *)1;
     const run *r = &fixture.run;
-    stpn_status status =
-        supervised_create(&s, r->net, &r->experiment.train, &r->experiment.shape, r->pool, NULL, error);
+    stpn_status status = supervised_create(&s, r->net, &r->experiment.train, &r->experiment.shape, r->pool, error);
     assert_int_equal(status != STPN_OK, s == NULL);
     supervised_free(s);
     return status;

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/threads.h"
+#include "support/ranks.h"
 #include "train/supervised.h"
 
 static stpn_error error;
@@ -31,7 +32,6 @@ typedef struct plan {
     int units; // 1: stpn_r 5; 2: stpn_r 5, stpn_f 9
     int batch, train, test, threads, pairs;
     double clip_value, clip_norm;
-    reduction *reduce;
 } plan;
 
 static learning start(const plan *p)
@@ -59,7 +59,7 @@ static learning start(const plan *p)
     assert_int_equal(stpn_net_create(&l.net, &desc, &error), STPN_OK);
     stpn_net_init(l.net, 3);
     if (p->threads) assert_int_equal(stpn_pool_create(&l.pool, p->threads, &error), STPN_OK);
-    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, &shape, l.pool, p->reduce, &error), STPN_OK);
+    assert_int_equal(supervised_create(&l.learner, l.net, &l.options, &shape, l.pool, &error), STPN_OK);
     return l;
 }
 
@@ -294,81 +294,47 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
     }
 }
 
-/* What a rank would do: its own chunks are all, and the tree is the one of net_sum_blocks. */
-static stpn_status same_tree(void *context, const stpn_net *net, void *blocks, int first, int count, int total)
+/* A rank of two that has all chunks, as there is one only: what it sends is lost, or spoilt on its way out. */
+static int refuse(void *context, int to, const void *data, size_t bytes)
 {
-    int *calls = context;
-    (*calls)++;
-    assert_int_equal(first, 0);
-    assert_int_equal(count, total);
-    net_sum_blocks(net, blocks, count);
-    return STPN_OK;
+    (void)to;
+    (void)data;
+    return bytes == *(const size_t *)context ? -1 : 0;
 }
 
-static stpn_status refuse(void *context, const stpn_net *net, void *blocks, int first, int count, int total)
-{
-    (void)net;
-    (void)blocks;
-    (void)first;
-    (void)count;
-    (void)total;
-    return *(const stpn_status *)context;
-}
-
-static void a_reduction_with_the_same_tree_gives_the_same_bits(void **state)
+static void a_gradient_that_cannot_be_told_is_not_learned_from(void **state)
 {
     (void)state;
-    int calls = 0;
-    reduction reduce = {same_tree, &calls};
-    const plan alone = {.units = 1, .batch = 100, .train = 300, .test = 1, .threads = 2};
-    plan hooked = alone;
-    hooked.reduce = &reduce;
-    learning a = start(&alone), b = start(&hooked);
-    for (int u = 0; u < 3; u++) {
-        double loss[2];
-        int correct[2];
-        assert_int_equal(update_whole(a.learner, &a.data.train, NULL, u * 100, 100, &loss[0], &correct[0], &error), 0);
-        assert_int_equal(update_whole(b.learner, &b.data.train, NULL, u * 100, 100, &loss[1], &correct[1], &error), 0);
-        assert_true(loss[0] == loss[1] && correct[0] == correct[1]);
-        assert_memory_equal(a.net->parameters, b.net->parameters, block_bytes(a.net));
-    }
-    assert_int_equal(calls, 3);
-    end(&a);
-    end(&b);
+    const plan p = {.units = 1, .batch = 16, .train = 16, .test = 1};
+    learning l = start(&p);
+    size_t bytes = block_bytes(l.net);
+    stpn_ranks ranks = {.count = 2, .context = &bytes, .send = refuse};
+    void *before = stpn_block_create(l.net);
+    double loss;
+    int correct;
+    memcpy(before, l.net->parameters, bytes);
+    supervised_set_ranks(l.learner, &ranks);
+    error.message[0] = 0;
+    assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, &error), STPN_ERROR_SYSTEM);
+    assert_string_equal(error.message, "rank 1 cannot be reached by rank 0");
+    assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, NULL), STPN_ERROR_SYSTEM);
+    assert_memory_equal(l.net->parameters, before, bytes);
+    assert_int_equal(supervised_adam(l.learner)->updates, 0);
+    stpn_block_free(before);
+    end(&l);
 }
 
-static void a_reduction_that_fails_gives_its_status(void **state)
-{
-    (void)state;
-    static const stpn_status statuses[] = {STPN_ERROR_SYSTEM, STPN_ERROR_MEMORY, STPN_STOPPED};
-    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
-        stpn_status status = statuses[i];
-        reduction reduce = {refuse, &status};
-        const plan p = {.units = 1, .batch = 40, .train = 40, .test = 1, .reduce = &reduce};
-        learning l = start(&p);
-        void *before = stpn_block_create(l.net);
-        double loss;
-        int correct;
-        memcpy(before, l.net->parameters, block_bytes(l.net));
-        error.message[0] = 0;
-        assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, &error), status);
-        assert_true(*error.message);
-        assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 40, &loss, &correct, NULL), status);
-        assert_memory_equal(l.net->parameters, before, block_bytes(l.net));
-        assert_int_equal(supervised_adam(l.learner)->updates, 0);
-        stpn_block_free(before);
-        end(&l);
-    }
-}
+typedef struct spoiler {
+    size_t bytes;
+    float value;
+} spoiler;
 
-static stpn_status make_infinite(void *context, const stpn_net *net, void *blocks, int first, int count, int total)
+static int spoil(void *context, int to, const void *data, size_t bytes)
 {
-    (void)net;
-    (void)first;
-    (void)count;
-    (void)total;
-    *(float *)blocks = *(const float *)context;
-    return STPN_OK;
+    const spoiler *s = context;
+    (void)to;
+    if (bytes == s->bytes) *(float *)(uintptr_t)data = s->value;
+    return 0;
 }
 
 /* Limiting the values must not hide what is not finite. */
@@ -378,20 +344,20 @@ static void an_infinite_gradient_is_never_clipped(void **state)
     static const float wrong[] = {INFINITY, -INFINITY, NAN};
     for (int i = 0; i < 3; i++)
         for (int clip = 0; clip < 3; clip++) {
-            float value = wrong[i];
-            reduction reduce = {make_infinite, &value};
             const plan p = {.units = 1,
                             .batch = 16,
                             .train = 16,
                             .test = 1,
-                            .reduce = &reduce,
                             .clip_value = clip == 1 ? 1 : 0,
                             .clip_norm = clip == 2 ? 1 : 0};
             learning l = start(&p);
+            spoiler s = {block_bytes(l.net), wrong[i]};
+            stpn_ranks ranks = {.count = 2, .context = &s, .send = spoil};
             void *before = stpn_block_create(l.net);
             double loss;
             int correct;
             memcpy(before, l.net->parameters, block_bytes(l.net));
+            supervised_set_ranks(l.learner, &ranks);
             assert_int_equal(update_whole(l.learner, &l.data.train, NULL, 0, 16, &loss, &correct, &error),
                              STPN_ERROR_NUMERIC);
             assert_non_null(strstr(error.message, "the gradient's norm is "));
@@ -410,7 +376,32 @@ static void sum_slowly(float *blocks, size_t values, int count)
                 blocks[(size_t)i * values + k] += blocks[(size_t)(i + stride) * values + k];
 }
 
-/* Ranks will add their own chunks first, then what is left: the same bits as long as they own aligned powers of two. */
+typedef struct meeting {
+    crew crew;
+    const stpn_net *net;
+    const float *start;
+    int count;
+    float *blocks[RANKS_MOST];
+    stpn_status status[RANKS_MOST];
+} meeting;
+
+/* What is a rank's own is added first, then what ranks have together. */
+static void join_as_rank(void *context, int rank)
+{
+    meeting *m = context;
+    atomic_char ready[64] = {0};
+    stpn_ranks *r = &m->crew.ranks[rank];
+    rank_share own = ranks_share(r, m->count);
+    size_t values = m->net->block_values;
+    for (size_t i = 0; i < (size_t)m->count * values; i++) m->blocks[rank][i] = NAN;
+    for (int c = own.first; c < own.last; c++)
+        memcpy(m->blocks[rank] + (size_t)c * values, m->start + (size_t)c * values, values * sizeof(float));
+    for (int c = own.last - 1; c >= own.first; c--) net_join_block(m->net, m->blocks[rank], m->count, own, c, ready);
+    m->status[rank] = net_join_ranks(m->net, m->blocks[rank], m->count, r, NULL);
+    for (int i = 0; i < m->count; i++)
+        if (atomic_load(&ready[i])) m->status[rank] = STPN_ERROR_SYSTEM;
+}
+
 static void the_tree_does_not_depend_on_who_adds(void **state)
 {
     (void)state;
@@ -418,30 +409,34 @@ static void the_tree_does_not_depend_on_who_adds(void **state)
     const plan p = {.units = 1, .batch = 1, .train = 1, .test = 1};
     learning l = start(&p);
     const size_t bytes = block_bytes(l.net), values = l.net->block_values;
-    char *whole = memory_zeroed(MOST, bytes), *parts = memory_zeroed(MOST, bytes);
-    char *start_values = memory_zeroed(MOST, bytes);
+    char *whole = memory_zeroed(MOST, bytes), *slow = memory_zeroed(MOST, bytes);
+    float *start_values = memory_zeroed(MOST, bytes);
+    static meeting m;
     random_stream stream = random_open(1, RANDOM_BENCH, 0);
-    for (size_t i = 0; i < MOST * values; i++) ((float *)start_values)[i] = (float)random_normal(&stream);
+    for (size_t i = 0; i < MOST * values; i++) start_values[i] = (float)random_normal(&stream);
+    for (int r = 0; r < RANKS_MOST; r++) m.blocks[r] = memory_zeroed(MOST, bytes);
     for (int count = 1; count <= MOST; count++) {
         memcpy(whole, start_values, (size_t)count * bytes);
         net_sum_blocks(l.net, whole, count);
-        memcpy(parts, start_values, (size_t)count * bytes);
-        sum_slowly((float *)parts, values, count);
-        assert_memory_equal(parts, whole, bytes);
-        for (int width = 1; width < 2 * MOST; width *= 2) {
-            memcpy(parts, start_values, (size_t)count * bytes);
-            int ranks = (count + width - 1) / width;
+        memcpy(slow, start_values, (size_t)count * bytes);
+        sum_slowly((float *)slow, values, count);
+        assert_memory_equal(slow, whole, bytes);
+        m.net = l.net;
+        m.start = start_values;
+        m.count = count;
+        for (int ranks = 1; ranks <= RANKS_MOST; ranks++) {
+            crew_open(&m.crew, ranks);
+            crew_run(&m.crew, join_as_rank, &m);
             for (int r = 0; r < ranks; r++) {
-                int own = count - r * width < width ? count - r * width : width;
-                net_sum_blocks(l.net, parts + (size_t)(r * width) * bytes, own);
-                memmove(parts + (size_t)r * bytes, parts + (size_t)(r * width) * bytes, bytes);
+                assert_int_equal(m.status[r], STPN_OK);
+                assert_memory_equal(m.blocks[r], whole, bytes);
             }
-            net_sum_blocks(l.net, parts, ranks);
-            assert_memory_equal(parts, whole, bytes);
+            crew_close(&m.crew);
         }
     }
+    for (int r = 0; r < RANKS_MOST; r++) memory_free(m.blocks[r]);
     memory_free(whole);
-    memory_free(parts);
+    memory_free(slow);
     memory_free(start_values);
     end(&l);
 }
@@ -458,7 +453,7 @@ static void join(void *context, int turn, int worker)
 {
     const joining *j = context;
     (void)worker;
-    net_join_block(j->net, j->blocks, j->count, j->order[turn], j->ready);
+    net_join_block(j->net, j->blocks, j->count, (rank_share){0, j->count}, j->order[turn], j->ready);
 }
 
 /* Blocks come in whatever order, on any threads. */
@@ -673,8 +668,7 @@ int main(void)
         cmocka_unit_test(updates_equal_the_public_calls),
         cmocka_unit_test(a_batch_may_be_smaller_than_planned),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
-        cmocka_unit_test(a_reduction_with_the_same_tree_gives_the_same_bits),
-        cmocka_unit_test(a_reduction_that_fails_gives_its_status),
+        cmocka_unit_test(a_gradient_that_cannot_be_told_is_not_learned_from),
         cmocka_unit_test(an_infinite_gradient_is_never_clipped),
         cmocka_unit_test(the_tree_does_not_depend_on_who_adds),
         cmocka_unit_test(the_tree_is_the_same_whoever_is_ready_first),
