@@ -1,6 +1,7 @@
 /* stpn info: what this build is and runs on. */
 #include "base/machine.h"
 #include "cli/cli.h"
+#include "cli/ranks.h"
 #include "io/json.h"
 #include "kernels/kernels.h"
 #include "tasks/env.h"
@@ -71,6 +72,7 @@ static json_t *describe(const char *kernel)
     failed |= json_object_set_new(root, "processor", json_string(processor));
     failed |= json_object_set_new(root, "system", json_string(system));
     failed |= json_object_set_new(root, "threads", json_integer(machine_processors()));
+    failed |= json_object_set_new(root, "mpi", json_boolean(ranks_possible()));
     if (!failed) return root;
     json_decref(root);
     return NULL;
@@ -102,6 +104,7 @@ static void print_text(const json_t *root)
     printf("%-11s%s\n", "processor", json_string_value(json_object_get(root, "processor")));
     printf("%-11s%s\n", "system", json_string_value(json_object_get(root, "system")));
     printf("%-11s%lld\n", "threads", (long long)json_integer_value(json_object_get(root, "threads")));
+    printf("%-11s%s\n", "mpi", json_is_true(json_object_get(root, "mpi")) ? "yes" : "no");
 }
 
 static int run_info(const arguments *a)
@@ -127,6 +130,7 @@ const command command_info = {
     .summary = "tell the version, the kernels, the units and the tasks",
     .text =
         "Tells what this build is: its version, the kernel in use and those that this processor runs, the units with\n"
-        "their options, the tasks, the processor and its number of threads.\n",
+        "their options, the tasks, the processor and its number of threads,\n"
+        "and whether it trains over the ranks of mpirun.\n",
     .run = run_info,
 };

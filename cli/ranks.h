@@ -19,6 +19,8 @@ typedef struct rank_link {
     int opened;
 } rank_link;
 
+/* Whether this build can open a link to others. */
+int ranks_possible(void);
 /* Returns the code to exit with, 0 unless it fails. After ranks_close no rank can be reached. */
 int ranks_open(rank_link *link);
 void ranks_close(rank_link *link);

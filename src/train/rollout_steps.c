@@ -169,7 +169,9 @@ static stpn_status start(rollout *r, stpn_error *error)
     memset(r->sums, 0, (size_t)B * sizeof *r->sums);
     if (r->discounted) memset(r->discounted, 0, (size_t)B * sizeof *r->discounted);
     if (r->acting) actor_restart(r->acting, 0, B);
-    stpn_status status = env_reset(r->env, 0, B, r->observations, error);
+    rank_share own = rollout_own(r);
+    int first = own.first * CHUNK, last = own.last > own.first ? rollout_chunk_end(r, own.last - 1) : first;
+    stpn_status status = last > first ? env_reset(r->env, first, last, r->observations, error) : STPN_OK;
     r->started = !status;
     return status;
 }
