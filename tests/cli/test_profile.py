@@ -8,8 +8,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import QUICK, CommandTest, read  # noqa: E402
 
-PARTS = ["start", "data", "encoder", "forward", "read-out and loss", "backward", "sum of gradients", "optimiser", "evaluation", "files",
-         "waiting", "rest", "all"]
+PARTS = ["start", "data", "encoder", "forward", "read-out and loss", "backward", "sum of gradients", "ranks", "optimiser", "evaluation",
+         "files", "waiting", "rest", "all"]
 HEADING = re.compile(r"^(.*): where the time went$", re.MULTILINE)
 
 
