@@ -27,11 +27,15 @@ static int run_command(int word_count, char **words)
     const command *c = command_find(word);
     if (!c && word[0] == '-') return complain_of_use("", "%s stands where a command is expected; see stpn help", word);
     if (!c) return complain_of_command(word);
-    if (c == &command_train && ranks_in_environment().rank > 0) say_nothing();
+    int is_told = c == &command_train && ranks_in_environment().rank > 0; // by rank 0
+    if (is_told) say_nothing();
     arguments a;
     int code = arguments_read(&a, &c->table, word_count, words);
-    if (!code && a.wants_help) print_command_help(c);
-    else if (!code) code = c->run(&a);
+    if (!code && a.wants_help) {
+        if (!is_told) print_command_help(c);
+    } else if (!code) {
+        code = c->run(&a);
+    }
     arguments_free(&a);
     return code;
 }

@@ -24,6 +24,12 @@ rank_place ranks_in_environment(void)
     return place.count > place.rank ? place : (rank_place){0, 1};
 }
 
+void ranks_count_anew(rank_link *l)
+{
+    l->sent = l->received = l->sends = l->receives = 0;
+    l->seconds = 0;
+}
+
 #if STPN_HAVE_MPI
 
 #include "base/machine.h"
@@ -87,7 +93,15 @@ int ranks_open(rank_link *l)
     l->opened = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &l->ranks.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &l->ranks.count);
-    return EXIT_DONE;
+    if (l->ranks.rank > 0) say_nothing();
+    rank_place told = ranks_in_environment();
+    if (told.count == 1 || told.count == l->ranks.count) return EXIT_DONE;
+    if (told.rank == 0)
+        say("%d processes were started together, of which MPI joins %d: start them with the mpirun of the MPI that "
+            "stpn "
+            "was built with",
+            told.count, l->ranks.count);
+    return EXIT_WRONG_USE;
 }
 
 void ranks_close(rank_link *l)

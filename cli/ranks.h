@@ -23,6 +23,7 @@ typedef struct rank_link {
 int ranks_possible(void);
 /* Returns the code to exit with, 0 unless it fails. After ranks_close no rank can be reached. */
 int ranks_open(rank_link *link);
+void ranks_count_anew(rank_link *link);
 void ranks_close(rank_link *link);
 
 #endif

@@ -1,5 +1,6 @@
 /* stpn train: one run, or one for each of several seeds. */
 #include "base/memory.h"
+#include "base/ranks.h"
 #include "cli/cli.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -141,7 +142,7 @@ static void print_profile(const profile_record *record, const char *folder, cons
 }
 
 /* One run; `out` NULL: the library's choice. */
-static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, const rank_link *link,
+static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, rank_link *link,
                       outcome *result)
 {
     char folder[RUN_PATH];
@@ -150,6 +151,7 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
     stpn_run_options own = *choices;
     int first = is_first(choices), quiet = !first || arguments_have(a, "--quiet");
     progress_open(&shown.shown, label);
+    ranks_count_anew(link);
     own.context = &shown;
     if (!quiet) own.progress = show_progress;
     if (arguments_have(a, "--profile") && first) own.profile = keep_profile;
@@ -162,13 +164,14 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
         return EXIT_INTERRUPTED;
     }
     if (status) return complain(status, &error);
-    int code = quiet ? EXIT_DONE : print_summary(folder, result);
+    int32_t code = quiet ? EXIT_DONE : print_summary(folder, result);
+    /* Where the first rank gives up, the others do not go on to the next seed. */
+    if (choices->ranks && ranks_decide(choices->ranks, STPN_OK, &code, NULL)) code = EXIT_SYSTEM_FAILED;
     print_profile(&shown.profile, folder, link);
     return code;
 }
 
-static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list,
-                       const rank_link *link)
+static int train_seeds(const arguments *a, const stpn_run_options *choices, const seed_list *list, rank_link *link)
 {
     const char *out = choices->out;
     outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);

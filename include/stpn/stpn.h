@@ -433,8 +433,8 @@ typedef struct stpn_profile_part {
 typedef struct stpn_profile {
     int threads, part_count;
     const stpn_profile_part *parts; /* (part_count); gone once the callback returns */
-    int64_t updates;                /* of a data set's batches, or iterations, that were made */
-    double elsewhere;               /* seconds that a worker's environment was at work in its process meanwhile; or 0 */
+    int64_t updates;  /* of the parameters from a data set, or iterations in an environment, that were made */
+    double elsewhere; /* seconds that a worker's environment was at work in its process meanwhile; or 0 */
 } stpn_profile;
 
 /* Processes that train one run together, each of which calls stpn_run_train with its own rank: they share the chunks of
@@ -446,7 +446,7 @@ typedef struct stpn_ranks {
     void *context;
     int (*send)(void *context, int to, const void *data, size_t bytes);
     int (*receive)(void *context, int from, void *data, size_t bytes);
-    int lost; /* 1, of the library: one could not be reached, and nothing more is handed over */
+    int lost; /* 0 at first; 1, by the library: one could not be reached, and nothing more is handed over */
 } stpn_ranks;
 
 typedef struct stpn_run_options {

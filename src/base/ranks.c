@@ -100,7 +100,8 @@ stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, stpn
     outcome all = {.status = own, .decision = *decision}, other;
     stpn_error lost = {{0}};
     stpn_status status = STPN_OK;
-    if (own && error) all.error = *error;
+    if (own && error && r->rank == 0) error_set(&all.error, own, "%s", error->message);
+    else if (own && error) error_set(&all.error, own, "rank %d: %s", r->rank, error->message);
     for (int s = 1; s < r->count && !status && r->rank % s == 0; s *= 2) {
         if (r->rank % (2 * s) == s) {
             status = ranks_send(r, r->rank - s, &all, sizeof all, &lost);

@@ -29,7 +29,7 @@ stpn_status ranks_broadcast(stpn_ranks *r, void *data, size_t bytes, stpn_error 
 /* `count` items of so many bytes, of which every `chunk` items in a row are a chunk, the last one maybe short: each from
  * the rank that owns its chunk to all. */
 stpn_status ranks_gather(stpn_ranks *r, void *items, size_t bytes, int count, int chunk, stpn_error *error);
-/* The first rank's status that is no success, and its message, on all ranks. */
+/* The first rank's status that is no success, and its message, which says the rank where that is not 0, on all ranks. */
 stpn_status ranks_agree(stpn_ranks *r, stpn_status own, stpn_error *error);
 /* The same, and what rank 0 has decided, to all. */
 stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, stpn_error *error);

@@ -190,7 +190,7 @@ static stpn_status learn(a2c *a, const void *next_observations, a2c_stats *stats
     heads_transpose(&a->heads);
     int shared = a->options.baseline == A2C_SHARED;
     size_t T = (size_t)a->actor.plan.steps;
-    if (shared) status = actor_gather(&a->actor, a->actor.values, T * a->actor.net->kernel->size, error);
+    if (shared) status = ranks_broadcast(a->actor.ranks, a->actor.values, T * a->actor.net->kernel->size, error);
     if (!status) status = run_chunks(a, returns_turn, &job, error);
     if (!status && shared) status = actor_gather(&a->actor, a->actor.gains, T * sizeof *a->actor.gains, error);
     for (int c = 0; c < a->actor.chunks; c++) rows += (double)a->parts[c].taken;
@@ -217,8 +217,11 @@ stpn_status a2c_update(a2c *a, const void *next_observations, a2c_stats *stats, 
     error_clear(error);
     a2c_stats learned = {0};
     *stats = learned;
-    stpn_status status = ranks_agree(a->actor.ranks, actor_check_rollout(&a->actor, error), error);
+    stpn_status status = actor_check_rollout(&a->actor, error);
+    profile_enter(a->worker[0].lane, PROFILE_RANKS);
+    status = ranks_agree(a->actor.ranks, status, error);
     if (!status) status = actor_gather_sums(&a->actor, error);
+    profile_enter(a->worker[0].lane, PROFILE_REST);
     if (status) return status;
     status = learn(a, next_observations, &learned, error);
     if (status == STPN_ERROR_NUMERIC) actor_blame_rewards(&a->actor, error);

@@ -121,7 +121,7 @@ static stpn_status add_state(tensor_file *file, const supervised *learner, stpn_
 {
     stpn_tensor tensor;
     const void *values;
-    stpn_status status = supervised_gather_carried(learner, error);
+    stpn_status status = STPN_OK;
     for (int i = 0; !status && (values = supervised_carried(learner, i, &tensor)); i++) {
         char name[NAME_SIZE];
         int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
@@ -136,13 +136,7 @@ static stpn_status add_env(tensor_file *file, const run *r, stpn_error *error)
 {
     const env *e = rollout_env(r->rollout);
     int64_t shape[2] = {e->batch, e->shape.state};
-    int64_t *state = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *state);
-    if (!state) return error_memory(error, "a checkpoint");
-    e->type->save(e, state);
-    stpn_status status = ranks_gather(r->ranks, state, (size_t)e->shape.state * sizeof *state, e->batch, CHUNK, error);
-    if (!status) status = tensor_file_add(file, env_state, TENSOR_I64, 2, shape, state, error);
-    memory_free(state);
-    return status;
+    return tensor_file_add(file, env_state, TENSOR_I64, 2, shape, r->copies, error);
 }
 
 static const char returns_prefix[] = "state.returns_", discounted_name[] = "state.discounted";
@@ -167,7 +161,6 @@ static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *err
     stpn_status status = observations->width ? add_scaling(file, "scaling.", observations, error) : STPN_OK;
     if (status || !returns->width) return status;
     status = add_scaling(file, returns_prefix, returns, error);
-    if (!status) status = ranks_gather(r->ranks, discounted, sizeof *discounted, (int)batch, CHUNK, error);
     if (status) return status;
     return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, discounted, error);
 }
@@ -188,13 +181,9 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
         if (!values) return error_memory(error, "a checkpoint");
         stpn_state_get(state, i, values);
         state_name(name, &tensor);
-        size_t bytes = tensor.count / (size_t)batch * r->net->kernel->size;
-        status = ranks_gather(r->ranks, values, bytes, (int)batch, CHUNK, error);
-        if (!status) status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
+        status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
         memory_free(values);
     }
-    if (!status) status = ranks_gather(r->ranks, rewards, sizeof *rewards, (int)batch, CHUNK, error);
-    if (!status) status = ranks_gather(r->ranks, steps, sizeof *steps, (int)batch, CHUNK, error);
     if (!status) status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rewards, error);
     if (!status) status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, steps, error);
     if (!status) status = tensor_file_add(file, latest_rewards, TENSOR_F64, 1, &all, counts->latest.reward, error);
@@ -202,6 +191,28 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
     double weight = ppo_kl_weight(ppo_of(r));
     status = tensor_file_add(file, kl_weight, TENSOR_F64, 0, NULL, &weight, error);
     return status ? status : add_scalings(file, r, error);
+}
+
+/* Rows (B) of something of the copies. */
+static stpn_status gather_rows(const run *r, void *rows, size_t bytes, stpn_error *error)
+{
+    return rows ? ranks_gather(r->ranks, rows, bytes, rollout_env(r->rollout)->batch, CHUNK, error) : STPN_OK;
+}
+
+stpn_status checkpoint_gather(const run *r, const progress_counts *counts, stpn_error *error)
+{
+    if (r->learner) return is_within(r->learner, counts) ? supervised_gather_carried(r->learner, error) : STPN_OK;
+    const env *e = rollout_env(r->rollout);
+    e->type->save(e, r->copies);
+    stpn_status status = gather_rows(r, r->copies, (size_t)e->shape.state * sizeof *r->copies, error);
+    if (status || !by_steps(r)) return status;
+    double *rewards = rollout_rewards(r->rollout), *discounted = rollout_discounted(r->rollout);
+    int64_t *steps = rollout_lengths(r->rollout);
+    const stpn_state *state = rollout_state(r->rollout);
+    status = gather_rows(r, state->values, r->net->state_values * r->net->kernel->size, error);
+    if (!status) status = gather_rows(r, rewards, sizeof *rewards, error);
+    if (!status) status = gather_rows(r, steps, sizeof *steps, error);
+    return status ? status : gather_rows(r, discounted, sizeof *discounted, error);
 }
 
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
@@ -225,7 +236,7 @@ stpn_status checkpoint_save(const char *path, const run *r, const progress_count
     if (!status && r->rollout) status = add_env(file, r, error);
     if (!status && by_steps(r)) status = add_episodes(file, r, counts, error);
     if (!status && r->learner && is_within(r->learner, counts)) status = add_state(file, r->learner, error);
-    if (!status && ranks_is_first(r->ranks)) status = tensor_file_save(file, path, error);
+    if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
 }

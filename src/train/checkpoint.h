@@ -25,6 +25,9 @@ typedef struct progress_counts {
     double best_reward;
 } progress_counts;
 
+/* What a checkpoint holds of the copies or sequences of other ranks comes to this one; before checkpoint_save. Nothing is allocated, so
+ * that no rank alone can fail. */
+stpn_status checkpoint_gather(const run *r, const progress_counts *counts, stpn_error *error);
 /* Both write FOLDER/NAME atomically. `text` is the resolved experiment, `parameters` a block. */
 stpn_status checkpoint_save(const char *path, const run *r, const progress_counts *counts, const char *text,
                             stpn_error *error);

@@ -45,26 +45,27 @@ stpn_status origin_find(char folder[TASK_PATH], const char *path, stpn_error *er
     return status;
 }
 
-/* "1234 bytes, CRC32 1a2b3c4d" */
-static stpn_status make_print(const task_options *o, char print[64], stpn_error *error)
+stpn_status origin_print(const task_options *o, char print[ORIGIN_PRINT], stpn_error *error)
 {
     char path[TASK_PATH + TASK_TEXT];
     uint32_t crc;
     uint64_t size;
+    *print = 0;
+    if (!*o->file) return STPN_OK;
     task_file_path(o, path);
     stpn_status status = file_checksum(path, &crc, &size, error);
-    if (!status) snprintf(print, 64, "%" PRIu64 " bytes, CRC32 %08" PRIx32, size, crc);
+    if (!status) snprintf(print, ORIGIN_PRINT, "%" PRIu64 " bytes, CRC32 %08" PRIx32, size, crc);
     return status;
 }
 
 stpn_status origin_check(const task_options *o, const char *run_folder, stpn_error *error)
 {
-    char origin[PATH_MAX], print[64], *text;
+    char origin[PATH_MAX], print[ORIGIN_PRINT], *text;
     size_t size;
     if (!*o->file) return STPN_OK;
     stpn_status status = origin_path(origin, run_folder, error);
     if (status || !file_exists(origin)) return status;
-    status = make_print(o, print, error);
+    status = origin_print(o, print, error);
     if (!status) status = file_read(origin, ORIGIN_MOST, &text, &size, error);
     if (status) return status;
     /* Who changed the first line may have left out the second. */
@@ -80,13 +81,13 @@ stpn_status origin_check(const task_options *o, const char *run_folder, stpn_err
 
 stpn_status origin_save(const task_options *o, const char *run_folder, stpn_error *error)
 {
-    char origin[PATH_MAX], folder[PATH_MAX], print[64];
+    char origin[PATH_MAX], folder[PATH_MAX], print[ORIGIN_PRINT];
     if (!*o->file) return STPN_OK;
     stpn_status status = origin_path(origin, run_folder, error);
     if (status) return status;
     if (!realpath(*o->folder ? o->folder : ".", folder))
         return error_system(error, errno, "%s: the folder cannot be found", *o->folder ? o->folder : ".");
-    status = make_print(o, print, error);
+    status = origin_print(o, print, error);
     if (status) return status;
     file_part parts[4] = {{folder, strlen(folder)}, {"\n", 1}, {print, strlen(print)}, {"\n", 1}};
     return file_replace(origin, parts, 4, error);

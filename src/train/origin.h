@@ -8,6 +8,9 @@
 
 /* The folder of the experiment file at `path`; for a run's, the one its origin.txt names. */
 stpn_status origin_find(char folder[TASK_PATH], const char *path, stpn_error *error);
+/* "1234 bytes, CRC32 1a2b3c4d" of the file that the task reads; nothing where it reads none. */
+enum { ORIGIN_PRINT = 64 };
+stpn_status origin_print(const task_options *options, char print[ORIGIN_PRINT], stpn_error *error);
 /* Leaves origin.txt in a run's folder where the task reads a file. */
 stpn_status origin_save(const task_options *options, const char *run_folder, stpn_error *error);
 /* An error where the file is not the one that the run was started with. */

@@ -76,7 +76,7 @@ static stpn_status look_ahead(ppo *p, const void *next_observations, stpn_error 
     stpn_status status = STPN_OK;
     for (int chunk = own.first; chunk < own.last && !status; chunk++)
         status = actor_look_ahead(a, chunk, next_observations, p->ahead, p->ahead_y, p->ahead_value, error);
-    return ranks_agree(a->ranks, status, error);
+    return status;
 }
 
 /* What minibatches are made of, which take their sequences from anywhere. */
@@ -110,7 +110,10 @@ static stpn_status take_returns(ppo *p, const void *next_observations, int steps
     size_t T = (size_t)a->plan.steps;
     (void)actor_state(a);
     stpn_status status = next_observations ? look_ahead(p, next_observations, error) : STPN_OK;
+    profile_part before = profile_enter(p->worker[0].lane, PROFILE_RANKS);
+    status = ranks_agree(a->ranks, status, error);
     if (!status) status = gather_rollout(p, error);
+    profile_enter(p->worker[0].lane, before);
     if (status) return status;
     for (int b = 0; b < a->plan.batch; b++) {
         size_t at = (size_t)b * T;
@@ -369,8 +372,11 @@ stpn_status ppo_update(ppo *p, const void *next_observations, ppo_stats *stats, 
 {
     error_clear(error);
     *stats = (ppo_stats){0};
-    stpn_status status = ranks_agree(p->actor.ranks, actor_check_rollout(&p->actor, error), error);
+    stpn_status status = actor_check_rollout(&p->actor, error);
+    profile_enter(p->worker[0].lane, PROFILE_RANKS);
+    status = ranks_agree(p->actor.ranks, status, error);
     if (!status) status = actor_gather_sums(&p->actor, error);
+    profile_enter(p->worker[0].lane, PROFILE_REST);
     if (status) return status;
     ppo_stats learned = {0};
     profile_enter(p->worker[0].lane, PROFILE_READ_OUT);

@@ -220,7 +220,12 @@ static stpn_status play_episodes(rollout *r, act_choice choice, stpn_error *erro
 stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)
 {
     if (r->steps) return rollout_play_steps(r, choice, error);
-    return ranks_agree(r->ranks, play_episodes(r, choice, error), error);
+    stpn_status status = play_episodes(r, choice, error);
+    profile_lane *lane = profile_lane_of(r->profile, 0);
+    profile_part before = profile_enter(lane, PROFILE_RANKS);
+    status = ranks_agree(r->ranks, status, error);
+    profile_enter(lane, before);
+    return status;
 }
 
 stpn_state *rollout_state(const rollout *r)

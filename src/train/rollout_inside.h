@@ -54,7 +54,7 @@ struct rollout {
     scaling returns;          // of discounted returns
     double *discounted;       // (B) return of the episode under way, up to now
     double discount;
-    double *parts; // (chunks, scaling_parts) what chunks add to those, for other ranks
+    double *parts; // (chunks, part_values) what chunks add to those, for other ranks
     float *seen;   // (B, I) scaled observations
 };
 

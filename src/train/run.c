@@ -108,14 +108,16 @@ static stpn_status finish(trainer *t, stpn_error *error)
     summary_times times = {.seconds = trainer_seconds(t), .updates = run_adam(&t->run)->updates};
     if (e->task) times.sequences = c->epoch * (t->updates / t->windows) * e->train.batch;
     if (!status) status = trainer_save(t, error);
-    if (status || !ranks_is_first(t->run.ranks)) return status;
-    run_set_ranks(&t->run, NULL);
+    if (status) return status;
+    stpn_ranks *ranks = t->run.ranks;
+    if (!ranks_is_first(ranks)) return ranks_agree(ranks, STPN_OK, error);
+    run_set_ranks(&t->run, NULL); // the test is this rank's alone
     const summary_test how = {.told = t->profile, .stop = t->options->stop};
     status = summary_make(&t->run, c, best, &times, &how, &text, error);
     if (status == STPN_STOPPED) error_set(error, status, "%s: stopped in the test, saved", t->folder);
     if (!status) status = trainer_save_text(t, RUN_SUMMARY, text, error);
     memory_free(text);
-    return status;
+    return ranks_agree(ranks, status, error);
 }
 
 static stpn_status train(trainer *t, stpn_error *error)
@@ -188,6 +190,10 @@ static stpn_status run_experiment(trainer *t, experiment *e, int *finished, stpn
 stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size, stpn_error *error)
 {
     error_clear(error);
+    const stpn_ranks *r = options->ranks;
+    if (r && (r->rank < 0 || r->rank >= r->count || !r->send || !r->receive))
+        return error_set(error, STPN_ERROR_INPUT, "ranks: rank is %d of %d, expected 0 to count - 1, send and receive",
+                         r->rank, r->count);
     trainer t = {.options = options, .lock = -1};
     experiment e = {0};
     int finished = 0;

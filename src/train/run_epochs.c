@@ -103,9 +103,9 @@ static stpn_status end_epoch(trainer *t, stpn_error *error)
             return error_set(error, status, "%s: %s after epoch %" PRId64 "; %s is from before", t->folder,
                              inner.message, c->epoch, RUN_LAST);
         status = add_row(t, error);
-        keep_best(t);
+        if (!status) keep_best(t);
     }
-    report(t, 1);
+    if (!status) report(t, 1);
     c->loss_sum = 0;
     c->answers = 0;
     c->correct = 0;

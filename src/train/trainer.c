@@ -93,6 +93,35 @@ static stpn_status save_evaluations(trainer *t, stpn_error *error)
     return status;
 }
 
+/* Rank 0's bytes on all ranks, which have as many. */
+static stpn_status check_same(stpn_ranks *r, const char *own, size_t size, const char *what, stpn_error *error)
+{
+    char first[RANK_TEXT] = {0};
+    memcpy(first, own, size);
+    stpn_status status = ranks_broadcast(r, first, size, error);
+    if (!status && memcmp(first, own, size) != 0) status = error_set(error, STPN_ERROR_INPUT, "%s than rank 0", what);
+    return ranks_agree(r, status, error);
+}
+
+/* FNV-1a. */
+static uint64_t digest(const void *data, size_t size)
+{
+    uint64_t value = 0xcbf29ce484222325;
+    for (const unsigned char *c = data; size > 0; c++, size--) value = (value ^ *c) * 0x100000001b3;
+    return value;
+}
+
+/* Each rank makes the updates by itself, with its own C library. */
+static stpn_status check_parameters(const trainer *t, stpn_error *error)
+{
+    const stpn_net *net = t->run.net;
+    char own[RANK_TEXT] = {0};
+    if (!t->run.ranks) return STPN_OK;
+    snprintf(own, sizeof own, "%016" PRIx64, digest(net->parameters, net->block_values * net->kernel->size));
+    return check_same(t->run.ranks, own, sizeof own, "has come, by another C library maybe, to other parameters",
+                      error);
+}
+
 /* In this order, so that a kill in between leaves a checkpoint that is behind the rest. */
 stpn_status trainer_save(trainer *t, stpn_error *error)
 {
@@ -102,7 +131,10 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
     stpn_status status = run_path(path, t->folder, RUN_LAST, error);
     if (!status && ranks_is_first(t->run.ranks)) status = save_evaluations(t, error);
     status = ranks_agree(t->run.ranks, status, error);
-    if (!status) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
+    if (!status) status = check_parameters(t, error);
+    if (!status) status = checkpoint_gather(&t->run, &t->counts, error);
+    if (status) return status;
+    if (ranks_is_first(t->run.ranks)) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
     status = ranks_agree(t->run.ranks, status, error);
     t->saved = machine_seconds();
     t->save_seconds = t->saved - begin;
@@ -194,25 +226,6 @@ static stpn_status check_counts(const trainer *t, const char *path, stpn_error *
                      e->train.epochs, t->updates);
 }
 
-/* Rank 0's bytes on all ranks, which have as many. */
-static stpn_status check_same(stpn_ranks *r, const char *own, size_t size, const char *what, stpn_error *error)
-{
-    char first[RANK_TEXT] = {0};
-    memcpy(first, own, size);
-    stpn_status status = ranks_broadcast(r, first, size, error);
-    if (!status && memcmp(first, own, size) != 0)
-        status = error_set(error, STPN_ERROR_INPUT, "rank %d %s than rank 0", r->rank, what);
-    return ranks_agree(r, status, error);
-}
-
-/* FNV-1a. */
-static uint64_t digest(const char *text)
-{
-    uint64_t value = 0xcbf29ce484222325;
-    for (; *text; text++) value = (value ^ (unsigned char)*text) * 0x100000001b3;
-    return value;
-}
-
 stpn_status trainer_check_ranks(const trainer *t, stpn_error *error)
 {
     stpn_ranks *r = t->run.ranks;
@@ -225,8 +238,12 @@ stpn_status trainer_check_ranks(const trainer *t, stpn_error *error)
     status = check_same(r, own, sizeof own,
                         "would use another kernel, whose bits differ (STPN_KERNEL sets it for all),", error);
     if (status) return status;
-    snprintf(own, sizeof own, "%016" PRIx64, digest(t->text));
-    return check_same(r, own, sizeof own, "reads another experiment", error);
+    snprintf(own, sizeof own, "%016" PRIx64, digest(t->text, strlen(t->text)));
+    status = check_same(r, own, sizeof own, "reads another experiment", error);
+    if (status) return status;
+    memset(own, 0, sizeof own);
+    status = ranks_agree(r, origin_print(&t->run.experiment.task_options, own, error), error);
+    return status ? status : check_same(r, own, sizeof own, "reads other data", error);
 }
 
 /* A folder that one machine alone has would start anew on the others. */

@@ -88,7 +88,7 @@ static void items_come_from_their_owners(void **state)
 static void decide(void *context, int rank)
 {
     exchange *x = context;
-    if (x->own[rank]) error_set(&x->error[rank], x->own[rank], "rank %d", rank);
+    if (x->own[rank]) error_set(&x->error[rank], x->own[rank], "wrong");
     x->status[rank] = ranks_decide(&x->crew.ranks[rank], x->own[rank], &x->decision[rank], &x->error[rank]);
 }
 
@@ -110,7 +110,8 @@ static void the_first_error_is_everyones(void **state)
             crew_run(&x.crew, decide, &x);
             for (int r = 0; r < ranks; r++) {
                 char message[32] = "";
-                if (first >= 0) snprintf(message, sizeof message, "rank %d", first);
+                if (first == 0) snprintf(message, sizeof message, "wrong");
+                if (first > 0) snprintf(message, sizeof message, "rank %d: wrong", first);
                 assert_int_equal(x.status[r], first >= 0 ? errors[first % 3] : STPN_OK);
                 assert_string_equal(x.error[r].message, message);
                 assert_int_equal(x.decision[r], 40);

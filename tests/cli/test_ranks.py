@@ -11,7 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from support import COMMAND, EXPERIMENT, CommandTest, default_signals, environment, read, read_tensors  # noqa: E402
+from support import COMMAND, EXPERIMENT, SOURCE, CommandTest, default_signals, environment, read, read_tensors, write  # noqa: E402
 
 POSSIBLE = json.loads(subprocess.run([COMMAND, "info", "--json"], capture_output=True, check=True).stdout)["mpi"]
 MPIRUN = shutil.which("mpirun")
@@ -29,9 +29,9 @@ PENDULUM = {"name": "pendulum", "seed": 3, "task": {"name": "pendulum"}, "units"
 
 
 class RanksTest(CommandTest):
-    def mpirun(self, ranks, *words):
+    def mpirun(self, ranks, *words, before=(), after=()):
         as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        process = subprocess.Popen([MPIRUN, "-n", str(ranks), *LAUNCH, COMMAND, *words], cwd=self.folder, text=True,
+        process = subprocess.Popen([MPIRUN, *LAUNCH, "-n", str(ranks), *before, COMMAND, *words, *after], cwd=self.folder, text=True,
                                    env=environment(**as_root), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, preexec_fn=default_signals)
         self.addCleanup(self.end, process)
@@ -109,6 +109,30 @@ class Ranks(RanksTest):
             lines = [line for line in messages.splitlines() if line.startswith("stpn: ")]
             self.assertEqual(len(lines), 1, messages)
             self.assertIn(says, lines[0])
+
+    def test_a_rank_that_reads_other_data_is_refused(self):
+        for name in ("a", "b"):
+            shutil.copytree(os.path.join(SOURCE, "experiments", "own-data"), self.path(name))
+        data = self.path("b", "greenhouse.csv")
+        text = read(data).rstrip()
+        write(data, text[:-1] + (b"1" if text.endswith(b"2") else b"2"))
+        words = ["train", "greenhouse.json", "--out", self.path("run"), "--set", "train.epochs=1", "--threads", "1"]
+        process = self.mpirun(1, *words, before=["-wdir", self.path("a")], after=[":", "-n", "1", "-wdir", self.path("b"), COMMAND, *words])
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 2, messages)
+        self.assertEqual([line for line in messages.splitlines() if line.startswith("stpn: ")],
+                         ["stpn: rank 1: reads other data than rank 0"])
+
+    def test_what_stops_rank_0_after_training_stops_all(self):
+        file = self.write_experiment("r.json", RETRIEVAL)
+        os.makedirs(self.path("seeds", "s0", "summary.json.tmp"))
+        _, messages = self.together(2, "train", file, "--seeds", "0-2", "--out", "seeds", "--threads", "1", "--quiet", code=3)
+        self.assertEqual(len([line for line in messages.splitlines() if line.startswith("stpn: ")]), 1, messages)
+        self.assertEqual(os.listdir(self.path("seeds")), ["s0"])
+
+    def test_processes_that_mpi_does_not_join_are_refused(self):
+        ranks = {"PMI_RANK": "0", "PMI_SIZE": "4", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        self.refuse(2, "train", self.file, "--out", "run", env=environment(**ranks), says="4 processes were started together, of which MPI joins 1")
 
     def test_profile_tells_what_was_exchanged(self):
         _, messages = self.together(2, "train", self.write_experiment("r.json", RETRIEVAL), "--out", "run", "--threads", "1", "--profile", "--quiet")
