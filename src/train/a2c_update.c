@@ -218,6 +218,7 @@ stpn_status a2c_update(a2c *a, const void *next_observations, a2c_stats *stats, 
     a2c_stats learned = {0};
     *stats = learned;
     stpn_status status = actor_check_rollout(&a->actor, error);
+    if (!a->worker) return status; // it only acts
     profile_enter(a->worker[0].lane, PROFILE_RANKS);
     status = ranks_agree(a->actor.ranks, status, error);
     if (!status) status = actor_gather_sums(&a->actor, error);

@@ -416,7 +416,8 @@ stpn_status stpn_agent_save(const stpn_agent *a, const char *path, stpn_error *e
         return error_set(error, STPN_ERROR_INPUT, "%d steps are recorded that no update has seen: update or restart",
                          a->run.rollout->acting->acted[0]);
     const progress_counts counts = {.epoch = rollouts_of(a->run.rollout)};
-    return checkpoint_save(path, &a->run, &counts, a->text, error);
+    stpn_status status = checkpoint_gather(&a->run, &counts, error);
+    return status ? status : checkpoint_save(path, &a->run, &counts, a->text, error);
 }
 
 stpn_status stpn_agent_load(stpn_agent **out, const char *path, int threads, stpn_error *error)

@@ -136,7 +136,7 @@ static stpn_status add_env(tensor_file *file, const run *r, stpn_error *error)
 {
     const env *e = rollout_env(r->rollout);
     int64_t shape[2] = {e->batch, e->shape.state};
-    return tensor_file_add(file, env_state, TENSOR_I64, 2, shape, r->copies, error);
+    return tensor_file_add(file, env_state, TENSOR_I64, 2, shape, rollout_copies(r->rollout), error);
 }
 
 static const char returns_prefix[] = "state.returns_", discounted_name[] = "state.discounted";
@@ -203,8 +203,9 @@ stpn_status checkpoint_gather(const run *r, const progress_counts *counts, stpn_
 {
     if (r->learner) return is_within(r->learner, counts) ? supervised_gather_carried(r->learner, error) : STPN_OK;
     const env *e = rollout_env(r->rollout);
-    e->type->save(e, r->copies);
-    stpn_status status = gather_rows(r, r->copies, (size_t)e->shape.state * sizeof *r->copies, error);
+    int64_t *copies = rollout_copies(r->rollout);
+    e->type->save(e, copies);
+    stpn_status status = gather_rows(r, copies, (size_t)e->shape.state * sizeof *copies, error);
     if (status || !by_steps(r)) return status;
     double *rewards = rollout_rewards(r->rollout), *discounted = rollout_discounted(r->rollout);
     int64_t *steps = rollout_lengths(r->rollout);

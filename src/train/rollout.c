@@ -70,7 +70,9 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
     stpn_status status = open_rollout(out, e, learns ? RANDOM_TRAIN : RANDOM_TEST, pool, error);
     if (status) return status;
     rollout *r = *out;
-    status = learns ? open_learner(r, e, net, error) : open_actor(r, e, net, error);
+    r->copies = learns ? memory_zeroed((size_t)e->train.batch, (size_t)e->env_shape.state * sizeof *r->copies) : NULL;
+    if (learns && !r->copies) status = error_memory(error, "the episodes");
+    if (!status) status = learns ? open_learner(r, e, net, error) : open_actor(r, e, net, error);
     if (status) {
         rollout_free(r);
         *out = NULL;
@@ -100,6 +102,7 @@ void rollout_free(rollout *r)
     actor_close(&r->own);
     if (r->results) rollout_close_scaling(r);
     env_free(r->env);
+    memory_free(r->copies);
     memory_free(r->notes);
     memory_free(r->observations);
     memory_free(r->rewards);
@@ -236,6 +239,11 @@ stpn_state *rollout_state(const rollout *r)
 double *rollout_rewards(rollout *r)
 {
     return r->sums;
+}
+
+int64_t *rollout_copies(rollout *r)
+{
+    return r->copies;
 }
 
 int64_t *rollout_lengths(rollout *r)

@@ -66,6 +66,7 @@ void rollout_add_episodes(rollout *r, rollout_episodes *sums, rollout_latest *la
  * of each copy rewards and steps of the episode under way. After those were restored, rollout_resume is to be called. */
 stpn_state *rollout_state(const rollout *r);
 double *rollout_rewards(rollout *r);
+int64_t *rollout_copies(rollout *r); // (B, S) for the environment's state, of one that learns
 int64_t *rollout_lengths(rollout *r);
 /* And what observations and returns are scaled by, of no width where they are not; as it was in the latest rollout; the
  * discounted return of each episode under way, NULL where returns are not scaled. */

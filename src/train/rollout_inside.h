@@ -33,6 +33,7 @@ struct rollout {
     uint64_t seed;
     void *notes; // (B, N) of the policy
     env *env;
+    int64_t *copies; // (B, S) for its state in a checkpoint, where an agent learns
     int chunks, workers;
     void *observations; // (B, I)
     float *rewards;     // (B)

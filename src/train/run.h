@@ -27,7 +27,6 @@ typedef struct run {
     stpn_ranks *ranks; // that train it together, or NULL
     supervised *learner;
     rollout *rollout;
-    int64_t *copies; // (B, S) of a rollout's environment, for a checkpoint
     scaling scaling; // of observations, where an agent that is tested sees them scaled; else of no width
 } run;
 

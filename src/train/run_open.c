@@ -1,6 +1,5 @@
 #include "base/error.h"
 #include "base/file.h"
-#include "base/memory.h"
 #include "train/checkpoint.h"
 
 #include <stdio.h>
@@ -69,11 +68,8 @@ stpn_status run_open(run *r, experiment *e, int threads, profile *told, stpn_err
 stpn_status run_open_rollout(run *r, profile *told, stpn_error *error)
 {
     stpn_status status = rollout_create(&r->rollout, &r->experiment, r->net, 1, r->pool, error);
-    if (status) return status;
-    rollout_set_profile(r->rollout, told);
-    const env *e = rollout_env(r->rollout);
-    r->copies = memory_zeroed((size_t)e->batch, (size_t)e->shape.state * sizeof *r->copies);
-    return r->copies ? STPN_OK : error_memory(error, "a checkpoint");
+    if (!status) rollout_set_profile(r->rollout, told);
+    return status;
 }
 
 stpn_adam *run_adam(const run *r)
@@ -94,7 +90,6 @@ void run_close(run *r)
 {
     supervised_free(r->learner);
     rollout_free(r->rollout);
-    memory_free(r->copies);
     scaling_close(&r->scaling);
     task_data_free(&r->data);
     stpn_pool_free(r->pool);
