@@ -3,15 +3,33 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-enum { ALIGNMENT = 64, MUCH = 1 << 30 };
+enum { ALIGNMENT = 64, PAGES = 1 << 20, MUCH = 1 << 30 };
 
 /* The system promises more than it has, and kills who uses it: what cannot fit is refused here. */
 static size_t physical_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : SIZE_MAX;
+}
+
+/* Pages that go back to the system read as zeros, and take memory only once they are written, which a rank does to its own
+ * rows alone. */
+static void make_zero(char *block, size_t bytes)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    if (bytes >= PAGES && size > 0) {
+        size_t page = (size_t)size, head = (page - (uintptr_t)block % page) % page,
+               whole = (bytes - head) / page * page;
+        if (madvise(block + head, whole, MADV_DONTNEED) == 0) {
+            memset(block, 0, head);
+            memset(block + head + whole, 0, bytes - head - whole);
+            return;
+        }
+    }
+    memset(block, 0, bytes);
 }
 
 void *memory_zeroed(size_t count, size_t size)
@@ -22,7 +40,7 @@ void *memory_zeroed(size_t count, size_t size)
     if (bytes == 0) bytes = ALIGNMENT;
     if (bytes > MUCH && bytes > physical_memory()) return NULL;
     void *block = aligned_alloc(ALIGNMENT, bytes);
-    if (block) memset(block, 0, bytes);
+    if (block) make_zero(block, bytes);
     return block;
 }
 

@@ -18,7 +18,7 @@ static void assert_zeroed(const void *block, size_t bytes)
 static void blocks_are_aligned_and_zeroed(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {1, 7, 63, 64, 65, 1000, 4096, 1000003};
+    static const size_t sizes[] = {1, 7, 63, 64, 65, 1000, 4096, 1000003, 1 << 20, (5 << 20) + 4099};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         /* Filled and given back before, so that a block that is used again shows whether it is zeroed. */
         for (int turn = 0; turn < 3; turn++) {

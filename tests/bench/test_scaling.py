@@ -80,7 +80,7 @@ class Model(unittest.TestCase):
         self.assertEqual((work["chunks"], work["messages"], work["bytes"]), (8, 6, 800))
         self.assertAlmostEqual(work["shared"], 0.35)
         self.assertAlmostEqual(work["repeated"], 0.025)
-        self.assertAlmostEqual(document["latencies"]["retrieval"], 6)
+        self.assertAlmostEqual(work["waits"], 6)
         runs = {(run["network"], run["ranks"]): run for run in document["runs"]}
         self.assertAlmostEqual(runs["1000 us", 4]["model_exchanging"], 2 * (6e-3 + 800e-9))
         self.assertAlmostEqual(runs["1000 us", 4]["added"], 0.012)
