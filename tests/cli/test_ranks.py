@@ -18,13 +18,13 @@ MPIRUN = shutil.which("mpirun")
 # Ranks wait by asking again and again, and there are more of them than processors.
 LAUNCH = ["--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "--mca", "btl", "self,vader"]
 
-RETRIEVAL = dict(EXPERIMENT, train=dict(EXPERIMENT["train"], batch=128, epochs=4))
+RETRIEVAL = dict(EXPERIMENT, train=dict(EXPERIMENT["train"], batch=128, epochs=3))
 MAZE = {"name": "maze", "seed": 3, "task": {"name": "maze", "size": 9, "steps": 30},
         "units": [{"name": "stpn_r", "hidden": 10, "norm": "post", "clamp": 1}],
         "train": {"method": "a2c", "iterations": 12, "batch": 100, "burn_in": 0, "learning_rate": 0.001, "evaluate_every": 4,
                   "test_iterations": 1}}
 PENDULUM = {"name": "pendulum", "seed": 3, "task": {"name": "pendulum"}, "units": [{"name": "stpn_f", "hidden": 16}],
-            "train": {"method": "ppo", "steps": 40000, "batch": 70, "rollout": 60, "minibatch": 1200, "learning_rate": 0.001,
+            "train": {"method": "ppo", "steps": 20000, "batch": 70, "rollout": 60, "minibatch": 1200, "learning_rate": 0.001,
                       "evaluate_every": 2, "test_iterations": 1}}
 
 
@@ -78,7 +78,7 @@ class Ranks(RanksTest):
         print("STPN_TEST_SEED=%d" % seed, file=sys.stderr)
         draw = random.Random(seed)
         killed = 0
-        for content, longer in ((RETRIEVAL, {"epochs": 30}), (MAZE, {"iterations": 60})):
+        for content, longer in ((RETRIEVAL, {"epochs": 15}), (MAZE, {"iterations": 30})):
             name = content["name"]
             file = self.write_experiment(name + ".json", dict(content, train=dict(content["train"], **longer)))
             begin = time.monotonic()
@@ -141,7 +141,7 @@ class Ranks(RanksTest):
         self.assertTrue(found, messages)
         sent, _, received, _, seconds, updates = map(float, found.groups())
         parameters = self.parameter_bytes("run")
-        self.assertEqual(updates, 4 * (RETRIEVAL["task"]["train"] // 128))
+        self.assertEqual(updates, 3 * (RETRIEVAL["task"]["train"] // 128))
         self.assertGreater(sent, updates * parameters)
         self.assertGreater(received, updates * parameters)
         self.assertGreater(seconds, 0)
