@@ -234,7 +234,6 @@ typedef struct differing {
 static void train_differently(void *context, int rank)
 {
     differing *d = context;
-    d->t[rank].crew = d->t[0].crew;
     train_as_rank(&d->t[rank], rank);
 }
 
@@ -245,6 +244,7 @@ static void ranks_that_train_different_things_are_refused(void **state)
     d = (differing){
         .t = {{.kind = &kinds[0], .out = "one", .threads = 1}, {.kind = &kinds[1], .out = "one", .threads = 1}}};
     crew_open(&d.t[0].crew, 2);
+    d.t[1].crew = d.t[0].crew;
     crew_run(&d.t[0].crew, train_differently, &d);
     crew_close(&d.t[0].crew);
     assert_int_equal(d.t[0].status[0], STPN_ERROR_INPUT);
