@@ -236,7 +236,7 @@ static int run_train_command(const arguments *a)
     seed_list list = {0};
     rank_link link = {.ranks = {.count = 1}};
     int code = settings ? ranks_open(&link) : complain_of_memory();
-    if (!code) code = train_all(a, settings, &list, &link);
+    if (!code && settings) code = train_all(a, settings, &list, &link);
     ranks_close(&link);
     memory_free(settings);
     seeds_free(&list);

@@ -133,9 +133,9 @@ stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluati
     int64_t *having = memory_zeroed((size_t)split->steps, sizeof *having);
     profile_lane *lane = s->worker[0].lane;
     profile_part before = profile_enter(lane, PROFILE_EVALUATION);
-    stpn_status status = job.sums && job.energy && having ? STPN_OK : error_memory(error, "an evaluation");
-    status = ranks_agree(s->ranks, status, error);
-    if (!status) {
+    int complete = job.sums && job.energy && having;
+    stpn_status status = ranks_agree(s->ranks, complete ? STPN_OK : error_memory(error, "an evaluation"), error);
+    if (!status && complete) {
         count_steps(split, having);
         profile_enter(lane, PROFILE_WAITING);
         pool_run(s->pool, job.own.last - job.own.first, s->workers, evaluate_turn, &job);
