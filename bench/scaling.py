@@ -19,7 +19,7 @@ import namespaces
 CHUNK = 16  # samples of which one rank computes all or none
 WORKLOADS = {  # the experiment, what of it is changed, and the samples of an update
     "retrieval": ("retrieval/stpn.json", {"train.epochs": 1, "task.validation": 160, "task.test": 160}, 128),
-    "maze": ("maze/stpn.json", {"train.iterations": 12, "train.test_iterations": 1}, 512),
+    "maze": ("maze/stpn.json", {"train.iterations": 6, "train.test_iterations": 1}, 512),
     # As the file has it an update is of 3 sequences, less than a chunk: ranks cannot share it.
     "pendulum": ("pendulum/stpn_f.json", {"train.steps": 8192, "train.test_iterations": 1}, 3),
     "pendulum-128": ("pendulum/stpn_f.json", {
