@@ -146,7 +146,7 @@ static void ranks_and_threads_make_no_difference(void **state)
     } ways[] = {{1, 1}, {2, 1}, {2, 2}, {3, 1}, {4, 1}, {4, 2}, {7, 1}};
     static together t;
     for (int i = 0; i < kind_count; i++)
-        for (size_t w = 0; w < sizeof ways / sizeof *ways; w += LOOKS_FOR_RACES ? 2 : 1) {
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w += SHARED_OUT ? 2 : 1) {
             t = (together){.kind = &kinds[i], .out = "together", .threads = ways[w].threads};
             if (run_together(&t, ways[w].ranks)) fail_msg("%s: %s", kinds[i].name, t.error[0].message);
             assert_same_runs(kinds[i].name, "together");
@@ -159,7 +159,7 @@ static void a_run_that_stops_goes_on_with_other_ranks(void **state)
     (void)state;
     static together t;
     for (int i = 0; i < kind_count; i++)
-        for (int ranks = 1; ranks <= 4; ranks += LOOKS_FOR_RACES ? 2 : 1) {
+        for (int ranks = 1; ranks <= 4; ranks += SHARED_OUT ? 2 : 1) {
             t = (together){.kind = &kinds[i], .out = "stopped", .threads = 1, .stop_after = 1 + ranks / 2};
             stpn_status status = run_together(&t, ranks);
             if (status != STPN_STOPPED) fail_msg("%s, %d ranks: %s", kinds[i].name, ranks, t.error[0].message);
@@ -179,7 +179,7 @@ static void a_lost_rank_leaves_a_run_that_goes_on(void **state)
     for (int i = 0; i < kind_count; i++)
         for (int lost = 0; lost < 3; lost++) {
             t = (together){.kind = &kinds[i], .out = "lost", .threads = 1, .resume = 1};
-            for (int after = 5 + lost; after < 100; after += 31) {
+            for (int after = 5 + lost; after < 100; after += SHARED_OUT ? 62 : 31) {
                 crew_open(&t.crew, 3);
                 t.crew.seats[lost].last = after;
                 crew_run(&t.crew, train_as_rank, &t);
