@@ -35,7 +35,6 @@ void ranks_count_anew(rank_link *l)
 #include "base/machine.h"
 
 #include <mpi.h>
-#include <string.h>
 
 enum { PIECE = 1 << 30, TAG = 1 };
 
@@ -98,8 +97,7 @@ int ranks_open(rank_link *l)
     if (told.count == 1 || told.count == l->ranks.count) return EXIT_DONE;
     if (told.rank == 0)
         say("%d processes were started together, of which MPI joins %d: start them with the mpirun of the MPI that "
-            "stpn "
-            "was built with",
+            "stpn was built with",
             told.count, l->ranks.count);
     return EXIT_WRONG_USE;
 }

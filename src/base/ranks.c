@@ -5,18 +5,22 @@
 #include <string.h>
 
 /* Rank 0 owns the first chunk, however few there are. */
-static int begin_of(stpn_ranks *r, int rank, int chunks)
+static int begin_of(const stpn_ranks *r, int rank, int chunks)
 {
     return (int)(((int64_t)chunks * rank + r->count - 1) / r->count);
 }
 
-rank_share ranks_share(stpn_ranks *r, int chunks)
+rank_share ranks_share_of(const stpn_ranks *r, int rank, int chunks)
 {
-    if (!r) return (rank_share){0, chunks};
-    return (rank_share){begin_of(r, r->rank, chunks), begin_of(r, r->rank + 1, chunks)};
+    return (rank_share){begin_of(r, rank, chunks), begin_of(r, rank + 1, chunks)};
 }
 
-int ranks_owner(stpn_ranks *r, int chunk, int chunks)
+rank_share ranks_share(const stpn_ranks *r, int chunks)
+{
+    return r ? ranks_share_of(r, r->rank, chunks) : (rank_share){0, chunks};
+}
+
+int ranks_owner(const stpn_ranks *r, int chunk, int chunks)
 {
     return r ? (int)((int64_t)chunk * r->count / chunks) : 0;
 }
@@ -41,7 +45,7 @@ stpn_status ranks_receive(stpn_ranks *r, int from, void *data, size_t bytes, stp
 }
 
 /* Ranks in a tree: those that are multiples of 2 s are joined by those s after them. The largest s of a tree of all. */
-static int widest(stpn_ranks *r)
+static int widest(const stpn_ranks *r)
 {
     int s = 1;
     while (2 * s < r->count) s *= 2;
@@ -61,7 +65,7 @@ stpn_status ranks_broadcast(stpn_ranks *r, void *data, size_t bytes, stpn_error 
 }
 
 /* First item of a rank, `count` past the last. */
-static size_t item_of(stpn_ranks *r, int rank, int count, int chunk)
+static size_t item_of(const stpn_ranks *r, int rank, int count, int chunk)
 {
     int chunks = (count - 1) / chunk + 1;
     int64_t item = rank < r->count ? (int64_t)begin_of(r, rank, chunks) * chunk : count;

@@ -12,14 +12,15 @@ typedef struct rank_share {
 } rank_share;
 
 /* Whether this process is the one that writes files. */
-static inline int ranks_is_first(stpn_ranks *r)
+static inline int ranks_is_first(const stpn_ranks *r)
 {
     return !r || r->rank == 0;
 }
 
-/* What this rank owns of so many chunks, maybe nothing; and who owns one. */
-rank_share ranks_share(stpn_ranks *r, int chunks);
-int ranks_owner(stpn_ranks *r, int chunk, int chunks);
+/* What this rank owns of so many chunks, maybe nothing; what another one does; and who owns one. */
+rank_share ranks_share(const stpn_ranks *r, int chunks);
+rank_share ranks_share_of(const stpn_ranks *r, int rank, int chunks);
+int ranks_owner(const stpn_ranks *r, int chunk, int chunks);
 
 stpn_status ranks_send(stpn_ranks *r, int to, const void *data, size_t bytes, stpn_error *error);
 stpn_status ranks_receive(stpn_ranks *r, int from, void *data, size_t bytes, stpn_error *error);

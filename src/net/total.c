@@ -57,9 +57,8 @@ stpn_status net_join_ranks(const stpn_net *net, void *blocks, int count, stpn_ra
     if (!r || count == 0) return status;
     for (int stride = 1; stride < count; stride *= 2)
         for (int left = 0; left + stride < count && !status; left += 2 * stride) {
-            int owner = ranks_owner(r, left, count);
-            stpn_ranks its = {.rank = owner, .count = r->count};
-            if (!is_within(ranks_share(&its, count), count, left, stride))
+            rank_share own = ranks_share_of(r, ranks_owner(r, left, count), count);
+            if (!is_within(own, count, left, stride))
                 status = join_ranks(net, blocks, left, left + stride, count, r, error);
         }
     return status ? status : ranks_broadcast(r, blocks, net->block_values * net->kernel->size, error);

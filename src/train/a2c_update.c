@@ -217,12 +217,10 @@ stpn_status a2c_update(a2c *a, const void *next_observations, a2c_stats *stats, 
     error_clear(error);
     a2c_stats learned = {0};
     *stats = learned;
-    stpn_status status = actor_check_rollout(&a->actor, error);
-    if (!a->worker) return status; // it only acts
-    profile_enter(a->worker[0].lane, PROFILE_RANKS);
-    status = ranks_agree(a->actor.ranks, status, error);
-    if (!status) status = actor_gather_sums(&a->actor, error);
-    profile_enter(a->worker[0].lane, PROFILE_REST);
+    profile_lane *lane = a->worker ? a->worker[0].lane : NULL; // none where it only acts
+    profile_enter(lane, PROFILE_RANKS);
+    stpn_status status = actor_meet(&a->actor, error);
+    profile_enter(lane, PROFILE_REST);
     if (status) return status;
     status = learn(a, next_observations, &learned, error);
     if (status == STPN_ERROR_NUMERIC) actor_blame_rewards(&a->actor, error);

@@ -428,9 +428,10 @@ stpn_status actor_gather_chunks(const actor *a, void *parts, size_t bytes, stpn_
     return ranks_gather(a->ranks, parts, bytes, a->chunks, 1, error);
 }
 
-stpn_status actor_gather_sums(actor *a, stpn_error *error)
+stpn_status actor_meet(actor *a, stpn_error *error)
 {
-    stpn_status status = actor_gather_chunks(a, a->recorded, sizeof *a->recorded, error);
+    stpn_status status = ranks_agree(a->ranks, actor_check_rollout(a, error), error);
+    if (!status) status = actor_gather_chunks(a, a->recorded, sizeof *a->recorded, error);
     if (!status) status = actor_gather(a, a->reward_sums, sizeof *a->reward_sums, error);
     if (status || !a->energy_wanted) return status;
     status = actor_gather(a, a->energy_sums, sizeof *a->energy_sums, error);

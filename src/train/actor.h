@@ -121,8 +121,8 @@ static inline rank_share actor_own(const actor *a)
 /* Something of each copy, or each chunk, comes to all ranks. */
 stpn_status actor_gather(const actor *a, void *rows, size_t bytes, stpn_error *error);
 stpn_status actor_gather_chunks(const actor *a, void *parts, size_t bytes, stpn_error *error);
-/* After a rollout: how many steps it has, and its sums. */
-stpn_status actor_gather_sums(actor *a, stpn_error *error);
+/* actor_check_rollout of all ranks; then how many steps the rollout has, and its sums, are known to each. */
+stpn_status actor_meet(actor *a, stpn_error *error);
 
 typedef struct actor_sums {
     double reward; // sum over steps, mean over copies

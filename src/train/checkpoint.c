@@ -156,13 +156,12 @@ static stpn_status add_scaling(tensor_file *file, const char *prefix, const scal
 static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *error)
 {
     const scaling *observations = rollout_scaling(r->rollout), *returns = rollout_return_scaling(r->rollout);
-    double *discounted = rollout_discounted(r->rollout);
     int64_t batch = rollout_env(r->rollout)->batch;
     stpn_status status = observations->width ? add_scaling(file, "scaling.", observations, error) : STPN_OK;
     if (status || !returns->width) return status;
     status = add_scaling(file, returns_prefix, returns, error);
     if (status) return status;
-    return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, discounted, error);
+    return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, rollout_discounted(r->rollout), error);
 }
 
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
@@ -172,8 +171,7 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
     stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
-    double *rewards = rollout_rewards(r->rollout);
-    int64_t *steps = rollout_lengths(r->rollout), batch = rollout_env(r->rollout)->batch;
+    int64_t batch = rollout_env(r->rollout)->batch;
     for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
         int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
@@ -184,8 +182,10 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
         status = tensor_file_add(file, name, type_of(r->net), tensor.rank, shape, values, error);
         memory_free(values);
     }
-    if (!status) status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rewards, error);
-    if (!status) status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, steps, error);
+    if (!status)
+        status = tensor_file_add(file, episode_rewards, TENSOR_F64, 1, &batch, rollout_rewards(r->rollout), error);
+    if (!status)
+        status = tensor_file_add(file, episode_steps, TENSOR_I64, 1, &batch, rollout_lengths(r->rollout), error);
     if (!status) status = tensor_file_add(file, latest_rewards, TENSOR_F64, 1, &all, counts->latest.reward, error);
     if (status || !ppo_of(r)) return status;
     double weight = ppo_kl_weight(ppo_of(r));

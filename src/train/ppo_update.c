@@ -372,10 +372,8 @@ stpn_status ppo_update(ppo *p, const void *next_observations, ppo_stats *stats, 
 {
     error_clear(error);
     *stats = (ppo_stats){0};
-    stpn_status status = actor_check_rollout(&p->actor, error);
     profile_enter(p->worker[0].lane, PROFILE_RANKS);
-    status = ranks_agree(p->actor.ranks, status, error);
-    if (!status) status = actor_gather_sums(&p->actor, error);
+    stpn_status status = actor_meet(&p->actor, error);
     profile_enter(p->worker[0].lane, PROFILE_REST);
     if (status) return status;
     ppo_stats learned = {0};

@@ -133,8 +133,7 @@ stpn_status trainer_save(trainer *t, stpn_error *error)
     status = ranks_agree(t->run.ranks, status, error);
     if (!status) status = check_parameters(t, error);
     if (!status) status = checkpoint_gather(&t->run, &t->counts, error);
-    if (status) return status;
-    if (ranks_is_first(t->run.ranks)) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
+    if (!status && ranks_is_first(t->run.ranks)) status = checkpoint_save(path, &t->run, &t->counts, t->text, error);
     status = ranks_agree(t->run.ranks, status, error);
     t->saved = machine_seconds();
     t->save_seconds = t->saved - begin;
