@@ -6,7 +6,7 @@
 #   tsan        the tests with threads under ThreadSanitizer
 #   portable    the numerical tests on a build with the portable kernels only
 #   lint        clang-tidy, cppcheck and a look at the shell scripts
-#   arm64       the numerical tests, compiled for 64-bit ARM, under qemu
+#   arm64       the numerical tests but the longest, which looks above the kernels, compiled for 64-bit ARM, under qemu
 #   install     the installed files, used by pkg-config and by CMake from C and C++; the Python wheel, in an environment of its own
 #   fuzz        each fuzzer for 10 seconds
 # Stops at the first failure. The output of every step lies in build-logs/.
@@ -94,7 +94,7 @@ step_arm64() {
     scripts/arm64-sysroot.sh build-arm64/sysroot || return
     build build-arm64 -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64-linux-gnu.cmake" \
         -DSTPN_SYSROOT="$PWD/build-arm64/sysroot" -DCMAKE_BUILD_TYPE=Release -DSTPN_WERROR=ON -DSTPN_BUILD_TESTS=ON \
-        -DSTPN_TEST_LABEL=numerical && run_tests build-arm64
+        -DSTPN_TEST_LABEL=numerical && run_tests build-arm64 -E "^net/same_bits$"
 }
 
 step_install() {
