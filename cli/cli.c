@@ -47,6 +47,11 @@ void say_nothing(void)
     says_nothing = 1;
 }
 
+void say_again(void)
+{
+    says_nothing = 0;
+}
+
 /* A name with line breaks or escape codes in it still makes one harmless line. */
 static void print_line(const char *prefix, char *text)
 {

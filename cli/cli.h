@@ -25,6 +25,9 @@ typedef struct command {
 extern const command command_train, command_eval, command_compare, command_reproduce, command_sweep, command_verify,
     command_bench, command_info, command_inspect, command_trace, command_play, command_export, command_help;
 
+/* Where the words of stpn train cannot be read: ranks end together, after rank 0 has told. */
+void train_refuse(int code);
+
 /* NULL past the last. */
 const command *command_at(int index);
 const command *command_find(const char *name);
@@ -33,8 +36,9 @@ int complain_of_command(const char *name);
 
 /* "stpn: ..." as one line on standard error. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on nothing is said: another rank says it. */
+/* From now on nothing is said: another rank says it. Or it is again. */
 void say_nothing(void);
+void say_again(void);
 /* The same for an error of the library; returns the code to exit with. */
 int complain(stpn_status status, const stpn_error *error);
 /* Wrong use: "stpn COMMAND: ..."; returns EXIT_WRONG_USE. */

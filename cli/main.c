@@ -35,6 +35,8 @@ static int run_command(int word_count, char **words)
         if (!is_told) print_command_help(c);
     } else if (!code) {
         code = c->run(&a);
+    } else if (c == &command_train) {
+        train_refuse(code);
     }
     arguments_free(&a);
     return code;

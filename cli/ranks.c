@@ -4,24 +4,31 @@
 
 #include <stdlib.h>
 
-static int number_of(const char *const names[2], int otherwise)
+static int number_of(const char *name, int otherwise)
 {
-    for (int i = 0; i < 2; i++) {
-        const char *text = getenv(names[i]);
-        char *end;
-        long value = text ? strtol(text, &end, 10) : -1;
-        if (value >= 0 && value < 1 << 20 && end != text && !*end) return (int)value;
-    }
-    return otherwise;
+    const char *text = getenv(name);
+    char *end;
+    long value = text ? strtol(text, &end, 10) : -1;
+    return value >= 0 && value < 1 << 20 && end != text && !*end ? (int)value : otherwise;
 }
 
-/* Open MPI's mpirun; those that speak PMI, as MPICH's and Slurm's do. */
+/* Open MPI's mpirun; launchers that speak PMI, as MPICH's and Slurm's do; Slurm's with PMIx, whose own variables tell a rank
+ * but no number of them (a batch script has SLURM_NTASKS too, but no PMIX_RANK). */
 rank_place ranks_in_environment(void)
 {
-    static const char *const ranks[2] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK"};
-    static const char *const counts[2] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-    rank_place place = {number_of(ranks, 0), number_of(counts, 1)};
-    return place.count > place.rank ? place : (rank_place){0, 1};
+    static const struct {
+        const char *given, *rank, *count;
+    } launchers[] = {
+        {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+        {"PMI_SIZE", "PMI_RANK", "PMI_SIZE"},
+        {"PMIX_RANK", "SLURM_PROCID", "SLURM_NTASKS"},
+    };
+    for (size_t i = 0; i < sizeof launchers / sizeof *launchers; i++) {
+        if (!getenv(launchers[i].given)) continue;
+        rank_place place = {number_of(launchers[i].rank, 0), number_of(launchers[i].count, 1)};
+        if (place.count > place.rank) return place;
+    }
+    return (rank_place){0, 1};
 }
 
 void ranks_count_anew(rank_link *l)
@@ -38,7 +45,7 @@ void ranks_count_anew(rank_link *l)
 
 enum { PIECE = 1 << 30, TAG = 1 };
 
-/* Messages are in pieces that an int counts. An error of MPI ends all ranks, with a message of its own. */
+/* Messages are in pieces that an int counts. */
 static int hand_over(rank_link *l, void *data, size_t bytes, int other, int sends)
 {
     double begin = machine_seconds();
@@ -90,6 +97,7 @@ int ranks_open(rank_link *l)
         return EXIT_SYSTEM_FAILED;
     }
     l->opened = 1;
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN); // they are told, by rank, in hand_over's callers
     MPI_Comm_rank(MPI_COMM_WORLD, &l->ranks.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &l->ranks.count);
     if (l->ranks.rank > 0) say_nothing();

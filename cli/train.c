@@ -1,4 +1,5 @@
 /* stpn train: one run, or one for each of several seeds. */
+#include "base/error.h"
 #include "base/memory.h"
 #include "base/ranks.h"
 #include "cli/cli.h"
@@ -141,6 +142,22 @@ static void print_profile(const profile_record *record, const char *folder, cons
             l->ranks.count, l->sent, l->sends, l->received, l->receives, l->seconds, record->told.updates);
 }
 
+/* Rank 0 tells for all, unless one cannot be reached: then the others may know nothing of it. */
+static int complain_among(const stpn_ranks *ranks, stpn_status status, const stpn_error *error)
+{
+    if (ranks && ranks->lost) say_again();
+    return complain(status, error);
+}
+
+/* All ranks go on, or none does: one that leaves by itself would be waited for. What is wrong with rank 0's words is told. */
+static int agree_to_go_on(stpn_ranks *ranks, int code)
+{
+    stpn_error error = {{0}};
+    stpn_status own = code ? error_set(&error, STPN_ERROR_INPUT, "is given other words than rank 0") : STPN_OK;
+    stpn_status status = ranks_agree(ranks, own, &error);
+    return ranks && status && !code ? complain_among(ranks, status, &error) : code;
+}
+
 /* One run; `out` NULL: the library's choice. */
 static int train_once(const arguments *a, const stpn_run_options *choices, const char *label, rank_link *link,
                       outcome *result)
@@ -163,10 +180,10 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
         say_how_to_resume(a, "--resume", error.message);
         return EXIT_INTERRUPTED;
     }
-    if (status) return complain(status, &error);
+    if (status) return complain_among(choices->ranks, status, &error);
     int32_t code = quiet ? EXIT_DONE : print_summary(folder, result);
     /* Where the first rank gives up, the others do not go on to the next seed. */
-    if (choices->ranks && ranks_decide(choices->ranks, STPN_OK, &code, NULL)) code = EXIT_SYSTEM_FAILED;
+    if (choices->ranks && ranks_decide(choices->ranks, STPN_OK, &code, 0, NULL)) code = EXIT_SYSTEM_FAILED;
     print_profile(&shown.profile, folder, link);
     return code;
 }
@@ -175,8 +192,11 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
 {
     const char *out = choices->out;
     outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);
-    if (!outcomes) return complain_of_memory();
-    int code = EXIT_DONE;
+    int code = agree_to_go_on(choices->ranks, outcomes ? EXIT_DONE : complain_of_memory());
+    if (code) {
+        memory_free(outcomes);
+        return code;
+    }
     for (int i = 0; i < list->count && !code; i++) {
         char folder[RUN_PATH], label[64];
         stpn_run_options own = *choices;
@@ -213,17 +233,22 @@ static int train_all(const arguments *a, const char **settings, seed_list *list,
                                 .any_kernel = arguments_have(a, "--any-kernel"),
                                 .ranks = link->ranks.count > 1 ? &link->ranks : NULL,
                                 .stop = &stop_asked};
-    for (int i = 0; i < a->given_count; i++)
+    for (int i = 0; i < a->given_count && settings; i++)
         if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
-    int code = arguments_number(a, "--threads", 0, THREADS_MOST, &threads);
+    int code = settings ? arguments_number(a, "--threads", 0, THREADS_MOST, &threads) : complain_of_memory();
     if (!code) code = arguments_number(a, "--seed", 0, INT64_MAX, &seed);
-    if (code) return code;
     options.threads = (int)threads;
     options.seed = (uint64_t)seed;
     const char *text = arguments_value(a, "--seeds");
-    if (text && options.has_seed) return complain_of_use("train", "--seed and --seeds exclude each other");
-    if (options.out && !*options.out) return complain_of_use("train", "--out is empty, expected a folder");
-    if (text) code = read_seeds(list, text, "train: --seeds");
+    if (!code && text && options.has_seed) code = complain_of_use("train", "--seed and --seeds exclude each other");
+    if (!code && options.out && !*options.out) code = complain_of_use("train", "--out is empty, expected a folder");
+    if (!code && text) code = read_seeds(list, text, "train: --seeds");
+    code = agree_to_go_on(options.ranks, code);
+    if (code) return code;
+    /* As many runs on every rank; -1: one without a list. */
+    int32_t runs = text ? list->count : -1, first = runs;
+    if (ranks_decide(options.ranks, STPN_OK, &first, 0, NULL)) return EXIT_SYSTEM_FAILED;
+    code = agree_to_go_on(options.ranks, first == runs ? EXIT_DONE : EXIT_WRONG_USE);
     if (code) return code;
     catch_signals();
     outcome result;
@@ -235,12 +260,20 @@ static int run_train_command(const arguments *a)
     const char **settings = memory_zeroed((size_t)a->given_count + 1, sizeof *settings);
     seed_list list = {0};
     rank_link link = {.ranks = {.count = 1}};
-    int code = settings ? ranks_open(&link) : complain_of_memory();
-    if (!code && settings) code = train_all(a, settings, &list, &link);
+    int code = ranks_open(&link);
+    if (!code) code = train_all(a, settings, &list, &link);
     ranks_close(&link);
     memory_free(settings);
     seeds_free(&list);
     return code;
+}
+
+void train_refuse(int code)
+{
+    rank_link link = {.ranks = {.count = 1}};
+    if (!ranks_possible()) return;
+    if (!ranks_open(&link) && link.ranks.count > 1) (void)agree_to_go_on(&link.ranks, code);
+    ranks_close(&link);
 }
 
 static const argument_option options[] = {

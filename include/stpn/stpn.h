@@ -440,13 +440,15 @@ typedef struct stpn_profile {
 /* Processes that train one run together, each of which calls stpn_run_train with its own rank: they share the chunks of
  * 16 samples or copies that a batch is cut into, and what is computed has the same bits for any number of them. Rank 0 alone
  * writes files, and tests the trained network; all read the experiment, its data and the checkpoint. The two functions hand
- * bytes over in order, wait until that is done, and return 0, or another number where a rank cannot be reached. */
+ * bytes over in order, wait until that is done, and return 0, or another number where a rank cannot be reached; they are
+ * called by the thread that called stpn_run_train. Where that has returned with `lost` set, others may be waiting for this
+ * rank: the caller ends the connection, so that their functions fail too. */
 typedef struct stpn_ranks {
     int rank, count; /* 0 <= rank < count */
     void *context;
     int (*send)(void *context, int to, const void *data, size_t bytes);
     int (*receive)(void *context, int from, void *data, size_t bytes);
-    int lost; /* 0 at first; 1, by the library: one could not be reached, and nothing more is handed over */
+    int lost; /* 0 at first; 1, by the library: one could not be reached or is of another version; nothing more is handed over */
 } stpn_ranks;
 
 typedef struct stpn_run_options {
@@ -455,12 +457,13 @@ typedef struct stpn_run_options {
     int set_count;
     int has_seed; /* 1: `seed` replaces the file's */
     uint64_t seed;
-    const char *out;          /* folder of the run; NULL: runs/NAME-sSEED */
-    int resume;               /* 1: go on from last.safetensors where there is one */
-    int any_kernel;           /* 1: resume although another kernel wrote the checkpoint (the bits will differ) */
-    int threads;              /* 0: one per processor */
-    stpn_ranks *ranks;        /* of this process; NULL: it trains alone */
-    const volatile int *stop; /* not 0: finish the update under way, save, return STPN_STOPPED. May be NULL */
+    const char *out;   /* folder of the run; NULL: runs/NAME-sSEED */
+    int resume;        /* 1: go on from last.safetensors where there is one */
+    int any_kernel;    /* 1: resume although another kernel wrote the checkpoint (the bits will differ) */
+    int threads;       /* 0: one per processor */
+    stpn_ranks *ranks; /* of this process; NULL: it trains alone */
+    const volatile int
+        *stop; /* not 0, in any rank: finish the update under way, save, return STPN_STOPPED. May be NULL */
     void (*progress)(void *context, const stpn_progress *progress); /* may be NULL */
     void *context;
     /* Called once, after a run that ended or was stopped; not where a finished one is resumed. NULL: no clock is read

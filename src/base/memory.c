@@ -23,9 +23,11 @@ static void make_zero(char *block, size_t bytes)
     if (bytes >= PAGES && size > 0) {
         size_t page = (size_t)size, head = (page - (uintptr_t)block % page) % page,
                whole = (bytes - head) / page * page;
-        if (madvise(block + head, whole, MADV_DONTNEED) == 0) {
+        char *from = block + head, *last = from + whole - 1;
+        *from = *last = 1; // emulators and huge pages may take the call for done and leave the bytes
+        if (madvise(from, whole, MADV_DONTNEED) == 0 && *(volatile char *)from == 0 && *(volatile char *)last == 0) {
             memset(block, 0, head);
-            memset(block + head + whole, 0, bytes - head - whole);
+            memset(last + 1, 0, bytes - head - whole);
             return;
         }
     }

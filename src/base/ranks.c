@@ -95,10 +95,10 @@ typedef struct outcome {
 stpn_status ranks_agree(stpn_ranks *r, stpn_status own, stpn_error *error)
 {
     int32_t decision = 0;
-    return ranks_decide(r, own, &decision, error);
+    return ranks_decide(r, own, &decision, 0, error);
 }
 
-stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, stpn_error *error)
+stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, int32_t any, stpn_error *error)
 {
     if (!r) return own;
     outcome all = {.status = own, .decision = *decision}, other;
@@ -111,13 +111,16 @@ stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, stpn
             status = ranks_send(r, r->rank - s, &all, sizeof all, &lost);
         } else if (r->rank + s < r->count) {
             status = ranks_receive(r, r->rank + s, &other, sizeof other, &lost);
-            other.decision = all.decision;
-            if (!status && !all.status) all = other;
+            if (status) break;
+            int32_t both = all.decision | (other.decision & any);
+            if (!all.status) all = other;
+            all.decision = both;
         }
     }
     if (!status) status = ranks_broadcast(r, &all, sizeof all, &lost);
     *decision = all.decision;
     if (!status && !all.status) return STPN_OK;
+    if (status && own) return own; // its message stands in `error`, and tells more
     if (error) *error = status ? lost : all.error;
     return status ? status : all.status;
 }

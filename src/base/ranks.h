@@ -32,8 +32,8 @@ stpn_status ranks_broadcast(stpn_ranks *r, void *data, size_t bytes, stpn_error 
 stpn_status ranks_gather(stpn_ranks *r, void *items, size_t bytes, int count, int chunk, stpn_error *error);
 /* The first rank's status that is no success, and its message, which says the rank where that is not 0, on all ranks. */
 stpn_status ranks_agree(stpn_ranks *r, stpn_status own, stpn_error *error);
-/* The same, and what rank 0 has decided, to all. */
-stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, stpn_error *error);
+/* The same, and to all what rank 0 has decided, with those of the bits `any` that any rank has set. */
+stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, int32_t any, stpn_error *error);
 /* The first chunk's status that is no success, on all ranks, which have the statuses of all chunks, `stride` bytes apart; the
  * message is told by the rank that owns the chunk, which alone has it in `errors` (chunks). */
 stpn_status ranks_check(stpn_ranks *r, int chunks, const stpn_status *statuses, size_t stride, const stpn_error *errors,

@@ -37,7 +37,7 @@ stpn_status trainer_meet(trainer *t, stpn_status status, double seconds, stpn_er
     enum { STOPS = 1, SAVES = 2 };
     int32_t decision = (stop_is_asked(t) ? STOPS : 0) | (machine_seconds() - t->saved >= seconds ? SAVES : 0);
     profile_part before = profile_enter(t->lane, PROFILE_RANKS);
-    status = ranks_decide(t->run.ranks, status, &decision, error);
+    status = ranks_decide(t->run.ranks, status, &decision, STOPS, error);
     profile_enter(t->lane, before);
     t->stops = decision & STOPS;
     t->saves = decision & SAVES;
@@ -174,7 +174,7 @@ static stpn_status run_experiment(trainer *t, experiment *e, int *finished, stpn
     int exists = 0, first = ranks_is_first(ranks);
     stpn_status status = first ? open_folder(t, e, &exists, finished, error) : STPN_OK;
     int32_t found = (exists ? EXISTS : 0) | (*finished ? FINISHED : 0);
-    status = ranks_decide(ranks, status, &found, error);
+    status = ranks_decide(ranks, status, &found, 0, error);
     *finished = found & FINISHED;
     if (status || *finished) return status;
     status = ranks_agree(ranks, open_run(t, e, error), error);
@@ -185,6 +185,19 @@ static stpn_status run_experiment(trainer *t, experiment *e, int *finished, stpn
     status = ranks_agree(ranks, status, error);
     if (!status) status = trainer_load(t, error);
     return status ? status : train(t, error);
+}
+
+/* The first thing that ranks tell each other, in a form that no version changes: another one may not even be understood. */
+static stpn_status check_version(stpn_ranks *r, stpn_error *error)
+{
+    char first[32] = {0};
+    if (!r) return STPN_OK;
+    snprintf(first, sizeof first, "%s", stpn_version());
+    stpn_status status = ranks_broadcast(r, first, sizeof first, error);
+    first[sizeof first - 1] = 0;
+    if (status || strcmp(first, stpn_version()) == 0) return status;
+    r->lost = 1;
+    return error_set(error, STPN_ERROR_INPUT, "rank %d runs stpn %s, rank 0 %s", r->rank, stpn_version(), first);
 }
 
 stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size, stpn_error *error)
@@ -198,8 +211,10 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     experiment e = {0};
     int finished = 0;
     if (folder && folder_size) folder[0] = 0;
-    stpn_status status = experiment_read(&e, options->file, options->set, options->set_count,
-                                         options->has_seed ? &options->seed : NULL, error);
+    stpn_status status = check_version(options->ranks, error);
+    if (status) return status;
+    status = experiment_read(&e, options->file, options->set, options->set_count,
+                             options->has_seed ? &options->seed : NULL, error);
     if (!status && options->profile) status = profile_create(&t.profile, options->threads, error);
     t.lane = profile_lane_of(t.profile, 0);
     if (!status) status = trainer_name_folder(&t, &e, error);

@@ -230,12 +230,9 @@ stpn_status trainer_check_ranks(const trainer *t, stpn_error *error)
     stpn_ranks *r = t->run.ranks;
     char own[RANK_TEXT] = {0};
     if (!r) return STPN_OK;
-    snprintf(own, sizeof own, "%s", stpn_version());
-    stpn_status status = check_same(r, own, sizeof own, "runs another version of stpn", error);
-    if (status) return status;
     snprintf(own, sizeof own, "%s", stpn_net_kernel(t->run.net));
-    status = check_same(r, own, sizeof own,
-                        "would use another kernel, whose bits differ (STPN_KERNEL sets it for all),", error);
+    stpn_status status = check_same(
+        r, own, sizeof own, "would use another kernel, whose bits differ (STPN_KERNEL sets it for all),", error);
     if (status) return status;
     snprintf(own, sizeof own, "%016" PRIx64, digest(t->text, strlen(t->text)));
     status = check_same(r, own, sizeof own, "reads another experiment", error);
@@ -261,7 +258,7 @@ stpn_status trainer_load(trainer *t, stpn_error *error)
     const experiment *e = &t->run.experiment;
     stpn_status status = run_path(path, t->folder, RUN_LAST, error);
     int32_t exists = !status && file_exists(path);
-    status = ranks_decide(t->run.ranks, status, &exists, error);
+    status = ranks_decide(t->run.ranks, status, &exists, 0, error);
     if (!status && exists) {
         status = checkpoint_load(path, &t->run, &t->counts, t->options->any_kernel ? NULL : stpn_net_kernel(t->run.net),
                                  error);

@@ -85,11 +85,13 @@ static void items_come_from_their_owners(void **state)
     assert_int_equal(ranks_agree(NULL, STPN_ERROR_INPUT, NULL), STPN_ERROR_INPUT);
 }
 
+enum { ANY = 1 }; // bits that any rank may set
+
 static void decide(void *context, int rank)
 {
     exchange *x = context;
     if (x->own[rank]) error_set(&x->error[rank], x->own[rank], "wrong");
-    x->status[rank] = ranks_decide(&x->crew.ranks[rank], x->own[rank], &x->decision[rank], &x->error[rank]);
+    x->status[rank] = ranks_decide(&x->crew.ranks[rank], x->own[rank], &x->decision[rank], ANY, &x->error[rank]);
 }
 
 static void the_first_error_is_everyones(void **state)
@@ -103,7 +105,7 @@ static void the_first_error_is_everyones(void **state)
             crew_open(&x.crew, ranks);
             for (int r = ranks - 1; r >= 0; r--) {
                 x.own[r] = bits >> r & 1 ? errors[r % 3] : STPN_OK;
-                x.decision[r] = 40 + r;
+                x.decision[r] = 2 * (40 + r) | (bits * 5 >> r & ANY);
                 x.error[r].message[0] = 0;
                 if (x.own[r]) first = r;
             }
@@ -114,7 +116,7 @@ static void the_first_error_is_everyones(void **state)
                 if (first > 0) snprintf(message, sizeof message, "rank %d: wrong", first);
                 assert_int_equal(x.status[r], first >= 0 ? errors[first % 3] : STPN_OK);
                 assert_string_equal(x.error[r].message, message);
-                assert_int_equal(x.decision[r], 40);
+                assert_int_equal(x.decision[r], 2 * 40 | ((bits * 5 & ((1 << ranks) - 1)) != 0));
             }
             crew_close(&x.crew);
         }
@@ -124,7 +126,7 @@ static void meet_without_one(void *context, int rank)
 {
     exchange *x = context;
     if (rank == x->count) crew_leave(&x->crew, rank);
-    else x->status[rank] = ranks_agree(&x->crew.ranks[rank], STPN_OK, &x->error[rank]);
+    else x->status[rank] = ranks_agree(&x->crew.ranks[rank], x->own[rank], &x->error[rank]);
     if (rank != x->count) crew_leave(&x->crew, rank);
 }
 
@@ -136,12 +138,17 @@ static void a_lost_rank_is_an_error_of_the_system(void **state)
         for (int lost = 0; lost < ranks; lost++) {
             crew_open(&x.crew, ranks);
             x.count = lost;
-            for (int r = 0; r < ranks; r++) x.error[r].message[0] = 0;
+            int failed = (lost + 1) % ranks; // has an error of its own
+            for (int r = 0; r < ranks; r++) {
+                x.own[r] = r == failed ? STPN_ERROR_INPUT : STPN_OK;
+                snprintf(x.error[r].message, sizeof x.error[r].message, r == failed ? "wrong" : "");
+            }
             crew_run(&x.crew, meet_without_one, &x);
             for (int r = 0; r < ranks; r++) {
                 if (r == lost) continue;
-                assert_int_equal(x.status[r], STPN_ERROR_SYSTEM);
-                assert_non_null(strstr(x.error[r].message, "rank "));
+                assert_int_equal(x.status[r], r == failed ? STPN_ERROR_INPUT : STPN_ERROR_SYSTEM);
+                if (r == failed) assert_string_equal(x.error[r].message, "wrong");
+                else assert_non_null(strstr(x.error[r].message, "rank "));
             }
             crew_close(&x.crew);
         }

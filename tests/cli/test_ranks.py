@@ -110,6 +110,45 @@ class Ranks(RanksTest):
             self.assertEqual(len(lines), 1, messages)
             self.assertIn(says, lines[0])
 
+    def apart(self, first, second, code, before=()):
+        """Two ranks with words of their own; what stpn says."""
+        process = self.mpirun(1, *first, before=before, after=[":", "-n", "1", COMMAND, *second])
+        _, messages = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, code, messages)
+        return [line for line in messages.splitlines() if line.startswith("stpn: ")]
+
+    def test_words_of_one_rank_alone_are_told_once(self):
+        right = ["train", self.file, "--out", "run", "--quiet", "--threads", "1"]
+        others = ["stpn: rank 1: is given other words than rank 0"]
+        for wrong in ([*right[:-1], "999"], [*right, "--colour"], [*right, "--seeds", "0-"], [*right, "--seeds", "0-1"]):
+            self.assertEqual(self.apart(right, wrong, 2), others, wrong)
+            told = self.apart(wrong, right, 2)
+            self.assertEqual(len(told), 1, (wrong, told))
+        self.assertEqual(self.apart([*right, "--seeds", "0-1"], [*right, "--seeds", "0-2"], 2), others)
+
+    def test_a_rank_that_starts_late_still_tells(self):
+        late = ["sh", "-c", 'sleep 1; exec "$@"', "late"]
+        told = self.apart(["train", self.file, "--colour"], ["train", self.file, "--colour"], 2, before=late)
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("--colour", told[0])
+
+    def test_a_signal_to_any_rank_stops_all(self):
+        file = self.write_experiment("maze.json", dict(MAZE, train=dict(MAZE["train"], iterations=100000)))
+        for rank in (0, 1, 2):
+            out = "stopped%d" % rank
+            process = self.mpirun(3, "train", file, "--out", out, "--threads", "1", "--quiet")
+            self.wait_for(self.path(out, "last.safetensors"))
+            os.kill(self.ranks_of(process)[rank], signal.SIGTERM)
+            _, messages = process.communicate(timeout=60)
+            self.assertIn("stopped after iteration", messages)
+            self.assertIn("saved", messages)
+
+    def wait_for(self, path):
+        end = time.monotonic() + 60
+        while not os.path.exists(path):
+            self.assertLess(time.monotonic(), end, path)
+            time.sleep(0.02)
+
     def test_a_rank_that_reads_other_data_is_refused(self):
         for name in ("a", "b"):
             shutil.copytree(os.path.join(SOURCE, "experiments", "own-data"), self.path(name))
