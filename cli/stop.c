@@ -1,23 +1,37 @@
 #include "cli/stop.h"
 
+#include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 volatile sig_atomic_t stop_asked;
 
 int stop_is_asked(void)
 {
-    return __atomic_load_n(&stop_asked, __ATOMIC_RELAXED);
+    return __atomic_load_n(&stop_asked, __ATOMIC_ACQUIRE);
 }
 
-/* The first signal asks to stop, the next one kills. */
+/* The first signal asks to stop, a later one kills. What launches a program may send the same signal to it and to its group,
+ * so what comes right behind the first one counts as the same. */
 static void on_signal(int number)
 {
-    (void)number;
-    __atomic_store_n(&stop_asked, 1, __ATOMIC_RELAXED);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    enum { TOGETHER_MS = 200 };
+    static int64_t first;
+    struct timespec now;
+    int before = errno;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (!stop_is_asked()) {
+        __atomic_store_n(&first, ms, __ATOMIC_RELAXED);
+        __atomic_store_n(&stop_asked, 1, __ATOMIC_RELEASE);
+    } else if (ms - __atomic_load_n(&first, __ATOMIC_RELAXED) > TOGETHER_MS) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    errno = before;
 }
 
 void catch_signals(void)

@@ -12,7 +12,10 @@ const char *python_find(char path[PYTHON_PATH_SIZE])
 {
     const char *named = getenv("STPN_PYTHON");
     if (named && *named) return named;
-    return place_beside(path, PYTHON_PATH_SIZE, ".venv/bin/python") && file_exists(path) ? path : "python3";
+    if (place_beside(path, PYTHON_PATH_SIZE, ".venv/bin/python") && file_exists(path)) return path;
+    /* It need not be the active one. */
+    int virtual = place_beside(path, PYTHON_PATH_SIZE, "pyvenv.cfg") && file_exists(path);
+    return virtual && place_beside(path, PYTHON_PATH_SIZE, "bin/python3") && file_exists(path) ? path : "python3";
 }
 
 int python_package_path(char **value)

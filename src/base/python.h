@@ -4,7 +4,8 @@
 
 enum { PYTHON_PATH_SIZE = 4096 };
 
-/* The interpreter: STPN_PYTHON, else the tree's .venv, else python3. What is returned may lie in `path`. */
+/* The interpreter: STPN_PYTHON, else the tree's .venv, else that of the virtual environment that the program is installed in,
+ * else python3. What is returned may lie in `path`. */
 const char *python_find(char path[PYTHON_PATH_SIZE]);
 /* The value of PYTHONPATH with which that interpreter finds the stpn package of this tree or installation, in front of
  * what the user has (memory_free); NULL where there is no such package. Returns 0 where memory is out. */

@@ -190,15 +190,19 @@ static stpn_status start_process(worker *w, stpn_error *error)
 
 static stpn_status tell_death(worker *w, stpn_error *error)
 {
-    static const char advice[] = "see its own words above; gymnasium and ale-py are in the environment that "
-                                 "scripts/python-env.sh makes";
+    char path[PYTHON_PATH_SIZE], advice[PYTHON_PATH_SIZE + 160];
+    snprintf(
+        advice, sizeof advice,
+        ": see its own words above; it was started by %s, which needs gymnasium, and ale-py for Atari; STPN_PYTHON "
+        "names another Python",
+        python_find(path));
     for (int i = 0; i < END_PATIENCE && !reap(w, WNOHANG); i++) pause_shortly();
     if (!w->died) return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s has closed its connection", w->plan.id);
     if (WIFSIGNALED(w->how))
         return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s was ended by signal %d", w->plan.id,
                          WTERMSIG(w->how));
-    return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s has ended with exit status %d%s%s", w->plan.id,
-                     WEXITSTATUS(w->how), w->base ? "" : ": ", w->base ? "" : advice);
+    return error_set(error, STPN_ERROR_SYSTEM, "the worker of %s has ended with exit status %d%s", w->plan.id,
+                     WEXITSTATUS(w->how), w->base ? "" : advice);
 }
 
 /* One packet into w->text, of which *size bytes are used. */

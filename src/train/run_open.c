@@ -2,7 +2,9 @@
 #include "base/file.h"
 #include "train/checkpoint.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, stpn_error *error)
 {
@@ -105,12 +107,16 @@ stpn_status run_open_folder(run *r, const char *folder, int best, int threads, s
     *r = (run){0};
     if (!file_is_folder(folder)) return error_set(error, STPN_ERROR_INPUT, "%s: is no folder of a run", folder);
     stpn_status status = run_path(path, folder, RUN_EXPERIMENT, error);
-    if (!status && !file_exists(path))
+    if (!status && access(path, F_OK) != 0 && errno == ENOENT)
         return error_set(error, STPN_ERROR_INPUT, "%s: is no run: it has no %s", folder, RUN_EXPERIMENT);
     if (!status) status = experiment_read(&e, path, NULL, 0, NULL, error);
     if (!status) status = run_open(r, &e, threads, NULL, error);
     if (status) return status;
-    status = run_path(path, folder, best ? RUN_BEST : RUN_LAST, error);
+    status = run_path(path, folder, RUN_BEST, error);
+    int has_best = !status && file_exists(path);
+    if (!status && !best) status = run_path(path, folder, RUN_LAST, error);
+    if (!status && !best && has_best && !file_exists(path))
+        status = error_set(error, STPN_ERROR_INPUT, "%s: has no %s; --best takes its %s", folder, RUN_LAST, RUN_BEST);
     if (!status) status = checkpoint_load_agent(r, path, error);
     if (status) run_close(r);
     return status;

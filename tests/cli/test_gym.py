@@ -3,7 +3,9 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -13,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import python_env  # noqa: E402
 
 python_env.use()
-from support import SHARE, SOURCE, CommandTest, environment, read, read_tensors, write  # noqa: E402
+from support import COMMAND, SHARE, SOURCE, CommandTest, environment, read, read_tensors, write  # noqa: E402
 
 FAKE = {
     "name": "fake",
@@ -225,6 +227,7 @@ class Refused(GymTest):
                     says="/nowhere/python cannot be started")
         result = self.run_command("train", self.file, "--out", "run", env={**self.env, "STPN_PYTHON": "/bin/false"})
         self.assert_refused(result, 3, "has ended with exit status 1")
+        self.assertIn("it was started by /bin/false", result.stderr)
 
     def test_a_worker_that_does_wrong(self):
         for does, code, says in (
@@ -250,6 +253,23 @@ class Refused(GymTest):
                 self.succeed(*words, "--resume")
                 self.assertEqual(self.iterations(does), 10)
                 os.remove(self.good)
+
+
+class Installed(GymTest):
+    def test_the_python_of_its_own_environment(self):
+        """Of a virtual environment that is not the active one."""
+        os.makedirs(self.path("venv", "bin"))
+        own, python = self.path("venv", "bin", "stpn"), self.path("venv", "bin", "python3")
+        shutil.copy(COMMAND, own)
+        write(python, "#!/bin/sh\nexit 9\n")
+        os.chmod(python, 0o755)
+        env = {name: value for name, value in self.env.items() if name != "STPN_PYTHON"}
+        for has in (False, True):
+            if has:
+                write(self.path("venv", "pyvenv.cfg"), "")
+            result = subprocess.run([own, "train", self.file, "--out", "run"], cwd=self.folder, env=env, capture_output=True, text=True, timeout=60)
+            self.assertEqual("exit status 9: see its own words above; it was started by %s" % python in result.stderr, has, result.stderr)
+            shutil.rmtree(self.path("run"), ignore_errors=True)
 
 
 class Killed(GymTest):

@@ -71,6 +71,19 @@ class Interrupt(CommandTest):
         self.assert_same_run("four", "all/s4")
         self.assertTrue(os.path.exists(self.path("all", "s5", "summary.json")))
 
+    def test_a_signal_that_comes_twice_at_once_is_one(self):
+        """As from timeout, which sends it to its child and to the group."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            out = "twice%d" % number
+            process = self.start("train", self.file, "--out", out, "--set", "train.epochs=100000")
+            self.wait_for(out + "/last.safetensors", process)
+            process.send_signal(number)
+            time.sleep(0.01)
+            process.send_signal(number)
+            messages = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 130, messages)
+            self.assertIn("saved; go on with", messages)
+
     def test_a_second_signal_kills_at_once(self):
         slow = ["--set", "task.train=16384", "--set", "train.batch=16384", "--set", "units.0.hidden=200"]
         words = ["train", self.file, "--out", "slow", *slow, "--threads", "1"]
@@ -83,6 +96,12 @@ class Interrupt(CommandTest):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         self.assertEqual(process.returncode, -signal.SIGINT)
+
+    def test_a_folder_with_the_best_parameters_alone(self):
+        shutil.copytree(self.path("whole"), self.path("model"))
+        os.remove(self.path("model", "last.safetensors"))
+        self.refuse(2, "eval", "model", says="model: has no last.safetensors; --best takes its best.safetensors")
+        self.succeed("eval", "model", "--best")
 
     def test_a_finished_run_is_left_as_it_is(self):
         before = snapshot(self.path("whole"))
