@@ -1,10 +1,12 @@
 /* stpn info: what this build is and runs on. */
 #include "base/machine.h"
 #include "cli/cli.h"
+#include "cli/gif.h"
 #include "cli/ranks.h"
 #include "io/json.h"
 #include "kernels/kernels.h"
 #include "tasks/env.h"
+#include "tasks/pendulum.h"
 #include "tasks/task.h"
 #include "units/unit.h"
 
@@ -72,6 +74,10 @@ static json_t *describe(const char *kernel)
     failed |= json_object_set_new(root, "processor", json_string(processor));
     failed |= json_object_set_new(root, "system", json_string(system));
     failed |= json_object_set_new(root, "threads", json_integer(machine_processors()));
+    int engine = pendulum_engine();
+    json_t *mujoco = engine ? json_sprintf("%d.%d.%d", engine / 100, engine / 10 % 10, engine % 10) : json_null();
+    failed |= json_object_set_new(root, "mujoco", mujoco);
+    failed |= json_object_set_new(root, "gif", json_boolean(gif_check(NULL) == STPN_OK));
     failed |= json_object_set_new(root, "mpi", json_boolean(ranks_possible()));
     if (!failed) return root;
     json_decref(root);
@@ -104,6 +110,9 @@ static void print_text(const json_t *root)
     printf("%-11s%s\n", "processor", json_string_value(json_object_get(root, "processor")));
     printf("%-11s%s\n", "system", json_string_value(json_object_get(root, "system")));
     printf("%-11s%lld\n", "threads", (long long)json_integer_value(json_object_get(root, "threads")));
+    const char *mujoco = json_string_value(json_object_get(root, "mujoco"));
+    printf("%-11s%s\n", "mujoco", mujoco ? mujoco : "no");
+    printf("%-11s%s\n", "gif", json_is_true(json_object_get(root, "gif")) ? "yes" : "no");
     printf("%-11s%s\n", "mpi", json_is_true(json_object_get(root, "mpi")) ? "yes" : "no");
 }
 
@@ -130,7 +139,7 @@ const command command_info = {
     .summary = "tell the version, the kernels, the units and the tasks",
     .text =
         "Tells what this build is: its version, the kernel in use and those that this processor runs, the units with\n"
-        "their options, the tasks, the processor and its number of threads,\n"
-        "and whether it trains over the ranks of mpirun.\n",
+        "their options, the tasks, the processor and its number of threads, MuJoCo's version, and whether it draws\n"
+        "animations and trains over the ranks of mpirun.\n",
     .run = run_info,
 };

@@ -46,7 +46,7 @@ int main(void)
         stpn_cross_entropy(net, BATCH, CUES, logits, labels, 1.0 / BATCH, NULL, dlogits);
         stpn_head_backward(net, 0, BATCH, y[STEPS - 1], dlogits, gradient, dy[STEPS - 1]);
         if (!status) status = stpn_backward(net, tape, dy, NULL, gradient, NULL, NULL, &error);
-        stpn_adam_update(adam, net, gradient);
+        if (!status) stpn_adam_update(adam, net, gradient);
     }
     if (!gradient || status) return fprintf(stderr, "%s\n", status ? error.message : "out of memory"), 1;
 
