@@ -256,6 +256,16 @@ class Misuse(unittest.TestCase):
         self.refuses(ValueError, "steps is 0", net.tape, 0, 2)
         self.refuses(ValueError, "seed is -1", net.init, -1)
 
+    def test_writing_into_what_was_read(self):
+        """It is a copy: what is written there would never reach the library."""
+        net, state = self.net, self.net.state(2)
+        for tensors, name in (net.parameters, "units.0.weight"), (net.gradient(), "readout.weight"), (state, "units.0.h"):
+            for values in tensors[name], dict(tensors.items())[name], tensors.values()[list(tensors).index(name)]:
+                self.refuses(ValueError, "read-only", values.__setitem__, slice(None), 1.0)
+            tensors[name] = tensors[name] + 1
+            tensors.update({name: tensors[name].copy()})
+            self.assertTrue(tensors[name].any())
+
     def test_backward(self):
         net, tape, gradient = self.net, self.net.tape(5, 2), self.net.gradient()
         dy = np.zeros(net.forward(self.x, tape=tape).shape, np.float32)
