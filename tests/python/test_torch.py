@@ -11,6 +11,7 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from binding_support import UNITS, golden_files, largest_error  # noqa: E402  (goes on in .venv)
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
@@ -118,6 +119,11 @@ class Conventions(TorchTest):
         self.assertFalse(torch.equal(again.weight_l0, first["weight_l0"]))
         self.assertLessEqual(float(again.weight_l0.detach().abs().max()), 5**-0.5)
 
+    def test_what_is_shown(self):
+        self.assertEqual(repr(st.STPN(3, 5, 2, bias=False, learn=False, gamma=0.5)),
+                         "STPN(3, 5, num_layers=2, bias=False, learn=False, gamma=0.5)")
+        self.assertEqual(repr(st.STPN(3, 5, bias=np.bool_(True), layer_norm=np.bool_(True))), "STPN(3, 5, layer_norm=True)")
+
     def test_names_of_the_states(self):
         names = {unit: CLASSES[unit](3, 5).states.names for unit in UNITS}
         self.assertEqual(names, {
@@ -216,7 +222,8 @@ class Conventions(TorchTest):
         self.assertIn("between layers", str(told[0].message))
 
     def test_cells(self):
-        self.assertEqual(repr(st.STPNCell(3, 5, norm="post", lambda_=0.5)), "STPNCell(3, 5, norm='post', lambda_=0.5)")
+        self.assertEqual(repr(st.STPNCell(3, 5, norm="post", learn=False, lambda_=0.5)),
+                         "STPNCell(3, 5, norm='post', learn=False, lambda_=0.5)")
         for unit in UNITS:
             for implementation in "c", "plain":
                 layer, cell = CLASSES[unit](3, 5), st.Cell(unit, 3, 5, implementation=implementation)
@@ -447,7 +454,10 @@ class Refused(TorchTest):
         self.refuses(ValueError, "num_layers is 0", st.STPN, 3, 5, 0)
         self.refuses(TypeError, "hidden_size is 5.0", st.STPN, 3, 5.0)
         self.refuses(ValueError, "dropout is 2", st.STPN, 3, 5, 2, dropout=2)
-        self.refuses(ValueError, "clamp is -1", st.STPN, 3, 5, clamp=-1)
+        self.refuses(ValueError, "^clamp is -1", st.STPN, 3, 5, clamp=-1)
+        self.refuses(ValueError, "^lambda has no effect with the other options of this unit", st.STPN, 3, 5, lambda_=0.5)
+        self.refuses(ValueError, "^granularity has no effect", st.STPN, 3, 5, learn=False, granularity="neuron")
+        self.refuses(ValueError, "^gamma has no effect", st.STPNCell, 3, 5, gamma=0.5)
         self.refuses(ValueError, "recurrent columns", st.STPNF, 3, 5, plastic="hidden")
         self.refuses(ValueError, "there is no unit 'stp'", st.Layer, "stp", 3, 5)
         self.refuses(ValueError, "implementation", st.STPN, 3, 5, implementation="cuda")

@@ -16,9 +16,6 @@ from ..net import Block, _Used
 from .course import Course, Spaces
 from .learning import evaluate, learn
 
-# Options of stpn_unit that are 0 or 1 there and false or true in experiment files.
-_FLAGS = ("bias", "layer_norm", "learn")
-
 
 def _units(unit, hidden):
     """`units` of an experiment."""
@@ -28,8 +25,7 @@ def _units(unit, hidden):
     for each in units:
         if not isinstance(each, Unit):
             raise TypeError(f"unit has a {type(each).__name__} in it, expected stpn.Unit")
-    return [{"name": each.name, "hidden": each.hidden,
-             **{name: bool(value) if name in _FLAGS else value for name, value in each.given.items()}} for each in units]
+    return [{"name": each.name, "hidden": each.hidden, **each.given} for each in units]
 
 
 class _Acting:
