@@ -64,6 +64,8 @@ def integer(name, value, low=0, high=INT_MOST):
     """`value` as an int in [low, high]; TypeError or ValueError otherwise."""
     try:
         number = value.__index__()
+        if isinstance(value, bool):
+            raise TypeError
     except (AttributeError, TypeError):
         raise TypeError(f"{name} is {value!r}, expected an integer") from None
     if not low <= number <= high:

@@ -173,6 +173,14 @@ class Conventions(TorchTest):
         lstm = torch.nn.LSTM(3, 5)(packed)[0]
         self.assertTrue(torch.equal(lstm.sorted_indices, y.sorted_indices) and torch.equal(lstm.batch_sizes, y.batch_sizes))
         self.refuses(ValueError, "own lengths", layer, packed, lengths=lengths)
+        in_order = pack_sequence(sorted(sequences, key=len, reverse=True))
+        for layers in 1, 2:
+            layer = st.STPN(3, 5, layers)
+            for batch in 3, 5:
+                _, state = layer(torch.randn(3, batch, 3))
+                for each in packed, in_order:
+                    self.refuses(ValueError, f"h of the state is of {batch} samples, expected 4", layer, each, state)
+        self.refuses(ValueError, "h of the state has 2 dimensions, expected 3", layer, packed, layer(torch.randn(3, 3))[1])
 
     def test_lengths_and_resets(self):
         x, lengths = torch.randn(6, 3, 3), torch.tensor([6, 0, 4])
@@ -201,6 +209,11 @@ class Conventions(TorchTest):
         self.assertFalse(any(part.requires_grad for part in (state[0], *state[1])))
         self.assertIsNone(layer.reset_state(layer.detach_state(None), [True, False]))
         self.refuses(ValueError, r"mask has shape \(2,\), expected \(3,\)", layer.reset_state, state, [True, False])
+        for one in layer, st.STPN(3, 5):
+            alone = one(torch.randn(4, 3))[1]
+            for mask in [True], [True] * 5:  # five neurons are not five samples
+                self.refuses(ValueError, "h of the state has 2 dimensions, expected 3: a batch", one.reset_state, alone, mask)
+            self.refuses(ValueError, "h of the state has 2 dimensions", one.select_samples, alone, torch.tensor([0]))
         h, F = layer.reset_state(state, torch.tensor([0, 1, 0]))
         for after, before, at in [(h, state[0], 1), *zip(F, state[1], (0, 0))]:
             self.assertFalse(after.select(at, 1).any())
@@ -216,10 +229,14 @@ class Conventions(TorchTest):
         self.assertTrue(0.3 < share < 0.7, share)
         layer.eval()
         self.assertFalse((layer(x), seen[-1])[1].eq(0).any())
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            st.STPN(3, 5, dropout=0.5)
-        self.assertIn("between layers", str(told[0].message))
+        class Mine(st.GRU):
+            pass
+        for make in st.STPN, st.GRU, Mine, lambda *sizes, **named: st.Layer("lstm", *sizes, **named):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                make(3, 5, dropout=0.5)
+            self.assertIn("between layers", str(told[0].message))
+            self.assertEqual(told[0].filename, __file__)
 
     def test_cells(self):
         self.assertEqual(repr(st.STPNCell(3, 5, norm="post", learn=False, lambda_=0.5)),
@@ -453,6 +470,11 @@ class Refused(TorchTest):
         self.refuses(ValueError, "input_size is 0", st.STPN, 0, 5)
         self.refuses(ValueError, "num_layers is 0", st.STPN, 3, 5, 0)
         self.refuses(TypeError, "hidden_size is 5.0", st.STPN, 3, 5.0)
+        self.refuses(TypeError, "input_size is True, expected an integer", st.STPN, True, 5)
+        self.refuses(ValueError, "^hidden is 100000000, expected an integer from 1 to", st.STPN, 3, 10**8)
+        self.refuses(ValueError, "^the unit has 100000000 inputs, expected 1 to", st.STPN, 10**8, 3)
+        layer = st.STPN(np.int64(3), np.int64(5), np.int64(2))
+        self.assertEqual((layer.weight_l0.shape, layer.weight_l1.shape, repr(layer)), ((5, 8), (5, 10), "STPN(3, 5, num_layers=2)"))
         self.refuses(ValueError, "dropout is 2", st.STPN, 3, 5, 2, dropout=2)
         self.refuses(ValueError, "^clamp is -1", st.STPN, 3, 5, clamp=-1)
         self.refuses(ValueError, "^lambda has no effect with the other options of this unit", st.STPN, 3, 5, lambda_=0.5)
@@ -479,7 +501,24 @@ class Refused(TorchTest):
         self.refuses(ValueError, "lengths are from 3 to 9", layer, x, lengths=[3, 9])
         self.refuses(ValueError, "lengths has shape", layer, x, lengths=[3])
         self.refuses(TypeError, "lengths", layer, x, lengths=[3.0, 4.0])
-        self.refuses(ValueError, "reset has shape", layer, x, reset=torch.zeros(2, 4))
+        self.refuses(ValueError, r"reset has shape \(2, 4\), expected \(4, 2\)", layer, x, reset=torch.zeros(2, 4))
+        first = st.STPN(3, 5, batch_first=True)
+        for reset, kind, says in [
+                (np.zeros((4, 2)), TypeError, "reset is a ndarray, expected a tensor"),
+                ([[0, 0]] * 4, TypeError, "reset is a list, expected a tensor"),
+                (torch.zeros(4), ValueError, r"reset has shape \(4,\), expected \(4, 2\)"),
+                (torch.zeros(2, 4), ValueError, r"reset has shape \(2, 4\), expected \(4, 2\)")]:
+            self.refuses(kind, says, layer, x, reset=reset)
+            self.refuses(kind, says, first, x, reset=reset)  # 4 samples there
+        for reset, kind, says in [([0] * 4, TypeError, "reset is a list, expected a tensor"),
+                                  (torch.zeros(4, 1), ValueError, r"reset has shape \(4, 1\), expected \(4,\)"),
+                                  (torch.zeros(3), ValueError, r"reset has shape \(3,\), expected \(4,\)")]:
+            self.refuses(kind, says, layer, x[:, 0], reset=reset)
+        self.refuses(ValueError, r"lengths has shape \(2,\), expected \(\) or \(1,\)", layer, x[:, 0], lengths=[3, 4])
+        reset = torch.tensor([0, 0, 1, 0])
+        for lengths in 3, [3], torch.tensor(3):
+            y, _ = layer(x[:, 0], reset=reset, lengths=lengths)
+            self.same(y, layer(x[:, :1], reset=reset[:, None], lengths=[3])[0][:, 0])
         two = st.STPN(3, 5, 2)
         _, (h, F) = two(x)
         self.refuses(TypeError, "F of the state must be a tuple of 2", two, x, (h, F[0]))
