@@ -87,6 +87,15 @@ class Conventions(TorchTest):
                     self.assertEqual(len(F), layers)
                 self.assertEqual((ours.flatten_parameters(), ours.bidirectional), (lstm.flatten_parameters(), lstm.bidirectional))
 
+    def test_the_state_by_the_name_that_nn_has(self):
+        x, packed = torch.randn(4, 2, 3), pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+        for layer, each in (st.STPN(3, 5), x), (st.GRU(3, 5), x), (st.STPN(3, 5), packed), (st.STPNCell(3, 5), x[0]):
+            state = layer(each)[1] if isinstance(layer, st.Layer) else layer(each)
+            found = layer(each, hx=state)[0].data
+            self.same(found, layer(each, state)[0].data)
+            self.assertFalse(torch.equal(found, layer(each)[0].data))
+            self.refuses(TypeError, "state and hx are given, expected one of them", layer, each, state, hx=state)
+
     def test_our_lstm_and_gru_compute_what_pytorch_does(self):
         x = torch.randn(4, 6, 3)
         ours, theirs = st.LSTM(3, 5, 2), torch.nn.LSTM(3, 5, 2)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..library import Unit, integer
 from .autograd import sequence
 from .spec import DTYPES, spec, text_of
-from .states import State, StateLayout
+from .states import State, StateLayout, one_state
 
 _TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
 IMPLEMENTATIONS = ("auto", "c", "plain")
@@ -185,15 +185,17 @@ class Layer(_Units):
     if TYPE_CHECKING:  # what nn.Module leaves open
         @overload
         def __call__(self, x: torch.Tensor, state: State | None = None, *, reset: torch.Tensor | None = None,
-                     lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor, Any]: ...
+                     lengths: torch.Tensor | Sequence[int] | None = None, hx: State | None = None) -> tuple[torch.Tensor, Any]: ...
 
         @overload
-        def __call__(self, x: PackedSequence, state: State | None = None) -> tuple[PackedSequence, Any]: ...
+        def __call__(self, x: PackedSequence, state: State | None = None, *,
+                     hx: State | None = None) -> tuple[PackedSequence, Any]: ...
 
         def __call__(self, *arguments: Any, **named: Any) -> tuple[Any, Any]: ...
 
     def forward(self, x: torch.Tensor | PackedSequence, state: State | None = None, *, reset: torch.Tensor | None = None,
-                lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor | PackedSequence, State]:
+                lengths: torch.Tensor | Sequence[int] | None = None,
+                hx: State | None = None) -> tuple[torch.Tensor | PackedSequence, State]:
         """A sequence through all layers, from a state to the next.
 
         Args:
@@ -204,12 +206,14 @@ class Layer(_Units):
                 tuple of (B, H, K), one a layer.
             reset: (T, B), not 0 zeroes a sample's state before that step.
             lengths: (B), steps in [0, T] that each sample has; its outputs are 0 afterwards and its state stays.
+            hx: the state by nn.LSTM's name for it, in place of `state`.
 
         Returns outputs (T, B, H) of the last layer, and the state after the last step. The gradient is exact, to inputs, state and
         parameters (docs/mathematics.md#3-the-gradient); there are no second derivatives, and no torch.func transforms.
 
         Raises TypeError and ValueError for an argument of another type or shape, RuntimeError for another device.
         """
+        state = one_state(state, hx)
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, state, reset, lengths)
         x, batched = self._checked_inputs(x, 3, 2)

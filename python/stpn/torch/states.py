@@ -87,6 +87,15 @@ class StateLayout:
                           for stacked, part in zip(self.stacked, zip(*finals))])
 
 
+def one_state(state, hx):
+    """The state by either of its names."""
+    if hx is None:
+        return state
+    if state is not None:
+        raise TypeError("state and hx are given, expected one of them: they are two names of the same")
+    return hx
+
+
 def checked(name, tensor, shape, like):
     """A tensor of that shape, and of the type and on the device of `like`."""
     if tensor.shape != shape:
