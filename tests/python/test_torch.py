@@ -96,6 +96,19 @@ class Conventions(TorchTest):
             self.assertFalse(torch.equal(found, layer(each)[0].data))
             self.refuses(TypeError, "state and hx are given, expected one of them", layer, each, state, hx=state)
 
+    def test_what_breaks_a_script_is_told(self):
+        """What the page about nn.LSTM says of what is other than there."""
+        layer, x = st.STPN(3, 5), torch.randn(4, 2, 3)
+        self.refuses(TypeError, "positional arguments", st.STPN, 3, 5, 1, True)
+        self.assertFalse([name for name in ("bias", "proj_size", "mode", "all_weights") if hasattr(layer, name)])
+        self.assertIs(layer.unit.options["bias"], True)
+        self.assertEqual(layer(x.byte())[0].dtype, torch.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            self.assertEqual((torch.nn.LSTM(3, 5)(x)[0].dtype, layer(x)[0].dtype), (torch.bfloat16, torch.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated
+            self.refuses(Exception, "keyword-only", torch.jit.script, layer)
+
     def test_our_lstm_and_gru_compute_what_pytorch_does(self):
         x = torch.randn(4, 6, 3)
         ours, theirs = st.LSTM(3, 5, 2), torch.nn.LSTM(3, 5, 2)
