@@ -171,8 +171,7 @@ class Unit:
             if option not in OPTIONS[name]:
                 raise TypeError(f"unit {name} has no option {option!r}, it has {', '.join(OPTIONS[name]) or 'none'}")
             self.given[option] = _option_value(option, value)
-        defaults = self._defaults()
-        if changed := {option: value for option, value in self.given.items() if value != defaults[option]}:
+        if changed := self._changed():
             checked_unit({"name": name, "hidden": 1, **changed})
 
     def __repr__(self) -> str:
@@ -184,6 +183,11 @@ class Unit:
     def options(self) -> dict[str, Any]:
         """{option: value} of every option that the unit reads, given or not."""
         return {**self._defaults(), **self.given}
+
+    def _changed(self):
+        """{option: value} of those that were given and are not the default."""
+        defaults = self._defaults()
+        return {name: value for name, value in self.given.items() if value != defaults[name]}
 
     def _defaults(self):
         unit = lib.stpn_unit_default(self.name.encode(), self.hidden)

@@ -120,7 +120,7 @@ class Block(_Tensors):
     """Parameters, or a gradient: a mapping from the names of tensors ("units.0.weight") to arrays of the net's type.
 
     Made by Net.gradient; Net.parameters is one. Reading a tensor (`block["units.0.weight"]`) gives a copy, which is read-only;
-    setting one (`block["units.0.weight"] = values`) copies it in.
+    setting one (`block["units.0.weight"] = values`) copies it in. So `block[name] = 2 * block[name]`, and not `block[name] *= 2`.
 
     Attributes:
         shapes: {name: shape}.

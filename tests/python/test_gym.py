@@ -334,6 +334,8 @@ class Agents(unittest.TestCase):
                 (lambda: stpn.gym.Agent(gymnasium.make_vec("FrozenLake-v1", num_envs=1)), TypeError, "expected a Box")]:
             with self.assertRaisesRegex(kind, says):
                 make()
+        given = stpn.Unit("stpn_r", 3, lambda_=0.9, norm="post")  # the default, which has no effect there, is no error
+        self.assertEqual(stpn.gym.Agent(envs, given).experiment["units"][0]["norm"], "post")
         agent = stpn.gym.Agent(envs, hidden=3, method="a2c", rollout=np.int64(2), learning_rate=np.float32(0.5))
         self.assertEqual((agent.rollout, agent.experiment["train"]["learning_rate"]), (2, 0.5))
         seen = np.zeros((1, 1, 2))

@@ -276,6 +276,7 @@ class Misuse(unittest.TestCase):
         for tensors, name in (net.parameters, "units.0.weight"), (net.gradient(), "readout.weight"), (state, "units.0.h"):
             for values in tensors[name], dict(tensors.items())[name], tensors.values()[list(tensors).index(name)]:
                 self.refuses(ValueError, "read-only", values.__setitem__, slice(None), 1.0)
+            self.refuses(ValueError, "read-only", exec, "tensors[name] *= 2", {"tensors": tensors, "name": name})
             tensors[name] = tensors[name] + 1
             tensors.update({name: tensors[name].copy()})
             self.assertTrue(tensors[name].any())

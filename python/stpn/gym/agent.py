@@ -28,7 +28,7 @@ def _units(unit, hidden):
     for each in units:
         if not isinstance(each, Unit):
             raise TypeError(f"unit has a {type(each).__name__} in it, expected stpn.Unit")
-    return [{"name": each.name, "hidden": each.hidden, **each.given} for each in units]
+    return [{"name": each.name, "hidden": each.hidden, **each._changed()} for each in units]
 
 
 def _made(experiment, threads):

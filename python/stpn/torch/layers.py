@@ -70,10 +70,8 @@ class _Units(Module):
                     parameter.copy_(values)
 
     def extra_repr(self) -> str:
-        defaults = Unit(self.unit.name, 1).options
         words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit.given.items()
-                  if value != defaults[name]]
+        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit._changed().items()]
         return ", ".join(words)
 
     def parameter_names(self, layer: int = 0) -> dict[str, str]:
@@ -295,7 +293,7 @@ class Layer(_Units):
         return self.states.mapped(state, lambda tensor, batch: tensor.detach())
 
     def reset_state(self, state: State | None, mask: torch.Tensor | Sequence[bool]) -> Any:
-        """The state with zeros for the samples where `mask` (B) is not 0."""
+        """The state with zeros for the samples where `mask` (B) is not 0. ValueError for a state without a batch."""
         chosen = torch.as_tensor(mask)
         self.states.check_batch(state)
 
@@ -306,7 +304,8 @@ class Layer(_Units):
         return self.states.mapped(state, cleared)
 
     def select_samples(self, state: State | None, index: torch.Tensor) -> Any:
-        """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N."""
+        """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N. ValueError for a state without a
+        batch."""
         self.states.check_batch(state)
         return self.states.mapped(state, lambda tensor, batch: tensor.index_select(batch, index))
 
