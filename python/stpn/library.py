@@ -4,6 +4,7 @@ The interface is include/stpn/stpn.h; names and values of options are read from 
 """
 from __future__ import annotations  # Python 3.9
 
+import functools
 import json
 import math
 from typing import Any
@@ -63,6 +64,8 @@ def integer(name, value, low=0, high=INT_MOST):
     """`value` as an int in [low, high]; TypeError or ValueError otherwise."""
     try:
         number = value.__index__()
+        if isinstance(value, bool):
+            raise TypeError
     except (AttributeError, TypeError):
         raise TypeError(f"{name} is {value!r}, expected an integer") from None
     if not low <= number <= high:
@@ -99,8 +102,32 @@ def json_text(keys):
     return json.dumps(keys, default=_plain).encode()
 
 
+def checked_unit(unit):
+    """A unit as an experiment has it, a dictionary, with all the defaults that have an effect; ValueError for what C refuses in
+    it. The reader of experiments decides, which an agent of one step asks."""
+    json_text(unit)  # so that a wrong value is named by its key
+    experiment = {"name": "unit", "task": {"name": "gym", "id": "unit", "observations": 1, "actions": 2}, "units": [unit],
+                  "train": {"method": "a2c", "batch": 1, "rollout": 1}}
+    try:
+        agent = made(lib.stpn_agent_create, lib.stpn_agent_free, json_text(experiment), 1)
+    except ValueError as problem:
+        raise ValueError(str(problem).replace("experiment: units[0].", "")) from None
+    return json.loads(ffi.string(lib.stpn_agent_experiment(agent)))["units"][0]
+
+
+@functools.cache
+def flags():
+    """Options that are 0 or 1 in stpn_unit, and false or true in experiments."""
+    units = [checked_unit({"name": unit, "hidden": 1}) for unit in OPTIONS]
+    return {name for unit in units for name, value in unit.items() if isinstance(value, bool)}
+
+
 def _option_value(name, value):
     kind = FIELDS[name]
+    if name in flags():
+        if not isinstance(value, (bool, np.bool_, int, np.integer)) or value not in (0, 1):
+            raise TypeError(f"{name} is {value!r}, expected True or False")
+        return bool(value)
     if name in CHOICES:
         if not isinstance(value, str):
             raise TypeError(f"{name} is {value!r}, expected one of {', '.join(CHOICES[name])}")
@@ -127,7 +154,8 @@ class Unit:
         name, hidden: as above.
         given: {option: value} of those that were given.
 
-    Raises TypeError for an option that the unit does not have or of a wrong type, ValueError for a value that is none.
+    Raises TypeError for an option that the unit does not have or of a wrong type, ValueError for a value that is none, and for an
+    option that is not the default and has no effect with the others: `lambda_` where Lambda is learned.
 
     >>> Unit("stpn_r", 11, norm="post", clamp=1.0)
     Unit('stpn_r', 11, norm='post', clamp=1.0)
@@ -143,6 +171,8 @@ class Unit:
             if option not in OPTIONS[name]:
                 raise TypeError(f"unit {name} has no option {option!r}, it has {', '.join(OPTIONS[name]) or 'none'}")
             self.given[option] = _option_value(option, value)
+        if changed := self._changed():
+            checked_unit({"name": name, "hidden": 1, **changed})
 
     def __repr__(self) -> str:
         words = [repr(self.name), repr(self.hidden)]
@@ -152,10 +182,19 @@ class Unit:
     @property
     def options(self) -> dict[str, Any]:
         """{option: value} of every option that the unit reads, given or not."""
+        return {**self._defaults(), **self.given}
+
+    def _changed(self):
+        """{option: value} of those that were given and are not the default."""
+        defaults = self._defaults()
+        return {name: value for name, value in self.given.items() if value != defaults[name]}
+
+    def _defaults(self):
         unit = lib.stpn_unit_default(self.name.encode(), self.hidden)
         named = {name: {value: text for text, value in kind.items()} for name, kind in CHOICES.items()}
+        named.update(dict.fromkeys(flags(), (False, True)))
         values = {name: getattr(unit, name) for name in OPTIONS[self.name]}
-        return {name: self.given.get(name, named[name][value] if name in named else value) for name, value in values.items()}
+        return {name: named[name][value] if name in named else value for name, value in values.items()}
 
     def _fill(self, unit, keep):
         """Writes the description to `unit`, a stpn_unit; `keep` takes what it points to."""

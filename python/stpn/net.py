@@ -58,7 +58,7 @@ class _Used:
 
 
 class _Tensors:
-    """Named tensors inside the library: reading one copies it out, setting one copies it in."""
+    """Named tensors inside the library: reading one gives a copy, which is read-only; setting one copies it in."""
 
     def __init__(self, net: Any, shapes: dict[str, tuple[int, ...]]) -> None:
         self.net, self.shapes, self.lock = net, shapes, threading.Lock()
@@ -78,11 +78,11 @@ class _Tensors:
         return self.shapes.keys()
 
     def values(self) -> list[Array]:
-        """[array], copies of the values."""
+        """[array], read-only copies of the values."""
         return [self[name] for name in self.shapes]
 
     def items(self) -> list[tuple[str, Array]]:
-        """[(name, array)], copies of the values."""
+        """[(name, array)], read-only copies of the values."""
         return list(zip(self.shapes, self.values()))
 
     def __repr__(self) -> str:
@@ -98,6 +98,7 @@ class _Tensors:
         values = np.empty(self.shapes[name], self.net.dtype)
         with _Used(self):
             self._get(index, pointer(values))
+        values.flags.writeable = False  # values[:] = 0 would change the copy alone, and nobody would notice
         return values
 
     def __setitem__(self, name: str, values: npt.ArrayLike) -> None:
@@ -118,8 +119,8 @@ class _Tensors:
 class Block(_Tensors):
     """Parameters, or a gradient: a mapping from the names of tensors ("units.0.weight") to arrays of the net's type.
 
-    Made by Net.gradient; Net.parameters is one. Reading a tensor (`block["units.0.weight"]`) copies it out of the library, setting
-    one copies it in.
+    Made by Net.gradient; Net.parameters is one. Reading a tensor (`block["units.0.weight"]`) gives a copy, which is read-only;
+    setting one (`block["units.0.weight"] = values`) copies it in. So `block[name] = 2 * block[name]`, and not `block[name] *= 2`.
 
     Attributes:
         shapes: {name: shape}.
@@ -147,7 +148,7 @@ class State(_Tensors):
     """What a sequence changes, for B samples: a mapping from names ("units.0.F", (B, H, K)) to arrays of the net's type. Zeros at
     first.
 
-    Made by Net.state. Reading a tensor copies it out of the library, setting one copies it in, with the errors of Block;
+    Made by Net.state. Reading a tensor gives a copy, which is read-only, setting one copies it in, with the errors of Block;
     ValueError too for a NaN, and for an F that is not 0 in a column without plasticity.
 
     Attributes:

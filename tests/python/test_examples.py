@@ -117,6 +117,7 @@ class Examples(unittest.TestCase):
             with open(page, encoding="utf-8") as file:
                 text = file.read()
             self.assertIn(f"python/{name}.py", text)
+            self.assertRegex(text.split("\n## ")[0].replace("\n", " "), "runs as it is; the blocks of Python on this page are excerpts of it")
             names, shown, run = dict(self.names[name]), 0, 0
             for language, block, output in re.findall(r"(?ms)^```(python|c)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", text):
                 source = text_of("python", name + ".py") if language == "python" else text_of("01_remember.c")

@@ -322,7 +322,9 @@ class Agents(unittest.TestCase):
                 (lambda: stpn.gym.Agent(Script()), TypeError, "expected a gymnasium.vector.VectorEnv"),
                 (lambda: stpn.gym.Agent(envs, method="dqn"), ValueError, "train.method"),
                 (lambda: stpn.gym.Agent(envs, batch=3), TypeError, "batch is the number"),
-                (lambda: stpn.gym.Agent(envs, rollouts=3), ValueError, "rollout"),
+                (lambda: stpn.gym.Agent(envs, rollouts=3), TypeError, "an unexpected argument rollouts; did you mean rollout[?]"),
+                (lambda: stpn.gym.Agent(envs, hiden=3), TypeError, "Agent got an unexpected argument hiden; did you mean hidden[?]"),
+                (lambda: stpn.gym.Agent(envs, units="gru"), TypeError, "unexpected argument units; did you mean unit[?]"),
                 (lambda: stpn.gym.Agent(envs, "stpm"), ValueError, "there is no unit"),
                 (lambda: stpn.gym.Agent(envs, ["gru"]), TypeError, "expected stpn.Unit"),
                 (lambda: stpn.gym.Agent(envs, seed=-1), ValueError, "seed is -1"),
@@ -332,6 +334,8 @@ class Agents(unittest.TestCase):
                 (lambda: stpn.gym.Agent(gymnasium.make_vec("FrozenLake-v1", num_envs=1)), TypeError, "expected a Box")]:
             with self.assertRaisesRegex(kind, says):
                 make()
+        given = stpn.Unit("stpn_r", 3, lambda_=0.9, norm="post")  # the default, which has no effect there, is no error
+        self.assertEqual(stpn.gym.Agent(envs, given).experiment["units"][0]["norm"], "post")
         agent = stpn.gym.Agent(envs, hidden=3, method="a2c", rollout=np.int64(2), learning_rate=np.float32(0.5))
         self.assertEqual((agent.rollout, agent.experiment["train"]["learning_rate"]), (2, 0.5))
         seen = np.zeros((1, 1, 2))

@@ -79,10 +79,23 @@ class Interface(unittest.TestCase):
                 ({"eta": 1}, TypeError, "has no option 'eta'"), ({"clamp": "x"}, TypeError, "clamp is 'x', expected a number")]:
             with self.assertRaisesRegex(kind, says):
                 stpn.Unit("stpn_r", 4, **options)
-        with self.assertRaisesRegex(ValueError, r"units\[0\].clamp is -1"):
-            stpn.Net(3, stpn.Unit("stpn_r", 4, clamp=-1))
-        with self.assertRaisesRegex(ValueError, "decay"):
-            stpn.Net(3, stpn.Unit("modul", 4, trace="decay"))
+        self.assertEqual(repr(stpn.Unit("stpn_r", 4, bias=np.bool_(False), learn=1)), "Unit('stpn_r', 4, bias=False, learn=True)")
+
+    def test_options_that_a_unit_refuses(self):
+        """As the command does, and by the same words; the defaults are there whether they are written or not."""
+        for unit, options, kind, says in [
+                ("stpn_r", {"lambda_": 0.5}, ValueError, "^lambda has no effect with the other options of this unit$"),
+                ("stpn_f", {"gamma": 0.5, "learn": True}, ValueError, "^gamma has no effect with the other options"),
+                ("stpn_r", {"learn": False, "granularity": "neuron"}, ValueError, "^granularity has no effect"),
+                ("stpn_r", {"clamp": -1}, ValueError, "^clamp is -1.0, expected a number from 0"),
+                ("stpn_r", {"clamp": float("inf")}, ValueError, "^clamp is inf, expected finite numbers"),
+                ("modul", {"trace": "decay"}, ValueError, '^trace is "decay"'),
+                ("stpn_r", {"bias": 2}, TypeError, "^bias is 2, expected True or False"),
+                ("stpn_r", {"learn": "no"}, TypeError, "^learn is 'no', expected True or False")]:
+            with self.assertRaisesRegex(kind, says):
+                stpn.Unit(unit, 4, **options)
+        for options in ({"lambda_": 0.9, "gamma": 0.01}, {"learn": False, "lambda_": 0.5, "granularity": "synapse"}):
+            self.assertEqual(stpn.Net(3, stpn.Unit("stpn_r", 4, **options)).outputs, 4)
 
     def test_descriptions_that_are_wrong(self):
         unit = stpn.Unit("stpn_r", 4)
@@ -139,8 +152,9 @@ class Interface(unittest.TestCase):
         self.assertEqual(net.parameter_count, sum(values.size for values in net.parameters.values()))
 
     def test_copies_and_texts(self):
-        net = stpn.Net(3, stpn.Unit("stpn_r", 4, lambda_=0.5), {"readout": 2}, np.float64).init(1)
-        self.assertEqual(repr(net), "Net(3, [Unit('stpn_r', 4, lambda_=0.5)], {'readout': 2}, dtype=float64, threads=1)")
+        net = stpn.Net(3, stpn.Unit("stpn_r", 4, learn=False, lambda_=0.5), {"readout": 2}, np.float64).init(1)
+        self.assertEqual(repr(net), "Net(3, [Unit('stpn_r', 4, learn=False, lambda_=0.5)], {'readout': 2}, dtype=float64, "
+                                    "threads=1)")
         self.assertEqual(repr(net.state(2)), "State(units.0.F (2, 4, 7), units.0.h (2, 4))")
         x = np.random.default_rng(0).standard_normal((5, 2, 3))
         for other in copy.deepcopy(net), pickle.loads(pickle.dumps(net)):
@@ -255,6 +269,17 @@ class Misuse(unittest.TestCase):
         self.refuses(ValueError, "batch is 0", net.state, 0)
         self.refuses(ValueError, "steps is 0", net.tape, 0, 2)
         self.refuses(ValueError, "seed is -1", net.init, -1)
+
+    def test_writing_into_what_was_read(self):
+        """It is a copy: what is written there would never reach the library."""
+        net, state = self.net, self.net.state(2)
+        for tensors, name in (net.parameters, "units.0.weight"), (net.gradient(), "readout.weight"), (state, "units.0.h"):
+            for values in tensors[name], dict(tensors.items())[name], tensors.values()[list(tensors).index(name)]:
+                self.refuses(ValueError, "read-only", values.__setitem__, slice(None), 1.0)
+            self.refuses(ValueError, "read-only", exec, "tensors[name] *= 2", {"tensors": tensors, "name": name})
+            tensors[name] = tensors[name] + 1
+            tensors.update({name: tensors[name].copy()})
+            self.assertTrue(tensors[name].any())
 
     def test_backward(self):
         net, tape, gradient = self.net, self.net.tape(5, 2), self.net.gradient()

@@ -11,6 +11,7 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from binding_support import UNITS, golden_files, largest_error  # noqa: E402  (goes on in .venv)
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
@@ -86,6 +87,28 @@ class Conventions(TorchTest):
                     self.assertEqual(len(F), layers)
                 self.assertEqual((ours.flatten_parameters(), ours.bidirectional), (lstm.flatten_parameters(), lstm.bidirectional))
 
+    def test_the_state_by_the_name_that_nn_has(self):
+        x, packed = torch.randn(4, 2, 3), pack_sequence([torch.randn(4, 3), torch.randn(2, 3)])
+        for layer, each in (st.STPN(3, 5), x), (st.GRU(3, 5), x), (st.STPN(3, 5), packed), (st.STPNCell(3, 5), x[0]):
+            state = layer(each)[1] if isinstance(layer, st.Layer) else layer(each)
+            found = layer(each, hx=state)[0].data
+            self.same(found, layer(each, state)[0].data)
+            self.assertFalse(torch.equal(found, layer(each)[0].data))
+            self.refuses(TypeError, "state and hx are given, expected one of them", layer, each, state, hx=state)
+
+    def test_what_breaks_a_script_is_told(self):
+        """What the page about nn.LSTM says of what is other than there."""
+        layer, x = st.STPN(3, 5), torch.randn(4, 2, 3)
+        self.refuses(TypeError, "positional arguments", st.STPN, 3, 5, 1, True)
+        self.assertFalse([name for name in ("bias", "proj_size", "mode", "all_weights") if hasattr(layer, name)])
+        self.assertIs(layer.unit.options["bias"], True)
+        self.assertEqual(layer(x.byte())[0].dtype, torch.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            self.assertEqual((torch.nn.LSTM(3, 5)(x)[0].dtype, layer(x)[0].dtype), (torch.bfloat16, torch.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is deprecated
+            self.refuses(Exception, "keyword-only", torch.jit.script, layer)
+
     def test_our_lstm_and_gru_compute_what_pytorch_does(self):
         x = torch.randn(4, 6, 3)
         ours, theirs = st.LSTM(3, 5, 2), torch.nn.LSTM(3, 5, 2)
@@ -117,6 +140,11 @@ class Conventions(TorchTest):
         again.reset_parameters()
         self.assertFalse(torch.equal(again.weight_l0, first["weight_l0"]))
         self.assertLessEqual(float(again.weight_l0.detach().abs().max()), 5**-0.5)
+
+    def test_what_is_shown(self):
+        self.assertEqual(repr(st.STPN(3, 5, 2, bias=False, learn=False, gamma=0.5)),
+                         "STPN(3, 5, num_layers=2, bias=False, learn=False, gamma=0.5)")
+        self.assertEqual(repr(st.STPN(3, 5, bias=np.bool_(True), layer_norm=np.bool_(True))), "STPN(3, 5, layer_norm=True)")
 
     def test_names_of_the_states(self):
         names = {unit: CLASSES[unit](3, 5).states.names for unit in UNITS}
@@ -167,6 +195,14 @@ class Conventions(TorchTest):
         lstm = torch.nn.LSTM(3, 5)(packed)[0]
         self.assertTrue(torch.equal(lstm.sorted_indices, y.sorted_indices) and torch.equal(lstm.batch_sizes, y.batch_sizes))
         self.refuses(ValueError, "own lengths", layer, packed, lengths=lengths)
+        in_order = pack_sequence(sorted(sequences, key=len, reverse=True))
+        for layers in 1, 2:
+            layer = st.STPN(3, 5, layers)
+            for batch in 3, 5:
+                _, state = layer(torch.randn(3, batch, 3))
+                for each in packed, in_order:
+                    self.refuses(ValueError, f"h of the state is of {batch} samples, expected 4", layer, each, state)
+        self.refuses(ValueError, "h of the state has 2 dimensions, expected 3", layer, packed, layer(torch.randn(3, 3))[1])
 
     def test_lengths_and_resets(self):
         x, lengths = torch.randn(6, 3, 3), torch.tensor([6, 0, 4])
@@ -195,6 +231,11 @@ class Conventions(TorchTest):
         self.assertFalse(any(part.requires_grad for part in (state[0], *state[1])))
         self.assertIsNone(layer.reset_state(layer.detach_state(None), [True, False]))
         self.refuses(ValueError, r"mask has shape \(2,\), expected \(3,\)", layer.reset_state, state, [True, False])
+        for one in layer, st.STPN(3, 5):
+            alone = one(torch.randn(4, 3))[1]
+            for mask in [True], [True] * 5:  # five neurons are not five samples
+                self.refuses(ValueError, "h of the state has 2 dimensions, expected 3: a batch", one.reset_state, alone, mask)
+            self.refuses(ValueError, "h of the state has 2 dimensions", one.select_samples, alone, torch.tensor([0]))
         h, F = layer.reset_state(state, torch.tensor([0, 1, 0]))
         for after, before, at in [(h, state[0], 1), *zip(F, state[1], (0, 0))]:
             self.assertFalse(after.select(at, 1).any())
@@ -210,13 +251,18 @@ class Conventions(TorchTest):
         self.assertTrue(0.3 < share < 0.7, share)
         layer.eval()
         self.assertFalse((layer(x), seen[-1])[1].eq(0).any())
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            st.STPN(3, 5, dropout=0.5)
-        self.assertIn("between layers", str(told[0].message))
+        class Mine(st.GRU):
+            pass
+        for make in st.STPN, st.GRU, Mine, lambda *sizes, **named: st.Layer("lstm", *sizes, **named):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                make(3, 5, dropout=0.5)
+            self.assertIn("between layers", str(told[0].message))
+            self.assertEqual(told[0].filename, __file__)
 
     def test_cells(self):
-        self.assertEqual(repr(st.STPNCell(3, 5, norm="post", lambda_=0.5)), "STPNCell(3, 5, norm='post', lambda_=0.5)")
+        self.assertEqual(repr(st.STPNCell(3, 5, norm="post", learn=False, lambda_=0.5)),
+                         "STPNCell(3, 5, norm='post', learn=False, lambda_=0.5)")
         for unit in UNITS:
             for implementation in "c", "plain":
                 layer, cell = CLASSES[unit](3, 5), st.Cell(unit, 3, 5, implementation=implementation)
@@ -446,8 +492,16 @@ class Refused(TorchTest):
         self.refuses(ValueError, "input_size is 0", st.STPN, 0, 5)
         self.refuses(ValueError, "num_layers is 0", st.STPN, 3, 5, 0)
         self.refuses(TypeError, "hidden_size is 5.0", st.STPN, 3, 5.0)
+        self.refuses(TypeError, "input_size is True, expected an integer", st.STPN, True, 5)
+        self.refuses(ValueError, "^hidden is 100000000, expected an integer from 1 to", st.STPN, 3, 10**8)
+        self.refuses(ValueError, "^the unit has 100000000 inputs, expected 1 to", st.STPN, 10**8, 3)
+        layer = st.STPN(np.int64(3), np.int64(5), np.int64(2))
+        self.assertEqual((layer.weight_l0.shape, layer.weight_l1.shape, repr(layer)), ((5, 8), (5, 10), "STPN(3, 5, num_layers=2)"))
         self.refuses(ValueError, "dropout is 2", st.STPN, 3, 5, 2, dropout=2)
-        self.refuses(ValueError, "clamp is -1", st.STPN, 3, 5, clamp=-1)
+        self.refuses(ValueError, "^clamp is -1", st.STPN, 3, 5, clamp=-1)
+        self.refuses(ValueError, "^lambda has no effect with the other options of this unit", st.STPN, 3, 5, lambda_=0.5)
+        self.refuses(ValueError, "^granularity has no effect", st.STPN, 3, 5, learn=False, granularity="neuron")
+        self.refuses(ValueError, "^gamma has no effect", st.STPNCell, 3, 5, gamma=0.5)
         self.refuses(ValueError, "recurrent columns", st.STPNF, 3, 5, plastic="hidden")
         self.refuses(ValueError, "there is no unit 'stp'", st.Layer, "stp", 3, 5)
         self.refuses(ValueError, "implementation", st.STPN, 3, 5, implementation="cuda")
@@ -469,7 +523,24 @@ class Refused(TorchTest):
         self.refuses(ValueError, "lengths are from 3 to 9", layer, x, lengths=[3, 9])
         self.refuses(ValueError, "lengths has shape", layer, x, lengths=[3])
         self.refuses(TypeError, "lengths", layer, x, lengths=[3.0, 4.0])
-        self.refuses(ValueError, "reset has shape", layer, x, reset=torch.zeros(2, 4))
+        self.refuses(ValueError, r"reset has shape \(2, 4\), expected \(4, 2\)", layer, x, reset=torch.zeros(2, 4))
+        first = st.STPN(3, 5, batch_first=True)
+        for reset, kind, says in [
+                (np.zeros((4, 2)), TypeError, "reset is a ndarray, expected a tensor"),
+                ([[0, 0]] * 4, TypeError, "reset is a list, expected a tensor"),
+                (torch.zeros(4), ValueError, r"reset has shape \(4,\), expected \(4, 2\)"),
+                (torch.zeros(2, 4), ValueError, r"reset has shape \(2, 4\), expected \(4, 2\)")]:
+            self.refuses(kind, says, layer, x, reset=reset)
+            self.refuses(kind, says, first, x, reset=reset)  # 4 samples there
+        for reset, kind, says in [([0] * 4, TypeError, "reset is a list, expected a tensor"),
+                                  (torch.zeros(4, 1), ValueError, r"reset has shape \(4, 1\), expected \(4,\)"),
+                                  (torch.zeros(3), ValueError, r"reset has shape \(3,\), expected \(4,\)")]:
+            self.refuses(kind, says, layer, x[:, 0], reset=reset)
+        self.refuses(ValueError, r"lengths has shape \(2,\), expected \(\) or \(1,\)", layer, x[:, 0], lengths=[3, 4])
+        reset = torch.tensor([0, 0, 1, 0])
+        for lengths in 3, [3], torch.tensor(3):
+            y, _ = layer(x[:, 0], reset=reset, lengths=lengths)
+            self.same(y, layer(x[:, :1], reset=reset[:, None], lengths=[3])[0][:, 0])
         two = st.STPN(3, 5, 2)
         _, (h, F) = two(x)
         self.refuses(TypeError, "F of the state must be a tuple of 2", two, x, (h, F[0]))

@@ -1,8 +1,11 @@
 """Agents: a network with a policy and a value, and its learner, A2C or PPO, in any Gymnasium vector environment."""
 from __future__ import annotations  # Python 3.9
 
+import difflib
+import inspect
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +19,6 @@ from ..net import Block, _Used
 from .course import Course, Spaces
 from .learning import evaluate, learn
 
-# Options of stpn_unit that are 0 or 1 there and false or true in experiment files.
-_FLAGS = ("bias", "layer_norm", "learn")
-
 
 def _units(unit, hidden):
     """`units` of an experiment."""
@@ -28,8 +28,20 @@ def _units(unit, hidden):
     for each in units:
         if not isinstance(each, Unit):
             raise TypeError(f"unit has a {type(each).__name__} in it, expected stpn.Unit")
-    return [{"name": each.name, "hidden": each.hidden,
-             **{name: bool(value) if name in _FLAGS else value for name, value in each.given.items()}} for each in units]
+    return [{"name": each.name, "hidden": each.hidden, **each._changed()} for each in units]
+
+
+def _made(experiment, threads):
+    """A stpn_agent. What `train` does not know is an argument that Agent does not have: one of its own may be meant."""
+    try:
+        return made(lib.stpn_agent_create, lib.stpn_agent_free, json_text(experiment), threads)
+    except ValueError as problem:
+        unknown = re.search(r'train\.(.*) is not a known key; the nearest is "(.*)"', str(problem))
+        if unknown is None:
+            raise
+        own = [name for name in inspect.signature(Agent).parameters if name != "train"]
+        nearest = difflib.get_close_matches(unknown[1], [*own, unknown[2]], 1, 0)[0]
+        raise TypeError(f"Agent got an unexpected argument {unknown[1]}; did you mean {nearest}?") from None
 
 
 class _Acting:
@@ -122,8 +134,8 @@ class Agent(_Acting):
 
     Equations: docs/mathematics.md#9-actor-critic, docs/mathematics.md#10-proximal-policy-optimisation.
 
-    Raises TypeError for spaces that are none of those, ValueError for a key or a value that is wrong. Other calls of the same agent
-    while one is under way are a RuntimeError.
+    Raises TypeError for spaces that are none of those and for an argument that there is not, ValueError for a value that is wrong.
+    Other calls of the same agent while one is under way are a RuntimeError.
     """
 
     def __init__(self, env: VectorEnv, unit: str | Unit | Sequence[Unit] = "stpn_r", hidden: int = 32, *, seed: int = 0,
@@ -134,8 +146,7 @@ class Agent(_Acting):
         json_text(train)  # so that a wrong value is named by its key
         experiment = {"name": "agent", "seed": integer("seed", seed, 0, 2**63 - 1), "task": spaces.task(),
                       "units": _units(unit, hidden), "train": {**train, "batch": spaces.copies}}
-        handle = made(lib.stpn_agent_create, lib.stpn_agent_free, json_text(experiment), integer("threads", threads, 0, 256))
-        self._open(env, spaces, handle)
+        self._open(env, spaces, _made(experiment, integer("threads", threads, 0, 256)))
 
     def _open(self, env, spaces, handle):
         super().__init__(handle, spaces, spaces.copies)

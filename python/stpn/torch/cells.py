@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from .layers import _Units
-from .states import State, checked
+from .states import State, checked, one_state
 
 
 class Cell(_Units):
@@ -26,16 +26,18 @@ class Cell(_Units):
     def _parameter_name(self, name, layer):
         return name
 
-    def forward(self, x: torch.Tensor, state: State | None = None) -> Any:
+    def forward(self, x: torch.Tensor, state: State | None = None, *, hx: State | None = None) -> Any:
         """One step.
 
         Args:
             x: (B, I), or (I) without a batch, with the types of Layer.forward; or tokens (B).
             state: one tensor where the unit has one, else a tuple, h first, each (B, ...), or without the batch; None: zeros.
+            hx: the state by nn.LSTMCell's name for it, in place of `state`.
 
         Returns the next state; the unit's output is its first tensor. Of a unit without h in its state (stpn_f, hebbff, mlp) the
         result is (output, state). The errors are those of Layer.forward.
         """
+        state = one_state(state, hx)
         x, batched = self._checked_inputs(x, 2, 1)
         if not batched:
             x = x.unsqueeze(0)

@@ -1,6 +1,7 @@
 """Layers with the conventions of nn.LSTM, one class a unit."""
 from __future__ import annotations  # Python 3.9
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Sequence, overload
 
@@ -11,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from ..library import Unit, integer
 from .autograd import sequence
 from .spec import DTYPES, spec, text_of
-from .states import State, StateLayout
+from .states import State, StateLayout, one_state
 
 _TWO = "bidirectional layers are not there: run a second layer on x.flip(0)"
 IMPLEMENTATIONS = ("auto", "c", "plain")
@@ -20,6 +21,14 @@ IMPLEMENTATIONS = ("auto", "c", "plain")
 def _draw_seed():
     """From PyTorch's generator, so that torch.manual_seed decides."""
     return int(torch.randint(2**63 - 1, (1,)))
+
+
+def _level_of_caller():
+    """The stacklevel of a warning about the line, outside this file, that makes a layer: of whichever class."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class _Units(Module):
@@ -35,8 +44,8 @@ class _Units(Module):
         dtype = dtype or torch.get_default_dtype()
         if dtype not in DTYPES:
             raise TypeError(f"dtype is {dtype}, expected torch.float32 or torch.float64")
-        self.unit = Unit(unit, hidden_size, **options)
-        widths = [input_size] + [hidden_size] * (num_layers - 1)
+        self.unit = Unit(unit, self.hidden_size, **options)
+        widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
         self._texts = {kind: [text_of(self.unit, width, kind) for width in widths] for kind in DTYPES}
         told = [spec(text) for text in self._texts[dtype]]
         self.states = StateLayout(told)
@@ -61,10 +70,8 @@ class _Units(Module):
                     parameter.copy_(values)
 
     def extra_repr(self) -> str:
-        defaults = Unit(self.unit.name, 1).options
         words = [f"{self.input_size}, {self.hidden_size}"] + [f"num_layers={self.num_layers}"] * (self.num_layers > 1)
-        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit.given.items()
-                  if value != defaults[name]]
+        words += [f"{'lambda_' if name == 'lambda' else name}={value!r}" for name, value in self.unit._changed().items()]
         return ", ".join(words)
 
     def parameter_names(self, layer: int = 0) -> dict[str, str]:
@@ -161,8 +168,8 @@ class Layer(_Units):
             raise ValueError(f"dropout is {dropout!r}, expected a number in [0, 1]")
         self.batch_first, self.dropout = bool(batch_first), float(dropout)
         self._build(unit, input_size, hidden_size, num_layers, options, implementation, device, dtype)
-        if dropout and num_layers == 1:
-            warnings.warn("dropout is between layers: with num_layers=1 it has no effect", stacklevel=2)
+        if dropout and self.num_layers == 1:
+            warnings.warn("dropout is between layers: with num_layers=1 it has no effect", stacklevel=_level_of_caller())
 
     def extra_repr(self) -> str:
         words = [super().extra_repr()] + ["batch_first=True"] * self.batch_first
@@ -176,15 +183,17 @@ class Layer(_Units):
     if TYPE_CHECKING:  # what nn.Module leaves open
         @overload
         def __call__(self, x: torch.Tensor, state: State | None = None, *, reset: torch.Tensor | None = None,
-                     lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor, Any]: ...
+                     lengths: torch.Tensor | Sequence[int] | None = None, hx: State | None = None) -> tuple[torch.Tensor, Any]: ...
 
         @overload
-        def __call__(self, x: PackedSequence, state: State | None = None) -> tuple[PackedSequence, Any]: ...
+        def __call__(self, x: PackedSequence, state: State | None = None, *,
+                     hx: State | None = None) -> tuple[PackedSequence, Any]: ...
 
         def __call__(self, *arguments: Any, **named: Any) -> tuple[Any, Any]: ...
 
     def forward(self, x: torch.Tensor | PackedSequence, state: State | None = None, *, reset: torch.Tensor | None = None,
-                lengths: torch.Tensor | Sequence[int] | None = None) -> tuple[torch.Tensor | PackedSequence, State]:
+                lengths: torch.Tensor | Sequence[int] | None = None,
+                hx: State | None = None) -> tuple[torch.Tensor | PackedSequence, State]:
         """A sequence through all layers, from a state to the next.
 
         Args:
@@ -195,22 +204,24 @@ class Layer(_Units):
                 tuple of (B, H, K), one a layer.
             reset: (T, B), not 0 zeroes a sample's state before that step.
             lengths: (B), steps in [0, T] that each sample has; its outputs are 0 afterwards and its state stays.
+            hx: the state by nn.LSTM's name for it, in place of `state`.
 
         Returns outputs (T, B, H) of the last layer, and the state after the last step. The gradient is exact, to inputs, state and
         parameters (docs/mathematics.md#3-the-gradient); there are no second derivatives, and no torch.func transforms.
 
         Raises TypeError and ValueError for an argument of another type or shape, RuntimeError for another device.
         """
+        state = one_state(state, hx)
         if isinstance(x, PackedSequence):
             return self._forward_packed(x, state, reset, lengths)
         x, batched = self._checked_inputs(x, 3, 2)
         if not batched:
             return self._forward_one(x, state, reset, lengths)
-        if self.batch_first:
-            x = x.transpose(0, 1)
-            reset = None if reset is None else reset.transpose(0, 1)
         if reset is not None:
             reset = self._checked_reset(reset, x.shape[:2])
+        if self.batch_first:
+            x = x.transpose(0, 1)
+            reset = None if reset is None else reset.transpose(0, 1).contiguous()
         if lengths is not None:
             lengths = self._checked_lengths(lengths, x.shape)
         y, state = self._forward_batch(x, state, reset, lengths)
@@ -229,11 +240,14 @@ class Layer(_Units):
         return x, self.states.join(finals)
 
     def _forward_one(self, x, state, reset, lengths):
-        x, reset = x.unsqueeze(1), None if reset is None else reset.unsqueeze(1)
-        state = None if state is None else self.states.mapped(state, torch.Tensor.unsqueeze)
+        reset = None if reset is None else self._checked_reset(reset, x.shape[:1]).unsqueeze(1)
+        x, state = x.unsqueeze(1), self.states.mapped(state, torch.Tensor.unsqueeze)
         if lengths is not None:
-            lengths = torch.as_tensor(lengths).reshape(1)
-        y, state = self._forward_batch(x, state, self._checked_reset(reset, x.shape[:2]), self._checked_lengths(lengths, x.shape))
+            lengths = torch.as_tensor(lengths)
+            if lengths.shape not in ((), (1,)):
+                raise ValueError(f"lengths has shape {tuple(lengths.shape)}, expected () or (1,) without a batch")
+            lengths = self._checked_lengths(lengths.reshape(1), x.shape)
+        y, state = self._forward_batch(x, state, reset, lengths)
         return y.squeeze(1), self.states.mapped(state, torch.Tensor.squeeze)
 
     def _forward_packed(self, packed, state, reset, lengths):
@@ -243,8 +257,9 @@ class Layer(_Units):
         order, back = packed.sorted_indices, packed.unsorted_indices
         x, steps = pad_packed_sequence(PackedSequence(packed.data, packed.batch_sizes))
         x, _ = self._checked_inputs(x, 3, 2)
-        if state is not None and order is not None:
-            state = self.select_samples(state, order)
+        if state is not None:
+            self.states.check_batch(state, x.shape[1])
+            state = state if order is None else self.select_samples(state, order)
         y, state = self._forward_batch(x, state, None, self._checked_lengths(steps.to(x.device), x.shape))
         y = pack_padded_sequence(y, steps, enforce_sorted=True)
         if back is not None:
@@ -252,10 +267,10 @@ class Layer(_Units):
         return PackedSequence(y.data, packed.batch_sizes, order, back), state
 
     def _checked_reset(self, reset, shape):
-        if reset is None:
-            return None
-        if not isinstance(reset, torch.Tensor) or reset.shape != shape:
-            raise ValueError(f"reset has shape {tuple(getattr(reset, 'shape', ()))}, expected {tuple(shape)}")
+        if not isinstance(reset, torch.Tensor):
+            raise TypeError(f"reset is a {type(reset).__name__}, expected a tensor")
+        if reset.shape != shape:
+            raise ValueError(f"reset has shape {tuple(reset.shape)}, expected {tuple(shape)}")
         return (reset != 0).to(torch.uint8).contiguous()
 
     def _checked_lengths(self, lengths, shape):
@@ -278,8 +293,9 @@ class Layer(_Units):
         return self.states.mapped(state, lambda tensor, batch: tensor.detach())
 
     def reset_state(self, state: State | None, mask: torch.Tensor | Sequence[bool]) -> Any:
-        """The state with zeros for the samples where `mask` (B) is not 0."""
+        """The state with zeros for the samples where `mask` (B) is not 0. ValueError for a state without a batch."""
         chosen = torch.as_tensor(mask)
+        self.states.check_batch(state)
 
         def cleared(tensor, batch):
             if chosen.shape != tensor.shape[batch:batch + 1]:
@@ -288,7 +304,9 @@ class Layer(_Units):
         return self.states.mapped(state, cleared)
 
     def select_samples(self, state: State | None, index: torch.Tensor) -> Any:
-        """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N."""
+        """The state of the samples that `index`, a tensor (N) of integers, names: B becomes N. ValueError for a state without a
+        batch."""
+        self.states.check_batch(state)
         return self.states.mapped(state, lambda tensor, batch: tensor.index_select(batch, index))
 
 

@@ -39,7 +39,10 @@ class Spec:
         self.idle = []  # work spaces (kernel.py) that no call holds
 
     def create_net(self):
-        return create_net(self.inputs, [self.unit], double=self.double)
+        try:
+            return create_net(self.inputs, [self.unit], double=self.double)
+        except ValueError as problem:  # there is no other unit
+            raise ValueError(str(problem).replace("units[0].", "").replace("units[0]", "the unit")) from None
 
     def _plain_columns(self):
         """Columns [begin, end) of F without plasticity."""

@@ -54,6 +54,17 @@ class StateLayout:
         return self.pack([change(part, 1) if isinstance(part, torch.Tensor) else tuple(change(each, 0) for each in part)
                           for part in self.parts(state)])
 
+    def check_batch(self, state, batch=None):
+        """ValueError where the state is without a batch, as its neurons would be taken for samples, or of other than `batch`."""
+        if state is None:
+            return
+        for name, shape, part in zip(self.names, self.shapes[0], self.parts(state)):
+            for tensor, at in [(part, 1)] if isinstance(part, torch.Tensor) else [(each, 0) for each in part]:
+                if tensor.dim() != at + 1 + len(shape):
+                    raise ValueError(f"{name} of the state has {tensor.dim()} dimensions, expected {at + 1 + len(shape)}: a batch")
+                if batch is not None and tensor.shape[at] != batch:
+                    raise ValueError(f"{name} of the state is of {tensor.shape[at]} samples, expected {batch}")
+
     def by_layer(self, state, batch, like):
         """For each layer its tensors (1, B, ...), of the type and on the device of `like`; none where the state is None."""
         if state is None:
@@ -74,6 +85,15 @@ class StateLayout:
             return self.pack(finals[0])
         return self.pack([torch.cat(part) if stacked else tuple(each.squeeze(0) for each in part)
                           for stacked, part in zip(self.stacked, zip(*finals))])
+
+
+def one_state(state, hx):
+    """The state by either of its names."""
+    if hx is None:
+        return state
+    if state is not None:
+        raise TypeError("state and hx are given, expected one of them: they are two names of the same")
+    return hx
 
 
 def checked(name, tensor, shape, like):
