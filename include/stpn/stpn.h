@@ -20,7 +20,9 @@
  *                argument after a call returns, except that a state, a tape and an adam must not outlive their net
  *   errors       every call that can fail returns a stpn_status and, where `error` is not NULL, writes one message: what
  *                went wrong, where, what was expected. The library never prints, exits or aborts. Where a call fails its
- *                outputs are unspecified, its inputs untouched
+ *                outputs are unspecified, its inputs untouched. A pointer it needs that is NULL is an input error. Calls
+ *                that return no status check no pointer and no count; where they are given a tensor or a head that there
+ *                is not, or another net's state or adam, they leave everything as it was
  *   threads      calls that share only a const net may run at once; a state, tape, adam or pool serves one call at a time
  *   names        equations are those of docs/mathematics.md
  */

@@ -143,7 +143,8 @@ stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *err
 {
     error_clear(error);
     tensor_file *file;
-    stpn_status status = tensor_file_create(&file, error);
+    stpn_status status = error_given(error, {net, "net"}, {path, "path"});
+    if (!status) status = tensor_file_create(&file, error);
     if (status) return status;
     status = net_file_mark(file, error);
     if (!status) status = net_block_to_file(net, net->parameters, "", file, error);
@@ -156,7 +157,8 @@ stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
 {
     error_clear(error);
     tensor_file *file;
-    stpn_status status = tensor_file_read(&file, path, error);
+    stpn_status status = error_given(error, {net, "net"}, {path, "path"});
+    if (!status) status = tensor_file_read(&file, path, error);
     if (status) return status;
     status = net_file_check_format(file, 0, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);

@@ -66,7 +66,9 @@ static backward_space space_of_worker(const stpn_tape *tape, int worker)
 stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int threads, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "tape"}, {net, "net"});
+    if (status) return status;
     if (steps < 1 || steps > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 1 to %d", steps, 1 << 24);
     if (batch < 1 || batch > 1 << 24)
@@ -270,10 +272,11 @@ stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, 
                           void *dx, stpn_pool *pool, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {net, "net"}, {tape, "tape"}, {dy, "dy"}, {grad, "grad"});
+    if (status) return status;
     if (tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
     if (dx && net->encoder.count)
         return error_set(error, STPN_ERROR_INPUT, "dx is wanted of a network with an encoder, expected NULL");
-    if (!dy || !grad) return error_set(error, STPN_ERROR_INPUT, "%s is NULL", dy ? "grad" : "dy");
     if (dstate && (dstate->net != net || dstate->batch != tape->batch))
         return error_set(error, STPN_ERROR_INPUT, "dstate has %d samples of %s network, expected the tape's %d",
                          dstate->batch, dstate->net == net ? "this" : "another", tape->batch);

@@ -300,9 +300,11 @@ stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequ
                          stpn_tape *tape, stpn_pool *pool, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {net, "net"}, {state, "state"}, {q, "sequence"});
+    if (status) return status;
     int all = q->first == 0 && q->last == 0;
     forward_job job = {net, state, q, q->first, all ? q->batch : q->last, y, energy, tape};
-    stpn_status status = check_sequence(net, state, q, job.first, job.last, tape, error);
+    status = check_sequence(net, state, q, job.first, job.last, tape, error);
     if (status) return status;
     int chunks = (job.last - 1) / CHUNK - job.first / CHUNK + 1;
     pool_run(pool, chunks, chunks, forward_task, &job);

@@ -145,9 +145,10 @@ static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_err
 stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
     int features = 0;
-    stpn_status status = check_desc(desc, &features, error);
+    stpn_status status = error_given(error, {out, "net"}, {desc, "desc"});
+    if (!status) status = check_desc(desc, &features, error);
     if (status) return status;
     stpn_net *net = memory_zeroed(1, sizeof *net);
     if (!net) return error_memory(error, "a network");
@@ -334,12 +335,14 @@ static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, vo
 
 void stpn_block_get(const stpn_net *net, const void *block, int index, void *values)
 {
+    if (index < 0 || index >= net->tensor_count) return;
     const unit_tensor *place = &net->tensors[index].place;
     copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), values, 0);
 }
 
 void stpn_block_set(const stpn_net *net, void *block, int index, const void *values)
 {
+    if (index < 0 || index >= net->tensor_count) return;
     const unit_tensor *place = &net->tensors[index].place;
     copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), value_at(net->kernel, values, 0), 1);
 }
@@ -349,7 +352,9 @@ void stpn_block_set(const stpn_net *net, void *block, int index, const void *val
 stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "state"}, {net, "net"});
+    if (status) return status;
     if (batch < 1 || batch > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
     stpn_state *state = memory_zeroed(1, sizeof *state);
@@ -385,6 +390,7 @@ void stpn_state_zero(stpn_state *state)
 
 void stpn_state_copy(stpn_state *to, const stpn_state *from)
 {
+    if (to->net != from->net || to->batch != from->batch) return;
     memcpy(to->values, from->values, (size_t)from->batch * from->net->state_values * from->net->kernel->size);
 }
 
@@ -414,6 +420,7 @@ static void *sample_state(const stpn_state *state, int sample, size_t offset)
 void stpn_state_get(const stpn_state *state, int index, void *values)
 {
     const stpn_net *net = state->net;
+    if (index < 0 || index >= net->state_count) return;
     const unit_tensor *place = state_place(net, index);
     size_t count = (size_t)place->rows * (size_t)place->columns;
     for (int b = 0; b < state->batch; b++)
@@ -438,6 +445,8 @@ static size_t first_nan(const kernel_table *kernel, const void *values, size_t c
 stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stpn_error *error)
 {
     error_clear(error);
+    stpn_status given = error_given(error, {state, "state"}, {values, "values"});
+    if (given) return given;
     const stpn_net *net = state->net;
     if (index < 0 || index >= net->state_count)
         return error_set(error, STPN_ERROR_INPUT, "the state has no tensor %d, expected 0 to %d", index,
