@@ -293,7 +293,7 @@ STPN_API void stpn_head_backward(const stpn_net *net, int head, int rows, const 
                                  void *dy);
 
 /* Softmax cross-entropy: losses (rows) and dlogits (rows, classes) of loss = scale * sum of losses; either may be NULL.
- * Labels in [0, classes). */
+ * A row whose label is not in [0, classes) has NaN for its loss and its gradient. */
 STPN_API void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
                                  double scale, void *losses, void *dlogits);
 

@@ -40,10 +40,28 @@ void net_head_backward(const stpn_net *net, int head, int rows, const void *y, s
                        grad ? value_at(k, grad, h->bias.offset) : NULL, dy, H);
 }
 
+static void fill_nan(const kernel_table *k, void *values, size_t from, size_t count)
+{
+    for (size_t i = 0; values && i < count; i++) value_write(k, values, from + i, NAN);
+}
+
+/* Kernels take labels as they are: rows whose label there is go to them, as many at once as follow each other. */
 void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
                         double scale, void *losses, void *dlogits)
 {
-    net->kernel->cross_entropy(rows, classes, logits, labels, scale, losses, dlogits, NULL);
+    const kernel_table *k = net->kernel;
+    size_t C = (size_t)classes;
+    for (int first = 0, last = 0; first < rows; first = ++last) {
+        size_t at = (size_t)first;
+        while (last < rows && labels[last] >= 0 && labels[last] < classes) last++;
+        if (last > first)
+            k->cross_entropy(last - first, classes, value_at(k, logits, at * C), labels + first, scale,
+                             losses ? value_at(k, losses, at) : NULL, dlogits ? value_at(k, dlogits, at * C) : NULL,
+                             NULL);
+        if (last == rows) return;
+        fill_nan(k, losses, (size_t)last, 1);
+        fill_nan(k, dlogits, (size_t)last * C, C);
+    }
 }
 
 double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm)

@@ -233,6 +233,47 @@ static void extreme_logits(void **state)
         }
 }
 
+/* Such a row has NaN, whether anybody asks for losses or not; the others are as without it, and nothing else is touched. */
+static void labels_out_of_range(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, CLASSES = 3 };
+    static const int32_t wrong[] = {-1, CLASSES, INT32_MIN, INT32_MAX, CLASSES * ROWS};
+    static values logits, losses, dlogits, good_losses, good_dlogits;
+    static double L[MOST];
+    for (int k = 0; use_kernel(k); k++)
+        for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++)
+            for (int w = 0; w < 5; w++)
+                for (int which = 1; which < 1 << ROWS; which++) {
+                    stpn_real type = (stpn_real)real;
+                    stpn_net *net = net_with_heads(type, 1, 1);
+                    random_stream stream = random_open(2, RANDOM_BENCH, (uint64_t)which);
+                    int32_t good[ROWS], labels[ROWS];
+                    draw(type, &stream, ROWS * CLASSES, 6, &logits, L);
+                    for (int i = 0; i < ROWS; i++) good[i] = (int32_t)random_below(&stream, CLASSES);
+                    for (int i = 0; i < ROWS; i++) labels[i] = which >> i & 1 ? wrong[w] : good[i];
+                    for (size_t i = 0; i < MOST; i++) {
+                        set(type, &losses, i, 7);
+                        set(type, &dlogits, i, 7);
+                    }
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, good, 0.25, &good_losses, &good_dlogits);
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, labels, 0.25, &losses, NULL);
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, labels, 0.25, NULL, &dlogits);
+                    for (size_t i = 0; i < ROWS; i++) {
+                        int bad = which >> i & 1;
+                        double loss = get(type, &losses, i);
+                        assert_true(bad ? isnan(loss) : loss == get(type, &good_losses, i));
+                        for (size_t c = i * CLASSES; c < (i + 1) * CLASSES; c++) {
+                            double gradient = get(type, &dlogits, c);
+                            assert_true(bad ? isnan(gradient) : gradient == get(type, &good_dlogits, c));
+                        }
+                    }
+                    for (size_t i = ROWS; i < MOST; i++) assert_true(get(type, &losses, i) == 7);
+                    for (size_t i = ROWS * CLASSES; i < MOST; i++) assert_true(get(type, &dlogits, i) == 7);
+                    stpn_net_free(net);
+                }
+}
+
 /* --------------------------------------------------------------------------------------------- limits on a gradient */
 
 /* All tensors of a block, row-major. */
@@ -483,6 +524,7 @@ int main(void)
         cmocka_unit_test(heads_are_linear),
         cmocka_unit_test(cross_entropy_has_its_value_and_gradient),
         cmocka_unit_test(extreme_logits),
+        cmocka_unit_test(labels_out_of_range),
         cmocka_unit_test(gradients_are_limited),
         cmocka_unit_test(norms_of_extreme_gradients),
         cmocka_unit_test(adam_is_that_of_its_paper),
