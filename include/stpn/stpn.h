@@ -266,7 +266,9 @@ STPN_API int stpn_tape_steps(const stpn_tape *tape, int sample);
 
 /* Runs T steps: outputs of the last unit to `y` (T, B, H), energy of all units to `energy` (T, B); either may be NULL.
  * The state is read as the start and left as the end. With a tape the steps are appended to it, in as many calls as you
- * like; between them the state must not be changed from outside. */
+ * like; between them the state must not be changed from outside, nor the parameters from the first on until the backward
+ * pass: an input error where one of these calls has changed those of the units or the encoder, a wrong gradient where they
+ * were written through stpn_net_parameters, which nobody sees. */
 STPN_API stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequence *sequence, void *y,
                                   void *energy, stpn_tape *tape, stpn_pool *pool, stpn_error *error);
 
@@ -274,7 +276,8 @@ STPN_API stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const 
  * gives. It cannot fail, allocates nothing and takes no lock. */
 STPN_API void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y);
 
-/* The exact gradient over everything recorded on the tape (docs/mathematics.md).
+/* The exact gradient over everything recorded on the tape (docs/mathematics.md), at the parameters of its forward pass, which
+ * the net must still have.
  *   dy      (T, B, H)  gradient with respect to y; T is the tape's longest recording, B its batch
  *   dstate  in: gradient with respect to the final state; out: with respect to the starting state. NULL: zero, and not
  *           wanted. A state made by stpn_state_create

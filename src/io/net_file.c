@@ -163,6 +163,7 @@ stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
     status = net_file_check_format(file, 0, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
     if (!status) status = net_block_from_file(net, net->parameters, "", file, error);
+    if (!status) net_changed(net);
     tensor_file_free(file);
     return status;
 }

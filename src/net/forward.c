@@ -209,7 +209,10 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
     if (y || energy)
         write_outputs(net, q, t0, t1, first, last, &rows, sweep.out, sweep.out_sample, space.energy, y, energy);
     if (tape)
-        for (int b = first; b < last; b++) tape->recorded[b] += (int)steps;
+        for (int b = first; b < last; b++) {
+            if (tape->recorded[b] == 0) tape->made[b] = atomic_load_explicit(net->changes, memory_order_relaxed);
+            tape->recorded[b] += (int)steps;
+        }
 }
 
 void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int first, int last, void *y,
@@ -261,6 +264,8 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
             return error_set(error, STPN_ERROR_INPUT, "the tape has room for %d more steps, not for %d",
                              tape->steps - tape->recorded[b], q->steps);
     }
+    stpn_status status = tape ? tape_check(tape, first, last, error) : STPN_OK;
+    if (status) return status;
     for (int b = first; b < last && q->lengths; b++)
         if (q->lengths[b] < 0 || q->lengths[b] > q->steps)
             return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b],

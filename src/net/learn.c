@@ -147,6 +147,7 @@ void stpn_adam_update(stpn_adam *adam, stpn_net *net, const void *grad)
 {
     if (adam->net != net) return;
     adam->updates++;
+    net_changed(net);
     double c1 = 1 - power(adam->beta1, adam->updates), c2 = 1 - power(adam->beta2, adam->updates);
     net->kernel->adam(net->block_values, net->parameters, grad, adam->first, adam->second, adam->learning_rate,
                       adam->weight_decay, adam->beta1, adam->beta2, adam->epsilon, c1, c2);

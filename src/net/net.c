@@ -170,7 +170,8 @@ stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_erro
     if (!status) {
         net->input_row = row_values(net->kernel, net->features);
         net->parameters = memory_zeroed(net->block_values, net->kernel->size);
-        if (!net->parameters) status = error_memory(error, "the parameters");
+        net->changes = memory_zeroed(1, sizeof *net->changes);
+        if (!net->parameters || !net->changes) status = error_memory(error, "the parameters");
     }
     if (status) {
         stpn_net_free(net);
@@ -192,7 +193,13 @@ void stpn_net_free(stpn_net *net)
     memory_free(net->tensors);
     memory_free(net->states);
     memory_free(net->parameters);
+    memory_free(net->changes);
     memory_free(net);
+}
+
+void net_changed(const stpn_net *net)
+{
+    atomic_fetch_add_explicit(net->changes, 1, memory_order_relaxed);
 }
 
 int net_outputs(const stpn_net *net)
@@ -203,6 +210,7 @@ int net_outputs(const stpn_net *net)
 /* Every element draws from its tensor's stream at its own place: row-major order, whatever the layout. */
 void stpn_net_init(stpn_net *net, uint64_t seed)
 {
+    net_changed(net);
     for (int i = 0; i < net->tensor_count; i++) {
         const unit_tensor *place = &net->tensors[i].place;
         random_stream stream = random_open(seed, RANDOM_INIT, (uint64_t)i);
@@ -345,6 +353,8 @@ void stpn_block_set(const stpn_net *net, void *block, int index, const void *val
     if (index < 0 || index >= net->tensor_count) return;
     const unit_tensor *place = &net->tensors[index].place;
     copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), value_at(net->kernel, values, 0), 1);
+    /* Read-outs, the last tensors, are on no tape. */
+    if (block == net->parameters && index < net->tensor_count - 2 * net->head_count) net_changed(net);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ state */
