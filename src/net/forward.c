@@ -244,9 +244,10 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     if (state->net != net) return error_set(error, STPN_ERROR_INPUT, "the state belongs to another network");
     if (tape && tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
     if (q->steps < 0) return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 0 or more", q->steps);
-    if (q->batch < 1 || q->batch > state->batch || (tape && q->batch > tape->batch))
-        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to the state's %d%s", q->batch, state->batch,
-                         tape && tape->batch < state->batch ? " and the tape's" : "");
+    int tape_less = tape && tape->batch < state->batch, most = tape_less ? tape->batch : state->batch;
+    if (q->batch < 1 || q->batch > most)
+        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to the %s's %d", q->batch,
+                         tape_less ? "tape" : "state", most);
     if (first < 0 || last > q->batch || first >= last)
         return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
                          q->batch);

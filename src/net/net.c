@@ -17,14 +17,16 @@ static stpn_status check_desc(const stpn_net_desc *desc, int *features, stpn_err
 {
     if (desc->real != STPN_FLOAT && desc->real != STPN_DOUBLE)
         return error_set(error, STPN_ERROR_INPUT, "real is %d, expected STPN_FLOAT or STPN_DOUBLE", (int)desc->real);
-    if (!desc->units || desc->unit_count < 1 || desc->unit_count > MAX_UNITS)
-        return error_set(error, STPN_ERROR_INPUT, "units has %d entries, expected 1 to %d",
-                         desc->units ? desc->unit_count : 0, (int)MAX_UNITS);
-    if (desc->head_count < 0 || desc->head_count > MAX_HEADS || (desc->head_count > 0 && !desc->heads))
+    if (desc->unit_count < 1 || desc->unit_count > MAX_UNITS)
+        return error_set(error, STPN_ERROR_INPUT, "units has %d entries, expected 1 to %d", desc->unit_count,
+                         (int)MAX_UNITS);
+    if (desc->head_count < 0 || desc->head_count > MAX_HEADS)
         return error_set(error, STPN_ERROR_INPUT, "heads has %d entries, expected 0 to %d", desc->head_count,
                          (int)MAX_HEADS);
-    stpn_status encoded = encoder_check(desc, features, error);
-    if (encoded) return encoded;
+    stpn_status ready = error_given(error, {desc->units, "units"});
+    if (!ready && desc->head_count) ready = error_given(error, {desc->heads, "heads"});
+    if (!ready) ready = encoder_check(desc, features, error);
+    if (ready) return ready;
     for (int i = 0; i < desc->unit_count; i++) {
         char place[32];
         snprintf(place, sizeof place, "units[%d]", i);

@@ -341,7 +341,9 @@ static void what_is_refused(void **state)
     refused(d, "an image of 9 x 12 with 2 channels is no input of 217 values");
     d = good;
     d.encoder = NULL;
-    refused(d, "encoder has 3 layers");
+    refused(d, "encoder is NULL");
+    d.encoder_count = 17;
+    refused(d, "encoder has 17 layers, expected 0 to 16");
     d = good;
     d.scale = NAN;
     refused(d, "offset and scale");
