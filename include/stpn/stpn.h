@@ -165,7 +165,7 @@ typedef struct stpn_net_desc {
     const stpn_conv *encoder; /* (encoder_count) */
     int encoder_count;
     int height, width, channels; /* of an image (height, width, channels): their product is `inputs` */
-    double offset, scale;        /* a value v is taken as (v - offset) scale; scale 0: as 1 */
+    double offset, scale; /* a value v is taken as (v - offset) scale; scale 0: as 1. Without an encoder both are 0 */
 } stpn_net_desc;
 
 typedef struct stpn_net stpn_net;

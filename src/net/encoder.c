@@ -31,6 +31,10 @@ stpn_status encoder_check(const stpn_net_desc *desc, int *features, stpn_error *
 {
     int height = desc->height, width = desc->width, channels = desc->channels;
     *features = desc->inputs;
+    if (desc->encoder_count == 0 && (desc->offset != 0 || desc->scale != 0))
+        return error_set(error, STPN_ERROR_INPUT,
+                         "offset and scale are %g and %g, expected 0 without an encoder, for whose images they are",
+                         desc->offset, desc->scale);
     if (desc->encoder_count == 0) return STPN_OK;
     if (desc->encoder_count < 0 || desc->encoder_count > LAYERS_MOST)
         return error_set(error, STPN_ERROR_INPUT, "encoder has %d layers, expected 0 to %d", desc->encoder_count,

@@ -347,6 +347,17 @@ static void what_is_refused(void **state)
     d = good;
     d.scale = NAN;
     refused(d, "offset and scale");
+    d = good;
+    d.encoder_count = 0;
+    d.offset = 100;
+    d.scale = 1.0 / 64;
+    refused(d, "offset and scale are 100 and 0.015625, expected 0 without an encoder, for whose images they are");
+    d.offset = NAN;
+    d.scale = 0;
+    refused(d, "offset and scale are nan and 0, expected 0 without an encoder");
+    d.offset = 0;
+    d.scale = NAN;
+    refused(d, "offset and scale are 0 and nan, expected 0 without an encoder");
     for (size_t i = 0; i < 4; i++) {
         d = good;
         d.encoder = wrong[i];
