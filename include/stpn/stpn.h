@@ -51,10 +51,10 @@ extern "C" {
 
 typedef enum stpn_status {
     STPN_OK = 0,
-    STPN_ERROR_INPUT = 1,   /* an argument, a file's content or a size is wrong: the caller can mend it */
+    STPN_ERROR_INPUT = 1,   /* an argument, a file to read (missing, no permission) or its content is wrong: mend it */
     STPN_ERROR_MEMORY = 2,  /* an allocation failed */
-    STPN_ERROR_SYSTEM = 3,  /* the system refused: disk, permission, threads */
-    STPN_ERROR_NUMERIC = 4, /* a loss or a gradient is not finite */
+    STPN_ERROR_SYSTEM = 3,  /* the system refused: disk, permission to write, threads */
+    STPN_ERROR_NUMERIC = 4, /* a loss or a gradient is not finite: of stpn_agent_update and stpn_run_train */
     STPN_STOPPED = 5        /* a run was asked to stop; it has saved itself and can be resumed */
 } stpn_status;
 
@@ -300,12 +300,15 @@ STPN_API void stpn_head_backward(const stpn_net *net, int head, int rows, const 
 STPN_API void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
                                  double scale, void *losses, void *dlogits);
 
-/* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that
- * out. Returns the norm after the values were limited, before it was. */
+/* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; a limit that is 0,
+ * negative or NaN is none. Returns the norm after the values were limited, before it was. A NaN in the gradient stays and
+ * makes the norm NaN, and no value is then limited by it; infinite values become +-value, but with `norm` alone they become
+ * NaN and all others 0. */
 STPN_API double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm);
 
 typedef struct stpn_adam stpn_adam;
-/* Adam (Kingma and Ba 2015) with bias correction, eps outside the root. */
+/* Adam (Kingma and Ba 2015) with bias correction, eps outside the root: at least FLT_MIN, of a net of doubles DBL_MIN, so
+ * that no 0 / 0 arises. */
 STPN_API stpn_status stpn_adam_create(stpn_adam **adam, const stpn_net *net, double learning_rate, double beta1,
                                       double beta2, double epsilon, stpn_error *error);
 STPN_API void stpn_adam_free(stpn_adam *adam);

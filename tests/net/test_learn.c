@@ -357,6 +357,37 @@ static void norms_of_extreme_gradients(void **state)
     }
 }
 
+/* What the header says of values and limits that are no numbers, or below 0. */
+static void odd_limits_and_gradients(void **state)
+{
+    (void)state;
+    static const double none[] = {0, -1, NAN, -INFINITY};
+    for (int k = 0; use_kernel(k); k++)
+        for (int i = 0; i < 4; i++) {
+            stpn_net *net = net_with_heads(STPN_FLOAT, 3, 2);
+            float *grad = stpn_block_create(net), found[3];
+            const float plain[3] = {3, -4, 0}, infinite[3] = {INFINITY, -INFINITY, 2}, nan[3] = {NAN, 30, 40};
+            stpn_block_set(net, grad, 0, plain);
+            assert_true(stpn_clip_gradient(net, grad, none[i], none[i]) == 5);
+            stpn_block_get(net, grad, 0, found);
+            assert_memory_equal(found, plain, sizeof found);
+            stpn_block_set(net, grad, 0, infinite);
+            assert_true(isinf(stpn_clip_gradient(net, grad, none[i], 1)));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(isnan(found[0]) && isnan(found[1]) && found[2] == 0);
+            stpn_block_set(net, grad, 0, infinite);
+            assert_true(stpn_clip_gradient(net, grad, 2, none[i]) == sqrt(12));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(found[0] == 2 && found[1] == -2 && found[2] == 2);
+            stpn_block_set(net, grad, 0, nan);
+            assert_true(isnan(stpn_clip_gradient(net, grad, 35, 1)));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(isnan(found[0]) && found[1] == 30 && found[2] == 35);
+            stpn_block_free(grad);
+            stpn_net_free(net);
+        }
+}
+
 /* ------------------------------------------------------------------------------------------------------------- Adam */
 
 static void adam_is_that_of_its_paper(void **state)
@@ -527,6 +558,7 @@ int main(void)
         cmocka_unit_test(labels_out_of_range),
         cmocka_unit_test(gradients_are_limited),
         cmocka_unit_test(norms_of_extreme_gradients),
+        cmocka_unit_test(odd_limits_and_gradients),
         cmocka_unit_test(adam_is_that_of_its_paper),
         cmocka_unit_test(weights_decay_beside_adam),
         cmocka_unit_test(rate_and_decay_refuse_what_makes_no_sense),
