@@ -304,7 +304,8 @@ class Net:
         return net
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the parameters to a safetensors file, atomically. OSError where the system refuses."""
+        """Writes the parameters to a safetensors file, atomically. OSError where the system refuses, ValueError where a value is not
+        finite."""
         self._file(lib.stpn_net_save, path)
 
     def load(self, path: str | os.PathLike[str]) -> None:
