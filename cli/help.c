@@ -58,8 +58,9 @@ void print_overview(void)
     for (int i = 0; (c = command_at(i)); i++) printf("  %-12s%s\n", c->table.command, c->summary);
     printf("\nstpn help COMMAND explains one, stpn help keys the keys of experiment files. Results go to standard "
            "output,\n"
-           "progress and messages to standard error. Exit codes: 0 done, 1 a check failed, 2 wrong use or input,\n"
-           "3 the system failed, 130 interrupted and saved. The environment variable STPN_KERNEL forces a kernel.\n");
+           "progress and messages to standard error. Exit codes: 0 done, 1 a check failed, 2 wrong use or input\n"
+           "(also a file that may not be read), 3 the system failed (memory, disk, a file that may not be written),\n"
+           "130 interrupted and saved. The environment variable STPN_KERNEL forces a kernel.\n");
 }
 
 /* ------------------------------------------------------------------------------------------------------------- keys */

@@ -20,7 +20,9 @@
  *                argument after a call returns, except that a state, a tape and an adam must not outlive their net
  *   errors       every call that can fail returns a stpn_status and, where `error` is not NULL, writes one message: what
  *                went wrong, where, what was expected. The library never prints, exits or aborts. Where a call fails its
- *                outputs are unspecified, its inputs untouched
+ *                outputs are unspecified, its inputs untouched. A pointer it needs that is NULL is an input error. Calls
+ *                that return no status check no pointer and no count; where they are given a tensor or a head that there
+ *                is not, or another net's state or adam, they leave everything as it was
  *   threads      calls that share only a const net may run at once; a state, tape, adam or pool serves one call at a time
  *   names        equations are those of docs/mathematics.md
  */
@@ -49,10 +51,10 @@ extern "C" {
 
 typedef enum stpn_status {
     STPN_OK = 0,
-    STPN_ERROR_INPUT = 1,   /* an argument, a file's content or a size is wrong: the caller can mend it */
+    STPN_ERROR_INPUT = 1,   /* an argument, a file to read (missing, no permission) or its content is wrong: mend it */
     STPN_ERROR_MEMORY = 2,  /* an allocation failed */
-    STPN_ERROR_SYSTEM = 3,  /* the system refused: disk, permission, threads */
-    STPN_ERROR_NUMERIC = 4, /* a loss or a gradient is not finite */
+    STPN_ERROR_SYSTEM = 3,  /* the system refused: disk, permission to write, threads */
+    STPN_ERROR_NUMERIC = 4, /* a loss or a gradient is not finite: of stpn_agent_update and stpn_run_train */
     STPN_STOPPED = 5        /* a run was asked to stop; it has saved itself and can be resumed */
 } stpn_status;
 
@@ -163,7 +165,7 @@ typedef struct stpn_net_desc {
     const stpn_conv *encoder; /* (encoder_count) */
     int encoder_count;
     int height, width, channels; /* of an image (height, width, channels): their product is `inputs` */
-    double offset, scale;        /* a value v is taken as (v - offset) scale; scale 0: as 1 */
+    double offset, scale; /* a value v is taken as (v - offset) scale; scale 0: as 1. Without an encoder both are 0 */
 } stpn_net_desc;
 
 typedef struct stpn_net stpn_net;
@@ -205,7 +207,7 @@ STPN_API void stpn_block_get(const stpn_net *net, const void *block, int index, 
 STPN_API void stpn_block_set(const stpn_net *net, void *block, int index, const void *values);
 
 /* Parameters to and from a safetensors file, by name. Saving replaces the file atomically; loading checks names, shapes
- * and types (F32 or F64), and changes nothing where one is wrong. */
+ * and types (F32 or F64), and changes nothing where one is wrong. A value that is not finite is an input error of both. */
 STPN_API stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *error);
 STPN_API stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error);
 
@@ -264,7 +266,9 @@ STPN_API int stpn_tape_steps(const stpn_tape *tape, int sample);
 
 /* Runs T steps: outputs of the last unit to `y` (T, B, H), energy of all units to `energy` (T, B); either may be NULL.
  * The state is read as the start and left as the end. With a tape the steps are appended to it, in as many calls as you
- * like; between them the state must not be changed from outside. */
+ * like; between them the state must not be changed from outside, nor the parameters from the first on until the backward
+ * pass: an input error where one of these calls has changed those of the units or the encoder, a wrong gradient where they
+ * were written through stpn_net_parameters, which nobody sees. */
 STPN_API stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequence *sequence, void *y,
                                   void *energy, stpn_tape *tape, stpn_pool *pool, stpn_error *error);
 
@@ -272,7 +276,8 @@ STPN_API stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const 
  * gives. It cannot fail, allocates nothing and takes no lock. */
 STPN_API void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y);
 
-/* The exact gradient over everything recorded on the tape (docs/mathematics.md).
+/* The exact gradient over everything recorded on the tape (docs/mathematics.md), at the parameters of its forward pass, which
+ * the net must still have.
  *   dy      (T, B, H)  gradient with respect to y; T is the tape's longest recording, B its batch
  *   dstate  in: gradient with respect to the final state; out: with respect to the starting state. NULL: zero, and not
  *           wanted. A state made by stpn_state_create
@@ -291,16 +296,19 @@ STPN_API void stpn_head_backward(const stpn_net *net, int head, int rows, const 
                                  void *dy);
 
 /* Softmax cross-entropy: losses (rows) and dlogits (rows, classes) of loss = scale * sum of losses; either may be NULL.
- * Labels in [0, classes). */
+ * A row whose label is not in [0, classes) has NaN for its loss and its gradient. */
 STPN_API void stpn_cross_entropy(const stpn_net *net, int rows, int classes, const void *logits, const int32_t *labels,
                                  double scale, void *losses, void *dlogits);
 
-/* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; 0 leaves that
- * out. Returns the norm after the values were limited, before it was. */
+/* Limits the gradient block in place: every value to [-value, value], then its Euclidean norm to `norm`; a limit that is 0,
+ * negative or NaN is none. Returns the norm after the values were limited, before it was. A NaN in the gradient stays and
+ * makes the norm NaN, and no value is then limited by it; infinite values become +-value, but with `norm` alone they become
+ * NaN and all others 0. */
 STPN_API double stpn_clip_gradient(const stpn_net *net, void *grad, double value, double norm);
 
 typedef struct stpn_adam stpn_adam;
-/* Adam (Kingma and Ba 2015) with bias correction, eps outside the root. */
+/* Adam (Kingma and Ba 2015) with bias correction, eps outside the root: at least FLT_MIN, of a net of doubles DBL_MIN, so
+ * that no 0 / 0 arises. */
 STPN_API stpn_status stpn_adam_create(stpn_adam **adam, const stpn_net *net, double learning_rate, double beta1,
                                       double beta2, double epsilon, stpn_error *error);
 STPN_API void stpn_adam_free(stpn_adam *adam);

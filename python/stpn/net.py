@@ -140,6 +140,10 @@ class Block(_Tensors):
 
     def zero(self) -> None:
         """Sets every value to 0."""
+        if self.handle == lib.stpn_net_parameters(self.net.handle):
+            # The library must see that a tape's parameters change.
+            self.update({name: np.zeros(shape, self.net.dtype) for name, shape in self.shapes.items()})
+            return
         with _Used(self):
             ffi.buffer(self.handle, self.net.block_bytes)[:] = bytes(self.net.block_bytes)
 
@@ -188,6 +192,7 @@ class Tape:
     (docs/mathematics.md#4-rebuilding-f).
 
     Made by Net.tape. Several forward passes may follow each other on one tape; MemoryError where there is no room for it.
+    ValueError where the parameters of units have changed between them, or before `backward`.
 
     Attributes:
         steps, batch: what it has room for.
@@ -300,7 +305,8 @@ class Net:
         return net
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the parameters to a safetensors file, atomically. OSError where the system refuses."""
+        """Writes the parameters to a safetensors file, atomically. OSError where the system refuses, ValueError where a value is not
+        finite."""
         self._file(lib.stpn_net_save, path)
 
     def load(self, path: str | os.PathLike[str]) -> None:

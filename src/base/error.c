@@ -41,6 +41,13 @@ stpn_status error_system(stpn_error *error, int code, const char *format, ...)
     return code == ENOMEM ? STPN_ERROR_MEMORY : STPN_ERROR_SYSTEM;
 }
 
+stpn_status error_check_given(stpn_error *error, const error_pointer *given)
+{
+    for (; given->name; given++)
+        if (!given->value) return error_set(error, STPN_ERROR_INPUT, "%s is NULL", given->name);
+    return STPN_OK;
+}
+
 void error_clear(stpn_error *error)
 {
     if (error) error->message[0] = 0;

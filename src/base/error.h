@@ -15,6 +15,15 @@ static inline stpn_status error_memory(stpn_error *error, const char *what)
     error_set(error, STPN_ERROR_MEMORY, "out of memory while allocating %s", what);
     return STPN_ERROR_MEMORY;
 }
+/* What a caller must give; its name in the message. */
+typedef struct error_pointer {
+    const void *value;
+    const char *name;
+} error_pointer;
+/* Of these (up to one without a name) the first that is NULL: "NAME is NULL", as STPN_ERROR_INPUT. */
+stpn_status error_check_given(stpn_error *error, const error_pointer *given);
+/* The same of pointers written out: error_given(error, {net, "net"}, {path, "path"}). */
+#define error_given(error, ...) error_check_given(error, (const error_pointer[]){__VA_ARGS__, {NULL, NULL}})
 /* Empties the message; called where a public call starts. */
 void error_clear(stpn_error *error);
 

@@ -62,6 +62,18 @@ static double value_at_index(const tensor_entry *entry, size_t at)
     return entry->type == TENSOR_F64 ? ((const double *)entry->data)[at] : (double)((const float *)entry->data)[at];
 }
 
+static stpn_status check_finite(const stpn_net *net, const char *path, const tensor_entry *entry, const char *name,
+                                stpn_error *error)
+{
+    double most = net->kernel->real == STPN_DOUBLE ? DBL_MAX : (double)FLT_MAX;
+    for (size_t i = 0; i < entry->count; i++)
+        if (!(fabs(value_at_index(entry, i)) <= most))
+            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s: value %zu is %g, expected a finite number%s",
+                             path, name, i, value_at_index(entry, i),
+                             isfinite(value_at_index(entry, i)) ? " that a float holds" : "");
+    return STPN_OK;
+}
+
 static stpn_status check_entry(const stpn_net *net, const tensor_file *file, const tensor_entry *entry,
                                const char *name, const stpn_tensor *tensor, stpn_error *error)
 {
@@ -80,13 +92,7 @@ static stpn_status check_entry(const stpn_net *net, const tensor_file *file, con
     for (int i = 0; i < tensor->rank && equal; i++) equal = entry->shape[i] == expected[i];
     if (!equal)
         return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s has shape %s, expected %s", path, name, found, wanted);
-    double most = net->kernel->real == STPN_DOUBLE ? DBL_MAX : (double)FLT_MAX;
-    for (size_t i = 0; i < entry->count; i++)
-        if (!(fabs(value_at_index(entry, i)) <= most))
-            return error_set(error, STPN_ERROR_INPUT, "%s: tensor %s: value %zu is %g, expected a finite number%s",
-                             path, name, i, value_at_index(entry, i),
-                             isfinite(value_at_index(entry, i)) ? " that a float holds" : "");
-    return STPN_OK;
+    return check_finite(net, path, entry, name, error);
 }
 
 static stpn_status fill(const stpn_net *net, void *block, int index, const tensor_entry *entry, stpn_error *error)
@@ -143,10 +149,15 @@ stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *err
 {
     error_clear(error);
     tensor_file *file;
-    stpn_status status = tensor_file_create(&file, error);
+    stpn_status status = error_given(error, {net, "net"}, {path, "path"});
+    if (!status) status = tensor_file_create(&file, error);
     if (status) return status;
     status = net_file_mark(file, error);
     if (!status) status = net_block_to_file(net, net->parameters, "", file, error);
+    /* What could not be loaded. */
+    const tensor_entry *entry;
+    for (int i = 0; !status && (entry = tensor_file_entry(file, i)); i++)
+        status = check_finite(net, path, entry, entry->name, error);
     if (!status) status = tensor_file_save(file, path, error);
     tensor_file_free(file);
     return status;
@@ -156,11 +167,13 @@ stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
 {
     error_clear(error);
     tensor_file *file;
-    stpn_status status = tensor_file_read(&file, path, error);
+    stpn_status status = error_given(error, {net, "net"}, {path, "path"});
+    if (!status) status = tensor_file_read(&file, path, error);
     if (status) return status;
     status = net_file_check_format(file, 0, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
     if (!status) status = net_block_from_file(net, net->parameters, "", file, error);
+    if (!status) net_changed(net);
     tensor_file_free(file);
     return status;
 }

@@ -217,14 +217,17 @@ static stpn_status read_bytes(tensor_file *file, size_t size, stpn_error *error)
     int shown = text_shown(file->name, TENSOR_SHOWN_PATH);
     uint64_t length;
     if (size < TENSOR_LENGTH_BYTES)
-        return error_set(error, STPN_ERROR_INPUT, "%.*s: has %zu bytes, expected at least the %d of a header's length",
+        return error_set(error, STPN_ERROR_INPUT,
+                         "%.*s: is no safetensors file: has %zu bytes, expected at least the %d of a header's length",
                          shown, file->name, size, (int)TENSOR_LENGTH_BYTES);
     memcpy(&length, file->bytes, TENSOR_LENGTH_BYTES);
     if (length > TENSOR_HEADER_LIMIT || length > size - TENSOR_LENGTH_BYTES)
-        return error_set(error, STPN_ERROR_INPUT, "%.*s: byte 0: the header's length is %llu, expected at most %zu, %s",
-                         shown, file->name, (unsigned long long)length,
-                         length > TENSOR_HEADER_LIMIT ? (size_t)TENSOR_HEADER_LIMIT : size - TENSOR_LENGTH_BYTES,
-                         length > TENSOR_HEADER_LIMIT ? "the limit of the format" : "what the file holds");
+        return error_set(
+            error, STPN_ERROR_INPUT,
+            "%.*s: is no%s safetensors file: byte 0: the header's length is %llu, expected at most %zu, %s", shown,
+            file->name, length > TENSOR_HEADER_LIMIT ? "" : " whole", (unsigned long long)length,
+            length > TENSOR_HEADER_LIMIT ? (size_t)TENSOR_HEADER_LIMIT : size - TENSOR_LENGTH_BYTES,
+            length > TENSOR_HEADER_LIMIT ? "the limit of the format" : "what the file holds");
     const char *header = file->bytes + TENSOR_LENGTH_BYTES, *data = header + length;
     size_t data_size = size - TENSOR_LENGTH_BYTES - (size_t)length;
     stpn_status status = read_header(file, header, (size_t)length, data_size, error);

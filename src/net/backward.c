@@ -66,7 +66,9 @@ static backward_space space_of_worker(const stpn_tape *tape, int worker)
 stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int threads, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "tape"}, {net, "net"});
+    if (status) return status;
     if (steps < 1 || steps > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 1 to %d", steps, 1 << 24);
     if (batch < 1 || batch > 1 << 24)
@@ -82,6 +84,7 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->batch = batch;
     tape->workers = threads < (int)chunks ? threads : (int)chunks;
     tape->recorded = memory_zeroed(B, sizeof *tape->recorded);
+    tape->made = memory_zeroed(B, sizeof *tape->made);
     tape->flags = memory_zeroed(B * T, 1);
     tape->x = memory_zeroed(B * T, net->input_row * size);
     tape->kept = memory_zeroed(B * T, net->encoder.kept * size);
@@ -93,8 +96,8 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->ready = memory_zeroed(chunks, sizeof *tape->ready);
     tape->work_bytes = space_bytes(net, steps);
     tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
-    int complete = tape->kept && tape->encoding && tape->recorded && tape->flags && tape->x && tape->out && tape->own &&
-                   tape->own_values && tape->chunk_grad && tape->ready && tape->work;
+    int complete = tape->kept && tape->encoding && tape->recorded && tape->made && tape->flags && tape->x &&
+                   tape->out && tape->own && tape->own_values && tape->chunk_grad && tape->ready && tape->work;
     for (size_t i = 0; i < units && complete; i++) {
         const unit *u = &net->units[i];
         tape->own_values[i] = u->type->tape_values(u, steps);
@@ -118,6 +121,7 @@ void stpn_tape_free(stpn_tape *tape)
         if (tape->own) memory_free(tape->own[i]);
     }
     memory_free(tape->recorded);
+    memory_free(tape->made);
     memory_free(tape->flags);
     memory_free(tape->x);
     memory_free(tape->kept);
@@ -139,6 +143,16 @@ void stpn_tape_rewind(stpn_tape *tape)
 int stpn_tape_steps(const stpn_tape *tape, int sample)
 {
     return sample < 0 || sample >= tape->batch ? 0 : tape->recorded[sample];
+}
+
+stpn_status tape_check(const stpn_tape *tape, int first, int last, stpn_error *error)
+{
+    unsigned changes = atomic_load_explicit(tape->net->changes, memory_order_relaxed);
+    for (int b = first; b < last; b++)
+        if (tape->recorded[b] > 0 && tape->made[b] != changes)
+            return error_set(error, STPN_ERROR_INPUT,
+                             "the parameters have changed since the forward pass on this tape");
+    return STPN_OK;
 }
 
 const void *tape_output(const stpn_tape *tape, int sample, int step)
@@ -270,13 +284,16 @@ stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, 
                           void *dx, stpn_pool *pool, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {net, "net"}, {tape, "tape"}, {dy, "dy"}, {grad, "grad"});
+    if (status) return status;
     if (tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
     if (dx && net->encoder.count)
         return error_set(error, STPN_ERROR_INPUT, "dx is wanted of a network with an encoder, expected NULL");
-    if (!dy || !grad) return error_set(error, STPN_ERROR_INPUT, "%s is NULL", dy ? "grad" : "dy");
     if (dstate && (dstate->net != net || dstate->batch != tape->batch))
         return error_set(error, STPN_ERROR_INPUT, "dstate has %d samples of %s network, expected the tape's %d",
                          dstate->batch, dstate->net == net ? "this" : "another", tape->batch);
+    status = tape_check(tape, 0, tape->batch, error);
+    if (status) return status;
     backward_job job = {net, tape, dy, dstate, dx};
     int chunks = (tape->batch + CHUNK - 1) / CHUNK;
     if (dx) {

@@ -31,10 +31,16 @@ stpn_status encoder_check(const stpn_net_desc *desc, int *features, stpn_error *
 {
     int height = desc->height, width = desc->width, channels = desc->channels;
     *features = desc->inputs;
+    if (desc->encoder_count == 0 && (desc->offset != 0 || desc->scale != 0))
+        return error_set(error, STPN_ERROR_INPUT,
+                         "offset and scale are %g and %g, expected 0 without an encoder, for whose images they are",
+                         desc->offset, desc->scale);
     if (desc->encoder_count == 0) return STPN_OK;
-    if (desc->encoder_count < 0 || desc->encoder_count > LAYERS_MOST || !desc->encoder)
+    if (desc->encoder_count < 0 || desc->encoder_count > LAYERS_MOST)
         return error_set(error, STPN_ERROR_INPUT, "encoder has %d layers, expected 0 to %d", desc->encoder_count,
                          (int)LAYERS_MOST);
+    stpn_status status = error_given(error, {desc->encoder, "encoder"});
+    if (status) return status;
     int valid = height > 0 && height <= SIDE_MOST && width > 0 && width <= SIDE_MOST && channels > 0 &&
                 channels <= FILTERS_MOST;
     if (!valid || (int64_t)height * width * channels != desc->inputs)
@@ -45,7 +51,7 @@ stpn_status encoder_check(const stpn_net_desc *desc, int *features, stpn_error *
                          desc->scale);
     for (int i = 0; i < desc->encoder_count; i++) {
         const stpn_conv *c = &desc->encoder[i];
-        stpn_status status = check_layer(c, i, height, width, error);
+        status = check_layer(c, i, height, width, error);
         if (status) return status;
         height = (height - c->size) / c->stride + 1;
         width = (width - c->size) / c->stride + 1;

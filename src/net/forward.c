@@ -209,7 +209,10 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
     if (y || energy)
         write_outputs(net, q, t0, t1, first, last, &rows, sweep.out, sweep.out_sample, space.energy, y, energy);
     if (tape)
-        for (int b = first; b < last; b++) tape->recorded[b] += (int)steps;
+        for (int b = first; b < last; b++) {
+            if (tape->recorded[b] == 0) tape->made[b] = atomic_load_explicit(net->changes, memory_order_relaxed);
+            tape->recorded[b] += (int)steps;
+        }
 }
 
 void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequence *q, int first, int last, void *y,
@@ -241,9 +244,10 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     if (state->net != net) return error_set(error, STPN_ERROR_INPUT, "the state belongs to another network");
     if (tape && tape->net != net) return error_set(error, STPN_ERROR_INPUT, "the tape belongs to another network");
     if (q->steps < 0) return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 0 or more", q->steps);
-    if (q->batch < 1 || q->batch > state->batch || (tape && q->batch > tape->batch))
-        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to the state's %d%s", q->batch, state->batch,
-                         tape && tape->batch < state->batch ? " and the tape's" : "");
+    int tape_less = tape && tape->batch < state->batch, most = tape_less ? tape->batch : state->batch;
+    if (q->batch < 1 || q->batch > most)
+        return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to the %s's %d", q->batch,
+                         tape_less ? "tape" : "state", most);
     if (first < 0 || last > q->batch || first >= last)
         return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
                          q->batch);
@@ -261,6 +265,8 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
             return error_set(error, STPN_ERROR_INPUT, "the tape has room for %d more steps, not for %d",
                              tape->steps - tape->recorded[b], q->steps);
     }
+    stpn_status status = tape ? tape_check(tape, first, last, error) : STPN_OK;
+    if (status) return status;
     for (int b = first; b < last && q->lengths; b++)
         if (q->lengths[b] < 0 || q->lengths[b] > q->steps)
             return error_set(error, STPN_ERROR_INPUT, "lengths[%d] is %d, expected 0 to %d", b, q->lengths[b],
@@ -300,9 +306,11 @@ stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequ
                          stpn_tape *tape, stpn_pool *pool, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {net, "net"}, {state, "state"}, {q, "sequence"});
+    if (status) return status;
     int all = q->first == 0 && q->last == 0;
     forward_job job = {net, state, q, q->first, all ? q->batch : q->last, y, energy, tape};
-    stpn_status status = check_sequence(net, state, q, job.first, job.last, tape, error);
+    status = check_sequence(net, state, q, job.first, job.last, tape, error);
     if (status) return status;
     int chunks = (job.last - 1) / CHUNK - job.first / CHUNK + 1;
     pool_run(pool, chunks, chunks, forward_task, &job);

@@ -7,6 +7,7 @@
 /* m' = beta1 m + (1 - beta1) g, v' = beta2 v + (1 - beta2) g^2,
  * p' = p - rate (m' / c1 / (sqrt(v' / c2) + epsilon) + decay p). */
 struct stpn_adam {
+    const stpn_net *net;
     double learning_rate, weight_decay, beta1, beta2, epsilon;
     int64_t updates;
     void *first, *second; // blocks: m, v

@@ -17,14 +17,16 @@ static stpn_status check_desc(const stpn_net_desc *desc, int *features, stpn_err
 {
     if (desc->real != STPN_FLOAT && desc->real != STPN_DOUBLE)
         return error_set(error, STPN_ERROR_INPUT, "real is %d, expected STPN_FLOAT or STPN_DOUBLE", (int)desc->real);
-    if (!desc->units || desc->unit_count < 1 || desc->unit_count > MAX_UNITS)
-        return error_set(error, STPN_ERROR_INPUT, "units has %d entries, expected 1 to %d",
-                         desc->units ? desc->unit_count : 0, (int)MAX_UNITS);
-    if (desc->head_count < 0 || desc->head_count > MAX_HEADS || (desc->head_count > 0 && !desc->heads))
+    if (desc->unit_count < 1 || desc->unit_count > MAX_UNITS)
+        return error_set(error, STPN_ERROR_INPUT, "units has %d entries, expected 1 to %d", desc->unit_count,
+                         (int)MAX_UNITS);
+    if (desc->head_count < 0 || desc->head_count > MAX_HEADS)
         return error_set(error, STPN_ERROR_INPUT, "heads has %d entries, expected 0 to %d", desc->head_count,
                          (int)MAX_HEADS);
-    stpn_status encoded = encoder_check(desc, features, error);
-    if (encoded) return encoded;
+    stpn_status ready = error_given(error, {desc->units, "units"});
+    if (!ready && desc->head_count) ready = error_given(error, {desc->heads, "heads"});
+    if (!ready) ready = encoder_check(desc, features, error);
+    if (ready) return ready;
     for (int i = 0; i < desc->unit_count; i++) {
         char place[32];
         snprintf(place, sizeof place, "units[%d]", i);
@@ -145,9 +147,10 @@ static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_err
 stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
     int features = 0;
-    stpn_status status = check_desc(desc, &features, error);
+    stpn_status status = error_given(error, {out, "net"}, {desc, "desc"});
+    if (!status) status = check_desc(desc, &features, error);
     if (status) return status;
     stpn_net *net = memory_zeroed(1, sizeof *net);
     if (!net) return error_memory(error, "a network");
@@ -169,7 +172,8 @@ stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_erro
     if (!status) {
         net->input_row = row_values(net->kernel, net->features);
         net->parameters = memory_zeroed(net->block_values, net->kernel->size);
-        if (!net->parameters) status = error_memory(error, "the parameters");
+        net->changes = memory_zeroed(1, sizeof *net->changes);
+        if (!net->parameters || !net->changes) status = error_memory(error, "the parameters");
     }
     if (status) {
         stpn_net_free(net);
@@ -191,7 +195,13 @@ void stpn_net_free(stpn_net *net)
     memory_free(net->tensors);
     memory_free(net->states);
     memory_free(net->parameters);
+    memory_free(net->changes);
     memory_free(net);
+}
+
+void net_changed(const stpn_net *net)
+{
+    atomic_fetch_add_explicit(net->changes, 1, memory_order_relaxed);
 }
 
 int net_outputs(const stpn_net *net)
@@ -202,6 +212,7 @@ int net_outputs(const stpn_net *net)
 /* Every element draws from its tensor's stream at its own place: row-major order, whatever the layout. */
 void stpn_net_init(stpn_net *net, uint64_t seed)
 {
+    net_changed(net);
     for (int i = 0; i < net->tensor_count; i++) {
         const unit_tensor *place = &net->tensors[i].place;
         random_stream stream = random_open(seed, RANDOM_INIT, (uint64_t)i);
@@ -334,14 +345,18 @@ static void copy_tensor(const kernel_table *kernel, const unit_tensor *place, vo
 
 void stpn_block_get(const stpn_net *net, const void *block, int index, void *values)
 {
+    if (index < 0 || index >= net->tensor_count) return;
     const unit_tensor *place = &net->tensors[index].place;
     copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), values, 0);
 }
 
 void stpn_block_set(const stpn_net *net, void *block, int index, const void *values)
 {
+    if (index < 0 || index >= net->tensor_count) return;
     const unit_tensor *place = &net->tensors[index].place;
     copy_tensor(net->kernel, place, value_at(net->kernel, block, place->offset), value_at(net->kernel, values, 0), 1);
+    /* Read-outs, the last tensors, are on no tape. */
+    if (block == net->parameters && index < net->tensor_count - 2 * net->head_count) net_changed(net);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ state */
@@ -349,7 +364,9 @@ void stpn_block_set(const stpn_net *net, void *block, int index, const void *val
 stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "state"}, {net, "net"});
+    if (status) return status;
     if (batch < 1 || batch > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
     stpn_state *state = memory_zeroed(1, sizeof *state);
@@ -385,6 +402,7 @@ void stpn_state_zero(stpn_state *state)
 
 void stpn_state_copy(stpn_state *to, const stpn_state *from)
 {
+    if (to->net != from->net || to->batch != from->batch) return;
     memcpy(to->values, from->values, (size_t)from->batch * from->net->state_values * from->net->kernel->size);
 }
 
@@ -414,6 +432,7 @@ static void *sample_state(const stpn_state *state, int sample, size_t offset)
 void stpn_state_get(const stpn_state *state, int index, void *values)
 {
     const stpn_net *net = state->net;
+    if (index < 0 || index >= net->state_count) return;
     const unit_tensor *place = state_place(net, index);
     size_t count = (size_t)place->rows * (size_t)place->columns;
     for (int b = 0; b < state->batch; b++)
@@ -438,6 +457,8 @@ static size_t first_nan(const kernel_table *kernel, const void *values, size_t c
 stpn_status stpn_state_set(stpn_state *state, int index, const void *values, stpn_error *error)
 {
     error_clear(error);
+    stpn_status given = error_given(error, {state, "state"}, {values, "values"});
+    if (given) return given;
     const stpn_net *net = state->net;
     if (index < 0 || index >= net->state_count)
         return error_set(error, STPN_ERROR_INPUT, "the state has no tensor %d, expected 0 to %d", index,

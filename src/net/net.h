@@ -47,6 +47,7 @@ struct stpn_net {
     size_t block_values, state_values;
     size_t input_row, widest_row; // values of an input row, of the widest unit's output row
     void *parameters;             // (block_values)
+    atomic_uint *changes;         // how often a call has changed the parameters of units or encoder
 };
 
 struct stpn_state {
@@ -64,6 +65,7 @@ struct stpn_tape {
     const stpn_net *net;
     int steps, batch, workers;
     int *recorded;  // (B)
+    unsigned *made; // (B) the net's `changes` at the sample's first step
     uint8_t *flags; // (B, T)
     void *x;        // (B, T, input_row) of the first unit
     void *kept;     // (B, T, encoder.kept) or NULL
@@ -89,6 +91,11 @@ void net_leave(stpn_state *state);
 void net_settle(stpn_state *state, int first, int last, stpn_tape *tape);
 /* Nanoseconds of a clock. */
 int64_t net_clock(void);
+
+/* Called by what changes the parameters: tapes made before are of other ones. */
+void net_changed(const stpn_net *net);
+/* An input error where what is recorded of samples [first, last) was made with other parameters than the net's. */
+stpn_status tape_check(const stpn_tape *tape, int first, int last, stpn_error *error);
 
 /* Outputs of the last unit. */
 int net_outputs(const stpn_net *net);

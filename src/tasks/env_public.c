@@ -27,10 +27,11 @@ stpn_status stpn_env_create(stpn_env **out, const char *task, int batch, uint64_
 {
     const env_type *type = NULL;
     env_options options;
-    json_t *object;
+    json_t *object = NULL;
     error_clear(error);
-    *out = NULL;
-    stpn_status status = json_read(&object, "task", task, strlen(task), error);
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "env"}, {task, "task"});
+    if (!status) status = json_read(&object, "task", task, strlen(task), error);
     if (!status) status = read_task(object, &type, &options, error);
     json_decref(object);
     if (status) return status;
@@ -68,7 +69,6 @@ void stpn_env_bounds(const stpn_env *e, int index, float *low, float *high)
 
 static stpn_status check_range(const stpn_env *e, int first, int last, stpn_error *error)
 {
-    error_clear(error);
     if (first >= 0 && first <= last && last <= e->env->batch) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): expected a range of %d copies", first, last,
                      e->env->batch);
@@ -76,14 +76,22 @@ static stpn_status check_range(const stpn_env *e, int first, int last, stpn_erro
 
 stpn_status stpn_env_reset(stpn_env *e, int first, int last, void *observations, stpn_error *error)
 {
-    stpn_status status = check_range(e, first, last, error);
+    error_clear(error);
+    stpn_status status = error_given(error, {e, "env"});
+    if (!status) status = check_range(e, first, last, error);
+    if (!status && first < last) status = error_given(error, {observations, "observations"});
     return status || first == last ? status : env_reset(e->env, first, last, observations, error);
 }
 
 stpn_status stpn_env_step(stpn_env *e, int first, int last, const void *actions, void *observations, float *rewards,
                           uint8_t *ends, stpn_error *error)
 {
-    stpn_status status = check_range(e, first, last, error);
+    error_clear(error);
+    stpn_status status = error_given(error, {e, "env"});
+    if (!status) status = check_range(e, first, last, error);
+    if (!status && first < last)
+        status = error_given(error, {actions, "actions"}, {observations, "observations"}, {rewards, "rewards"},
+                             {ends, "ends"});
     if (status || first == last) return status;
     return env_step(e->env, first, last, actions, observations, rewards, ends, error);
 }

@@ -185,7 +185,8 @@ static stpn_status learn(a2c *a, const void *next_observations, a2c_stats *stats
         .a = a, .next_observations = next_observations, .steps = a->actor.recorded[0], .own = actor_own(&a->actor)};
     a2c_sums sums = {0};
     double rows = 0;
-    stpn_status status = set_rate(a, error);
+    stpn_status status = tape_check(a->actor.tape, 0, a->actor.plan.batch, error);
+    if (!status) status = set_rate(a, error);
     if (status) return status;
     heads_transpose(&a->heads);
     int shared = a->options.baseline == A2C_SHARED;

@@ -112,13 +112,17 @@ static stpn_status create(stpn_agent **out, const char *name, const char *text, 
 stpn_status stpn_agent_create(stpn_agent **out, const char *text, int threads, stpn_error *error)
 {
     error_clear(error);
-    return create(out, "experiment", text, threads, error);
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "agent"}, {text, "experiment"});
+    return status ? status : create(out, "experiment", text, threads, error);
 }
 
 stpn_status stpn_agent_create_actor(stpn_agent **out, const stpn_agent *of, int batch, int threads, stpn_error *error)
 {
     error_clear(error);
-    *out = NULL;
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "actor"}, {of, "agent"});
+    if (status) return status;
     stpn_agent *a = memory_zeroed(1, sizeof *a);
     if (!a) return error_memory(error, "the agent");
     a->type = of->type;
@@ -128,7 +132,7 @@ stpn_status stpn_agent_create_actor(stpn_agent **out, const stpn_agent *of, int 
     a->run.experiment.env = &a->type;
     a->run.experiment.train.batch = batch;
     a->run.net = of->run.net;
-    stpn_status status = stpn_pool_create(&a->run.pool, threads, error);
+    status = stpn_pool_create(&a->run.pool, threads, error);
     if (!status) status = open_agent(a, a->of, error);
     if (status) stpn_agent_free(a);
     else *out = a;
@@ -231,12 +235,14 @@ stpn_status stpn_agent_act(stpn_agent *a, const void *observations, stpn_choice 
     static const act_choice choices[] = {
         [STPN_CHOICE_SAMPLE] = ACT_SAMPLE, [STPN_CHOICE_GREEDY] = ACT_GREEDY, [STPN_CHOICE_GIVEN] = ACT_GIVEN};
     enum { ACTOR_STEPS = 1 << 30 }; // that an actor counts before it begins anew
+    error_clear(error);
+    stpn_status status = error_given(error, {a, "agent"}, {observations, "observations"}, {actions, "actions"});
+    if (status) return status;
     rollout *r = a->run.rollout;
     size_t bytes = (size_t)r->env->batch * env_action_bytes(&r->env->shape);
-    error_clear(error);
     if ((unsigned)choice > STPN_CHOICE_GIVEN)
         return error_set(error, STPN_ERROR_INPUT, "choice is %d, expected one of stpn_choice", (int)choice);
-    stpn_status status = check_turn(a, error);
+    status = check_turn(a, error);
     if (!status) status = check_seen(r, observations, error);
     if (status) return status;
     if (a->of && a->of->run.rollout->observed.width) scaling_copy(&r->observed, &a->of->run.rollout->observed);
@@ -295,12 +301,14 @@ static stpn_status see_last(rollout *r, const uint8_t *ends, const void *last_ob
 stpn_status stpn_agent_record(stpn_agent *a, const float *rewards, const uint8_t *ends, const void *last_observations,
                               stpn_error *error)
 {
+    error_clear(error);
+    stpn_status status = error_given(error, {a, "agent"}, {rewards, "rewards"});
+    if (status) return status;
     rollout *r = a->run.rollout;
     size_t B = (size_t)r->env->batch;
-    error_clear(error);
     if (r->acting->recorded[0] == r->acting->acted[0])
         return error_set(error, STPN_ERROR_INPUT, "no action was taken that is not recorded");
-    stpn_status status = check_ends(r, ends, error);
+    status = check_ends(r, ends, error);
     if (!status) status = check_numbers(0, r->env->batch, "its reward is", rewards, 1, error);
     if (!status && ends && last_observations) status = see_last(r, ends, last_observations, error);
     if (status) return status;
@@ -320,9 +328,11 @@ static int64_t rollouts_of(const rollout *r)
 
 stpn_status stpn_agent_update(stpn_agent *a, const void *next_observations, stpn_error *error)
 {
-    rollout *r = a->run.rollout;
     error_clear(error);
-    stpn_status status = actor_check_rollout(r->acting, error);
+    stpn_status status = error_given(error, {a, "agent"});
+    if (status) return status;
+    rollout *r = a->run.rollout;
+    status = actor_check_rollout(r->acting, error);
     if (!status && next_observations) status = check_seen(r, next_observations, error);
     if (status) return status;
     if (next_observations) see(r, next_observations, 0, r->env->batch);
@@ -411,12 +421,14 @@ int stpn_agent_statistic(const stpn_agent *a, int index, const char **name, doub
 stpn_status stpn_agent_save(const stpn_agent *a, const char *path, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {a, "agent"}, {path, "path"});
+    if (status) return status;
     if (a->of) return error_set(error, STPN_ERROR_INPUT, "an agent that only acts has nothing to save");
     if (a->run.rollout->acting->acted[0] > 0)
         return error_set(error, STPN_ERROR_INPUT, "%d steps are recorded that no update has seen: update or restart",
                          a->run.rollout->acting->acted[0]);
     const progress_counts counts = {.epoch = rollouts_of(a->run.rollout)};
-    stpn_status status = checkpoint_gather(&a->run, &counts, error);
+    status = checkpoint_gather(&a->run, &counts, error);
     return status ? status : checkpoint_save(path, &a->run, &counts, a->text, error);
 }
 
@@ -426,8 +438,9 @@ stpn_status stpn_agent_load(stpn_agent **out, const char *path, int threads, stp
     progress_counts counts;
     stpn_agent *a = NULL;
     error_clear(error);
-    *out = NULL;
-    stpn_status status = tensor_file_read(&file, path, error);
+    if (out) *out = NULL;
+    stpn_status status = error_given(error, {out, "agent"}, {path, "path"});
+    if (!status) status = tensor_file_read(&file, path, error);
     if (status) return status;
     const char *text = tensor_file_metadata(file, "experiment");
     if (text) status = create(&a, path, text, threads, error);

@@ -480,6 +480,7 @@ stpn_status checkpoint_load(const char *path, run *r, progress_counts *counts, c
     if (!status) {
         size_t bytes = net->block_values * net->kernel->size;
         memcpy(net->parameters, blocks[0], bytes);
+        net_changed(net);
         memcpy(adam->first, blocks[1], bytes);
         memcpy(adam->second, blocks[2], bytes);
         adam->updates = updates;

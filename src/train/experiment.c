@@ -96,6 +96,7 @@ const option *encoder_option_table(int *count)
 static stpn_net_desc describe_net(const experiment *e)
 {
     const env_shape *s = &e->env_shape;
+    int encoded = e->encoder_count > 0;
     return (stpn_net_desc){.inputs = e->shape.inputs,
                            .units = e->units,
                            .unit_count = e->unit_count,
@@ -104,8 +105,8 @@ static stpn_net_desc describe_net(const experiment *e)
                            .height = s->height,
                            .width = s->width,
                            .channels = s->channels,
-                           .offset = s->offset,
-                           .scale = s->scale};
+                           .offset = encoded ? s->offset : 0,
+                           .scale = encoded ? s->scale : 0};
 }
 
 static stpn_status read_encoder(experiment *e, const json_t *root, stpn_error *error)

@@ -346,6 +346,7 @@ static void keep_blocks(const ppo *p, int restore)
     void *const blocks[3] = {net->parameters, p->adam->first, p->adam->second};
     size_t bytes = net->block_values * net->kernel->size;
     for (int i = 0; i < 3; i++) memcpy(restore ? blocks[i] : p->kept[i], restore ? p->kept[i] : blocks[i], bytes);
+    if (restore) net_changed(net);
 }
 
 static stpn_status learn(ppo *p, const void *next_observations, ppo_stats *stats, stpn_error *error)

@@ -203,6 +203,12 @@ static stpn_status check_version(stpn_ranks *r, stpn_error *error)
 stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t folder_size, stpn_error *error)
 {
     error_clear(error);
+    stpn_status status = error_given(error, {options, "options"});
+    if (!status) status = error_given(error, {options->file, "options.file"});
+    for (int i = 0; i < (status ? 0 : options->set_count); i++)
+        if (!options->set || !options->set[i])
+            return error_set(error, STPN_ERROR_INPUT, "options.set has NULL, expected %d words", options->set_count);
+    if (status) return status;
     const stpn_ranks *r = options->ranks;
     if (r && (r->rank < 0 || r->rank >= r->count || !r->send || !r->receive))
         return error_set(error, STPN_ERROR_INPUT, "ranks: rank is %d of %d, expected 0 to count - 1, send and receive",
@@ -211,7 +217,7 @@ stpn_status stpn_run_train(const stpn_run_options *options, char *folder, size_t
     experiment e = {0};
     int finished = 0;
     if (folder && folder_size) folder[0] = 0;
-    stpn_status status = check_version(options->ranks, error);
+    status = check_version(options->ranks, error);
     if (status) return status;
     status = experiment_read(&e, options->file, options->set, options->set_count,
                              options->has_seed ? &options->seed : NULL, error);

@@ -223,6 +223,7 @@ static stpn_status measure_all(run *r, const char *best, const summary_test *how
     if (!status) status = checkpoint_load_agent(r, best, error);
     if (!status) status = measure_test(r, how, &a->test_best, error);
     memcpy(r->net->parameters, kept, bytes);
+    net_changed(r->net);
     stpn_block_free(kept);
     return status;
 }

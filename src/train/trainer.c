@@ -191,6 +191,7 @@ void trainer_rescue(trainer *t)
     if (ranks_is_first(t->run.ranks)) save_evaluations(t, NULL);
     if (!end->waits) return;
     memcpy(net->parameters, end->parameters, bytes);
+    net_changed(net);
     memcpy(adam->first, end->first, bytes);
     memcpy(adam->second, end->second, bytes);
     adam->updates = end->updates;

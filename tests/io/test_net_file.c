@@ -321,6 +321,35 @@ static void a_path_that_cannot_be_used_is_named(void **state)
     stpn_net_free(net);
 }
 
+/* It could not be loaded: nothing is written, and what was there stays. */
+static void values_that_are_not_finite_are_not_saved(void **state)
+{
+    (void)state;
+    static const double wrong[] = {NAN, INFINITY, -INFINITY};
+    static const char *const words[] = {"nan", "inf", "-inf"};
+    for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++)
+        for (int i = 0; i < 3; i++) {
+            stpn_net *net = new_net((stpn_real)real, INPUTS, OUTPUTS, 7);
+            char message[SCRATCH_PATH + 100], bias[9 * sizeof(double)] = {0};
+            if (real == STPN_DOUBLE) ((double *)(void *)bias)[2] = wrong[i];
+            else ((float *)(void *)bias)[2] = (float)wrong[i];
+            int last = 0;
+            stpn_tensor tensor;
+            while (stpn_net_tensor(net, last + 1, &tensor)) last++;
+            stpn_block_set(net, net->parameters, last - 2, bias); // policy.bias (4)
+            scratch_write(scratch_path(path, "before"), "before", 6);
+            snprintf(message, sizeof message, "%s: tensor policy.bias: value 2 is %s, expected a finite number", path,
+                     words[i]);
+            assert_int_equal(stpn_net_save(net, path, &error), STPN_ERROR_INPUT);
+            assert_string_equal(error.message, message);
+            scratch_assert_content(path, "before", 6);
+            int files = scratch_count();
+            assert_int_equal(stpn_net_save(net, scratch_path(path, "not-made"), &error), STPN_ERROR_INPUT);
+            assert_int_equal(scratch_count(), files);
+            stpn_net_free(net);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +362,7 @@ int main(void)
         cmocka_unit_test(another_nets_file_is_refused),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(a_path_that_cannot_be_used_is_named),
+        cmocka_unit_test(values_that_are_not_finite_are_not_saved),
     };
     return cmocka_run_group_tests_name("io/net_file", tests, scratch_make, scratch_remove);
 }

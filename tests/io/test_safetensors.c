@@ -377,7 +377,7 @@ static void files_that_cannot_be_read_are_told(void **state)
     assert_non_null(strstr(error.message, "is not a regular file"));
     scratch_write(scratch_path(path, "short"), "abc", 3);
     assert_int_equal(tensor_file_read(&file, path, &error), STPN_ERROR_INPUT);
-    assert_non_null(strstr(error.message, "short: has 3 bytes, expected at least the 8"));
+    assert_non_null(strstr(error.message, "short: is no safetensors file: has 3 bytes, expected at least the 8"));
 }
 
 static void enormous_files_are_refused(void **state)

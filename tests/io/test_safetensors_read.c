@@ -337,20 +337,25 @@ static void wrong_lengths_are_refused(void **state)
 {
     (void)state;
     char bytes[32] = {0};
-    assert_refused(NULL, 0, "has 0 bytes, expected at least the 8 of a header's length");
+    assert_refused(NULL, 0, "is no safetensors file: has 0 bytes, expected at least the 8 of a header's length");
     assert_refused(bytes, 7, "has 7 bytes, expected at least the 8");
     assert_refused(bytes, 8, "found the end, expected '{'");
     static const struct {
         uint64_t length;
         const char *fragment;
     } lengths[] = {
-        {25, "byte 0: the header's length is 25, expected at most 24, what the file holds"},
+        {25,
+         "is no whole safetensors file: byte 0: the header's length is 25, expected at most 24, what the file holds"},
         {100000000, "is 100000000, expected at most 24, what the file holds"},
         {100000001, "is 100000001, expected at most 100000000, the limit of the format"},
         {UINT64_MAX, "is 18446744073709551615, expected at most 100000000"},
         {UINT64_MAX - 7, "expected at most 100000000"},
         {UINT64_C(1) << 63, "expected at most 100000000"},
     };
+    static const char text[] = "{\"name\": \"a JSON file\"}";
+    assert_refused(
+        text, strlen(text),
+        "is no safetensors file: byte 0: the header's length is 4189022123868430971, expected at most 100000000");
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         memcpy(bytes, &lengths[i].length, 8);
         assert_refused(bytes, sizeof bytes, lengths[i].fragment);

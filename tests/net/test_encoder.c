@@ -341,10 +341,23 @@ static void what_is_refused(void **state)
     refused(d, "an image of 9 x 12 with 2 channels is no input of 217 values");
     d = good;
     d.encoder = NULL;
-    refused(d, "encoder has 3 layers");
+    refused(d, "encoder is NULL");
+    d.encoder_count = 17;
+    refused(d, "encoder has 17 layers, expected 0 to 16");
     d = good;
     d.scale = NAN;
     refused(d, "offset and scale");
+    d = good;
+    d.encoder_count = 0;
+    d.offset = 100;
+    d.scale = 1.0 / 64;
+    refused(d, "offset and scale are 100 and 0.015625, expected 0 without an encoder, for whose images they are");
+    d.offset = NAN;
+    d.scale = 0;
+    refused(d, "offset and scale are nan and 0, expected 0 without an encoder");
+    d.offset = 0;
+    d.scale = NAN;
+    refused(d, "offset and scale are 0 and nan, expected 0 without an encoder");
     for (size_t i = 0; i < 4; i++) {
         d = good;
         d.encoder = wrong[i];

@@ -233,6 +233,47 @@ static void extreme_logits(void **state)
         }
 }
 
+/* Such a row has NaN, whether anybody asks for losses or not; the others are as without it, and nothing else is touched. */
+static void labels_out_of_range(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, CLASSES = 3 };
+    static const int32_t wrong[] = {-1, CLASSES, INT32_MIN, INT32_MAX, CLASSES * ROWS};
+    static values logits, losses, dlogits, good_losses, good_dlogits;
+    static double L[MOST];
+    for (int k = 0; use_kernel(k); k++)
+        for (int real = STPN_FLOAT; real <= STPN_DOUBLE; real++)
+            for (int w = 0; w < 5; w++)
+                for (int which = 1; which < 1 << ROWS; which++) {
+                    stpn_real type = (stpn_real)real;
+                    stpn_net *net = net_with_heads(type, 1, 1);
+                    random_stream stream = random_open(2, RANDOM_BENCH, (uint64_t)which);
+                    int32_t good[ROWS], labels[ROWS];
+                    draw(type, &stream, ROWS * CLASSES, 6, &logits, L);
+                    for (int i = 0; i < ROWS; i++) good[i] = (int32_t)random_below(&stream, CLASSES);
+                    for (int i = 0; i < ROWS; i++) labels[i] = which >> i & 1 ? wrong[w] : good[i];
+                    for (size_t i = 0; i < MOST; i++) {
+                        set(type, &losses, i, 7);
+                        set(type, &dlogits, i, 7);
+                    }
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, good, 0.25, &good_losses, &good_dlogits);
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, labels, 0.25, &losses, NULL);
+                    stpn_cross_entropy(net, ROWS, CLASSES, &logits, labels, 0.25, NULL, &dlogits);
+                    for (size_t i = 0; i < ROWS; i++) {
+                        int bad = which >> i & 1;
+                        double loss = get(type, &losses, i);
+                        assert_true(bad ? isnan(loss) : loss == get(type, &good_losses, i));
+                        for (size_t c = i * CLASSES; c < (i + 1) * CLASSES; c++) {
+                            double gradient = get(type, &dlogits, c);
+                            assert_true(bad ? isnan(gradient) : gradient == get(type, &good_dlogits, c));
+                        }
+                    }
+                    for (size_t i = ROWS; i < MOST; i++) assert_true(get(type, &losses, i) == 7);
+                    for (size_t i = ROWS * CLASSES; i < MOST; i++) assert_true(get(type, &dlogits, i) == 7);
+                    stpn_net_free(net);
+                }
+}
+
 /* --------------------------------------------------------------------------------------------- limits on a gradient */
 
 /* All tensors of a block, row-major. */
@@ -314,6 +355,37 @@ static void norms_of_extreme_gradients(void **state)
         stpn_block_free(grad);
         stpn_net_free(net);
     }
+}
+
+/* What the header says of values and limits that are no numbers, or below 0. */
+static void odd_limits_and_gradients(void **state)
+{
+    (void)state;
+    static const double none[] = {0, -1, NAN, -INFINITY};
+    for (int k = 0; use_kernel(k); k++)
+        for (int i = 0; i < 4; i++) {
+            stpn_net *net = net_with_heads(STPN_FLOAT, 3, 2);
+            float *grad = stpn_block_create(net), found[3];
+            const float plain[3] = {3, -4, 0}, infinite[3] = {INFINITY, -INFINITY, 2}, nan[3] = {NAN, 30, 40};
+            stpn_block_set(net, grad, 0, plain);
+            assert_true(stpn_clip_gradient(net, grad, none[i], none[i]) == 5);
+            stpn_block_get(net, grad, 0, found);
+            assert_memory_equal(found, plain, sizeof found);
+            stpn_block_set(net, grad, 0, infinite);
+            assert_true(isinf(stpn_clip_gradient(net, grad, none[i], 1)));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(isnan(found[0]) && isnan(found[1]) && found[2] == 0);
+            stpn_block_set(net, grad, 0, infinite);
+            assert_true(stpn_clip_gradient(net, grad, 2, none[i]) == sqrt(12));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(found[0] == 2 && found[1] == -2 && found[2] == 2);
+            stpn_block_set(net, grad, 0, nan);
+            assert_true(isnan(stpn_clip_gradient(net, grad, 35, 1)));
+            stpn_block_get(net, grad, 0, found);
+            assert_true(isnan(found[0]) && found[1] == 30 && found[2] == 35);
+            stpn_block_free(grad);
+            stpn_net_free(net);
+        }
 }
 
 /* ------------------------------------------------------------------------------------------------------------- Adam */
@@ -483,8 +555,10 @@ int main(void)
         cmocka_unit_test(heads_are_linear),
         cmocka_unit_test(cross_entropy_has_its_value_and_gradient),
         cmocka_unit_test(extreme_logits),
+        cmocka_unit_test(labels_out_of_range),
         cmocka_unit_test(gradients_are_limited),
         cmocka_unit_test(norms_of_extreme_gradients),
+        cmocka_unit_test(odd_limits_and_gradients),
         cmocka_unit_test(adam_is_that_of_its_paper),
         cmocka_unit_test(weights_decay_beside_adam),
         cmocka_unit_test(rate_and_decay_refuse_what_makes_no_sense),

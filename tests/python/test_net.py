@@ -292,6 +292,14 @@ class Misuse(unittest.TestCase):
         self.refuses(ValueError, "dstate has 3 samples", net.backward, tape, dy, gradient, dstate=net.state(3))
         self.refuses(ValueError, "dx has shape", net.backward, tape, dy, gradient, dx=dy)
         self.assertEqual(net.backward(tape, dy, gradient, dx=True).shape, self.x.shape)
+        for change in (lambda: net.parameters.update(net.parameters), net.parameters.zero, lambda: net.init(1),
+                       lambda: net.adam().update(gradient)):
+            tape.rewind()
+            net.forward(self.x, tape=tape)
+            change()
+            self.refuses(ValueError, "the parameters have changed since the forward pass", net.backward, tape, dy, gradient)
+        net.parameters.zero()
+        self.assertFalse(any(values.any() for values in net.parameters.values()))
         self.refuses(ValueError, "another network", net.adam().update, self.other.gradient())
         self.refuses(ValueError, "learning_rate|learning rate", net.adam, -1.0)
         self.refuses(TypeError, "learning_rate is 'x'", net.adam, "x")

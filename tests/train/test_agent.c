@@ -462,6 +462,32 @@ static void calls_out_of_turn_and_values_that_are_none(void **state)
     stpn_agent_free(a);
 }
 
+/* What A2C has recorded is of the network that acted: a change in between ends the rollout, and the next one learns. */
+static void a_network_that_changes_within_a_rollout(void **state)
+{
+    (void)state;
+    static const char changed[] = "the parameters have changed since the forward pass on this tape";
+    stpn_agent *a = agent_of(BY_A2C, 2);
+    place p = {0};
+    open_place(&p);
+    for (int steps = 1; steps <= 2; steps++) {
+        stpn_agent_restart(a);
+        for (int t = 0; t < steps; t++) {
+            assert_int_equal(stpn_agent_act(a, p.observations, STPN_CHOICE_SAMPLE, p.actions, &error), STPN_OK);
+            assert_int_equal(stpn_agent_record(a, p.rewards, NULL, NULL, &error), STPN_OK);
+        }
+        stpn_net_init(stpn_agent_net(a), 9);
+        if (steps == 2)
+            assert_refused(stpn_agent_act(a, p.observations, STPN_CHOICE_SAMPLE, p.actions, &error), changed);
+        assert_refused(stpn_agent_update(a, p.observations, &error), changed);
+        stpn_agent_restart(a);
+        assert_int_equal(stpn_env_reset(p.env, 0, COPIES, p.observations, &error), STPN_OK);
+        play(a, &p);
+    }
+    stpn_env_free(p.env);
+    stpn_agent_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +500,7 @@ int main(void)
         cmocka_unit_test(an_actor_is_settled_before_an_update),
         cmocka_unit_test(experiments_that_are_none),
         cmocka_unit_test(calls_out_of_turn_and_values_that_are_none),
+        cmocka_unit_test(a_network_that_changes_within_a_rollout),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

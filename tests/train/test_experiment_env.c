@@ -133,6 +133,18 @@ static void the_network_has_two_heads(void **state)
 #define WITH_TASK(task) "{'name': 'n', 'task': {'name': 'maze', " task "}, " UNITS "}"
 #define OF_DATA(train) "{'name': 'n', 'task': {'name': 'retrieval'}, " UNITS ", 'train': " train "}"
 
+/* Its scale is for an encoder, and left out where a unit takes the bytes. */
+static void images_need_no_encoder(void **state)
+{
+    (void)state;
+    experiment e =
+        parsed("{'name': 'n', 'task': {'name': 'pong'}, " UNITS ", 'train': {'method': 'ppo', 'rollout': 8}}", NULL);
+    stpn_net *net;
+    if (experiment_net(&net, &e, STPN_FLOAT, &error)) fail_msg("%s", error.message);
+    stpn_net_free(net);
+    experiment_free(&e);
+}
+
 static void every_error_says_what_and_where(void **state)
 {
     (void)state;
@@ -257,10 +269,15 @@ static void every_key_of_ppo_goes_to_its_field(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_key_of_ppo_goes_to_its_field), cmocka_unit_test(every_key_has_its_default),
-        cmocka_unit_test(every_key_goes_to_its_field),        cmocka_unit_test(the_resolved_document_says_everything),
-        cmocka_unit_test(the_network_has_two_heads),          cmocka_unit_test(every_error_says_what_and_where),
-        cmocka_unit_test(settings_reach_both_tables),         cmocka_unit_test(the_tables_are_public),
+        cmocka_unit_test(every_key_of_ppo_goes_to_its_field),
+        cmocka_unit_test(every_key_has_its_default),
+        cmocka_unit_test(every_key_goes_to_its_field),
+        cmocka_unit_test(the_resolved_document_says_everything),
+        cmocka_unit_test(the_network_has_two_heads),
+        cmocka_unit_test(images_need_no_encoder),
+        cmocka_unit_test(every_error_says_what_and_where),
+        cmocka_unit_test(settings_reach_both_tables),
+        cmocka_unit_test(the_tables_are_public),
     };
     return cmocka_run_group_tests_name("train/experiment_env", tests, NULL, NULL);
 }
