@@ -164,6 +164,13 @@ static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *err
     return tensor_file_add(file, discounted_name, TENSOR_F64, 1, &batch, rollout_discounted(r->rollout), error);
 }
 
+/* An environment in a process of its own begins new episodes when a run goes on: what the net remembers of the old ones has
+ * no use. */
+static int episodes_go_on(const run *r)
+{
+    return !rollout_env(r->rollout)->type->begin;
+}
+
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
 static stpn_status add_episodes(tensor_file *file, const run *r, const progress_counts *counts, stpn_error *error)
 {
@@ -172,7 +179,7 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
     int64_t batch = rollout_env(r->rollout)->batch;
-    for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
+    for (int i = 0; !status && episodes_go_on(r) && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
         int64_t shape[3] = {tensor.shape[0], tensor.shape[1], tensor.shape[2]};
         void *values = memory_zeroed(tensor.count, r->net->kernel->size);
@@ -210,7 +217,7 @@ stpn_status checkpoint_gather(const run *r, const progress_counts *counts, stpn_
     double *rewards = rollout_rewards(r->rollout), *discounted = rollout_discounted(r->rollout);
     int64_t *steps = rollout_lengths(r->rollout);
     const stpn_state *state = rollout_state(r->rollout);
-    status = gather_rows(r, state->values, r->net->state_values * r->net->kernel->size, error);
+    if (episodes_go_on(r)) status = gather_rows(r, state->values, r->net->state_values * r->net->kernel->size, error);
     if (!status) status = gather_rows(r, rewards, sizeof *rewards, error);
     if (!status) status = gather_rows(r, steps, sizeof *steps, error);
     return status ? status : gather_rows(r, discounted, sizeof *discounted, error);
@@ -411,7 +418,7 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
     stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
     stpn_status status = STPN_OK;
-    for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
+    for (int i = 0; !status && episodes_go_on(r) && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
         stpn_error inner = {{0}};
         state_name(name, &tensor);

@@ -315,6 +315,8 @@ class Killed(GymTest):
             self.assertEqual(process.returncode, 130, messages)
             self.assertIn("saved", messages)
             self.wait_until_gone(pid)
+            header, _ = read_tensors(self.path("run%d" % number, "last.safetensors"))
+            self.assertFalse([name for name in header if name.startswith("state.units")])  # of episodes that end here
             done = self.iterations("run%d" % number)
             again = self.start("train", self.file, "--out", "run%d" % number, "--resume", *LONG, env=self.env)
             self.wait_for("pid", again)

@@ -81,10 +81,10 @@ class Discrete(PpoTest):
 
     def test_every_iteration_resumes(self):
         """Wherever it stands: inside episodes, and between them."""
-        self.train("whole", *QUICK)
-        messages = self.interrupted_run("run", "--set", "train.steps=900", *EARLY)
-        self.train("run", *QUICK, *EARLY, "--resume")
-        self.train("again", *QUICK, *EARLY)
+        words = ["--set", "train.steps=9000", *EARLY]
+        messages = self.interrupted_run("run", *words)
+        self.train("run", *words, "--resume")
+        self.train("again", *words)
         self.assert_same_run("again", "run")
         self.assertIn("saved", messages)
 
