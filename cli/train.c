@@ -193,7 +193,7 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
     const char *out = choices->out;
     outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);
     int code = agree_to_go_on(choices->ranks, outcomes ? EXIT_DONE : complain_of_memory());
-    if (code) {
+    if (code || !outcomes) {
         memory_free(outcomes);
         return code;
     }
