@@ -101,7 +101,7 @@ stpn_status ranks_agree(stpn_ranks *r, stpn_status own, stpn_error *error)
 stpn_status ranks_decide(stpn_ranks *r, stpn_status own, int32_t *decision, int32_t any, stpn_error *error)
 {
     if (!r) return own;
-    outcome all = {.status = own, .decision = *decision}, other;
+    outcome all = {.status = own, .decision = *decision}, other = {.status = STPN_OK};
     stpn_error lost = {{0}};
     stpn_status status = STPN_OK;
     if (own && error && r->rank == 0) error_set(&all.error, own, "%s", error->message);

@@ -147,9 +147,8 @@ static void stop_helpers(stpn_pool *pool)
 stpn_status stpn_pool_create(stpn_pool **out, int threads, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "pool"});
-    if (status) return status;
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "pool is NULL");
+    *out = NULL;
     if (threads < 0 || threads > MAX_THREADS)
         return error_set(error, STPN_ERROR_INPUT, "threads is %d, expected 0 (one per processor) to %d", threads,
                          (int)MAX_THREADS);

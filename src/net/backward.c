@@ -66,8 +66,9 @@ static backward_space space_of_worker(const stpn_tape *tape, int worker)
 stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int threads, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "tape"}, {net, "net"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "tape is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {net, "net"});
     if (status) return status;
     if (steps < 1 || steps > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 1 to %d", steps, 1 << 24);

@@ -77,8 +77,9 @@ stpn_status stpn_adam_create(stpn_adam **out, const stpn_net *net, double learni
                              double epsilon, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "adam"}, {net, "net"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "adam is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {net, "net"});
     if (status) return status;
     if (!(learning_rate > 0 && isfinite(learning_rate)))
         return error_set(error, STPN_ERROR_INPUT, "learning_rate is %g, expected more than 0", learning_rate);

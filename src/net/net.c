@@ -147,9 +147,10 @@ static stpn_status open_heads(stpn_net *net, const stpn_net_desc *desc, stpn_err
 stpn_status stpn_net_create(stpn_net **out, const stpn_net_desc *desc, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "net is NULL");
+    *out = NULL;
     int features = 0;
-    stpn_status status = error_given(error, {out, "net"}, {desc, "desc"});
+    stpn_status status = error_given(error, {desc, "desc"});
     if (!status) status = check_desc(desc, &features, error);
     if (status) return status;
     stpn_net *net = memory_zeroed(1, sizeof *net);
@@ -364,8 +365,9 @@ void stpn_block_set(const stpn_net *net, void *block, int index, const void *val
 stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "state"}, {net, "net"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "state is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {net, "net"});
     if (status) return status;
     if (batch < 1 || batch > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);

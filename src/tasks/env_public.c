@@ -29,8 +29,9 @@ stpn_status stpn_env_create(stpn_env **out, const char *task, int batch, uint64_
     env_options options;
     json_t *object = NULL;
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "env"}, {task, "task"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "env is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {task, "task"});
     if (!status) status = json_read(&object, "task", task, strlen(task), error);
     if (!status) status = read_task(object, &type, &options, error);
     json_decref(object);

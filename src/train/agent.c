@@ -112,16 +112,18 @@ static stpn_status create(stpn_agent **out, const char *name, const char *text, 
 stpn_status stpn_agent_create(stpn_agent **out, const char *text, int threads, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "agent"}, {text, "experiment"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "agent is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {text, "experiment"});
     return status ? status : create(out, "experiment", text, threads, error);
 }
 
 stpn_status stpn_agent_create_actor(stpn_agent **out, const stpn_agent *of, int batch, int threads, stpn_error *error)
 {
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "actor"}, {of, "agent"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "actor is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {of, "agent"});
     if (status) return status;
     stpn_agent *a = memory_zeroed(1, sizeof *a);
     if (!a) return error_memory(error, "the agent");
@@ -438,8 +440,9 @@ stpn_status stpn_agent_load(stpn_agent **out, const char *path, int threads, stp
     progress_counts counts;
     stpn_agent *a = NULL;
     error_clear(error);
-    if (out) *out = NULL;
-    stpn_status status = error_given(error, {out, "agent"}, {path, "path"});
+    if (!out) return error_set(error, STPN_ERROR_INPUT, "agent is NULL");
+    *out = NULL;
+    stpn_status status = error_given(error, {path, "path"});
     if (!status) status = tensor_file_read(&file, path, error);
     if (status) return status;
     const char *text = tensor_file_metadata(file, "experiment");
