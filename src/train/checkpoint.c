@@ -417,15 +417,16 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
 {
     stpn_state *state = rollout_state(r->rollout);
     stpn_tensor tensor;
+    /* By episodes_go_on of what wrote the file; an agent, which takes it up too, has that environment's name alone. */
+    const env_type *known = env_find(rollout_env(r->rollout)->type->name);
+    int is_left_out = known && known->begin;
     stpn_status status = STPN_OK;
-    for (int i = 0; !status && episodes_go_on(r) && stpn_state_tensor(state, i, &tensor); i++) {
+    for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
         stpn_error inner = {{0}};
         state_name(name, &tensor);
         const tensor_entry *entry = tensor_file_find(file, name);
-        /* An agent of one's own may go on from a run whose environment was in a process of its own: with zeros. */
-        const env_type *known = env_find(rollout_env(r->rollout)->type->name);
-        if (!entry && known && known->begin) continue;
+        if (!entry && is_left_out) continue;
         int fits = entry && entry->type == type_of(r->net) && entry->rank == tensor.rank;
         for (int d = 0; d < tensor.rank && fits; d++) fits = entry->shape[d] == tensor.shape[d];
         if (!fits)
