@@ -149,12 +149,13 @@ static int complain_among(const stpn_ranks *ranks, stpn_status status, const stp
     return complain(status, error);
 }
 
-/* All ranks go on, or none does: one that leaves by itself would be waited for. What is wrong with rank 0's words is told. */
-static int agree_to_go_on(stpn_ranks *ranks, int code)
+/* All ranks go on, or none does: one that leaves by itself would be waited for. What is wrong with rank 0's words is told;
+ * its decision is everyone's. */
+static int agree_to_go_on(stpn_ranks *ranks, int code, int32_t *decision)
 {
     stpn_error error = {{0}};
     stpn_status own = code ? error_set(&error, STPN_ERROR_INPUT, "is given other words than rank 0") : STPN_OK;
-    stpn_status status = ranks_agree(ranks, own, &error);
+    stpn_status status = ranks_decide(ranks, own, decision, 0, &error);
     return ranks && status && !code ? complain_among(ranks, status, &error) : code;
 }
 
@@ -192,7 +193,8 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
 {
     const char *out = choices->out;
     outcome *outcomes = memory_zeroed((size_t)list->count, sizeof *outcomes);
-    int code = agree_to_go_on(choices->ranks, outcomes ? EXIT_DONE : complain_of_memory());
+    int32_t seeds = list->count;
+    int code = agree_to_go_on(choices->ranks, outcomes ? EXIT_DONE : complain_of_memory(), &seeds);
     if (code || !outcomes) {
         memory_free(outcomes);
         return code;
@@ -243,12 +245,10 @@ static int train_all(const arguments *a, const char **settings, seed_list *list,
     if (!code && text && options.has_seed) code = complain_of_use("train", "--seed and --seeds exclude each other");
     if (!code && options.out && !*options.out) code = complain_of_use("train", "--out is empty, expected a folder");
     if (!code && text) code = read_seeds(list, text, "train: --seeds");
-    code = agree_to_go_on(options.ranks, code);
-    if (code) return code;
     /* As many runs on every rank; -1: one without a list. */
     int32_t runs = text ? list->count : -1, first = runs;
-    if (ranks_decide(options.ranks, STPN_OK, &first, 0, NULL)) return EXIT_SYSTEM_FAILED;
-    code = agree_to_go_on(options.ranks, first == runs ? EXIT_DONE : EXIT_WRONG_USE);
+    code = agree_to_go_on(options.ranks, code, &first);
+    if (!code) code = agree_to_go_on(options.ranks, first == runs ? EXIT_DONE : EXIT_WRONG_USE, &first);
     if (code) return code;
     catch_signals();
     outcome result;
@@ -272,7 +272,7 @@ void train_refuse(int code)
 {
     rank_link link = {.ranks = {.count = 1}};
     if (!ranks_possible()) return;
-    if (!ranks_open(&link) && link.ranks.count > 1) (void)agree_to_go_on(&link.ranks, code);
+    if (!ranks_open(&link) && link.ranks.count > 1) (void)agree_to_go_on(&link.ranks, code, &(int32_t){0});
     ranks_close(&link);
 }
 
