@@ -29,7 +29,17 @@ enum {
 };
 
 /* Loops over columns of their own, for the options of the paper's experiments; the others share one that asks as it goes. */
-typedef enum loop_kind { LOOPS_ANY, LOOPS_PRE, LOOPS_PRE_SHARED, LOOPS_POST, LOOPS_OUTPUT, LOOPS_NONE } loop_kind;
+typedef enum loop_kind {
+    LOOPS_ANY,
+    LOOPS_PRE,
+    LOOPS_PRE_SHARED,
+    LOOPS_POST,
+    LOOPS_POST_SHARED,
+    LOOPS_OUTPUT,
+    LOOPS_OUTPUT_SHARED,
+    LOOPS_NONE,
+    LOOP_KINDS
+} loop_kind;
 
 /* Which branches the loops take; constants where they are specialised. */
 typedef struct mode {
@@ -47,7 +57,9 @@ typedef struct mode {
 #define MODE_PRE ((mode){.norm = STPN_NORM_PRE, .learned = 1})
 #define MODE_PRE_SHARED ((mode){.norm = STPN_NORM_PRE, .learned = 1, .shared = 1})
 #define MODE_POST ((mode){.norm = STPN_NORM_POST, .learned = 1, .clamp = 1})
+#define MODE_POST_SHARED ((mode){.norm = STPN_NORM_POST, .learned = 1, .clamp = 1, .shared = 1})
 #define MODE_OUTPUT ((mode){.norm = STPN_NORM_OUTPUT, .learned = 1})
+#define MODE_OUTPUT_SHARED ((mode){.norm = STPN_NORM_OUTPUT, .learned = 1, .shared = 1})
 #define MODE_NONE ((mode){.norm = STPN_NORM_NONE, .learned = 1, .clamp = 1})
 
 INLINE mode layer_mode(const stpn_layer *L, int coupled, int learned)
@@ -60,10 +72,9 @@ INLINE mode layer_mode(const stpn_layer *L, int coupled, int learned)
               .learned = learned};
     if (m.prompt || m.coupled || !m.learned) return m;
     if (m.norm == STPN_NORM_PRE && !m.clamp) m.loops = m.shared ? LOOPS_PRE_SHARED : LOOPS_PRE;
-    else if (m.shared) return m;
-    else if (m.norm == STPN_NORM_POST && m.clamp) m.loops = LOOPS_POST;
-    else if (m.norm == STPN_NORM_OUTPUT && !m.clamp) m.loops = LOOPS_OUTPUT;
-    else if (m.norm == STPN_NORM_NONE && m.clamp) m.loops = LOOPS_NONE;
+    else if (m.norm == STPN_NORM_POST && m.clamp) m.loops = m.shared ? LOOPS_POST_SHARED : LOOPS_POST;
+    else if (m.norm == STPN_NORM_OUTPUT && !m.clamp) m.loops = m.shared ? LOOPS_OUTPUT_SHARED : LOOPS_OUTPUT;
+    else if (m.norm == STPN_NORM_NONE && m.clamp && !m.shared) m.loops = LOOPS_NONE;
     return m;
 }
 

@@ -309,9 +309,19 @@ static void back_post(const back_call *c)
     back_loops(MODE_POST, c);
 }
 
+static void back_post_shared(const back_call *c)
+{
+    back_loops(MODE_POST_SHARED, c);
+}
+
 static void back_output(const back_call *c)
 {
     back_loops(MODE_OUTPUT, c);
+}
+
+static void back_output_shared(const back_call *c)
+{
+    back_loops(MODE_OUTPUT_SHARED, c);
 }
 
 static void back_none(const back_call *c)
@@ -321,9 +331,15 @@ static void back_none(const back_call *c)
 
 static void back_call_loops(const back_call *c)
 {
-    static void (*const loops[])(const back_call *) = {
-        [LOOPS_ANY] = back_any,   [LOOPS_PRE] = back_pre,       [LOOPS_PRE_SHARED] = back_pre_shared,
-        [LOOPS_POST] = back_post, [LOOPS_OUTPUT] = back_output, [LOOPS_NONE] = back_none,
+    static void (*const loops[LOOP_KINDS])(const back_call *) = {
+        [LOOPS_ANY] = back_any,
+        [LOOPS_PRE] = back_pre,
+        [LOOPS_PRE_SHARED] = back_pre_shared,
+        [LOOPS_POST] = back_post,
+        [LOOPS_POST_SHARED] = back_post_shared,
+        [LOOPS_OUTPUT] = back_output,
+        [LOOPS_OUTPUT_SHARED] = back_output_shared,
+        [LOOPS_NONE] = back_none,
     };
     loops[c->m.loops](c);
 }

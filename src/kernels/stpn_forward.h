@@ -293,9 +293,19 @@ static void forward_post(const forward_call *c)
     forward_loops(MODE_POST, c);
 }
 
+static void forward_post_shared(const forward_call *c)
+{
+    forward_loops(MODE_POST_SHARED, c);
+}
+
 static void forward_output(const forward_call *c)
 {
     forward_loops(MODE_OUTPUT, c);
+}
+
+static void forward_output_shared(const forward_call *c)
+{
+    forward_loops(MODE_OUTPUT_SHARED, c);
 }
 
 static void forward_none(const forward_call *c)
@@ -305,9 +315,15 @@ static void forward_none(const forward_call *c)
 
 static void forward_call_loops(const forward_call *c)
 {
-    static void (*const loops[])(const forward_call *) = {
-        [LOOPS_ANY] = forward_any,   [LOOPS_PRE] = forward_pre,       [LOOPS_PRE_SHARED] = forward_pre_shared,
-        [LOOPS_POST] = forward_post, [LOOPS_OUTPUT] = forward_output, [LOOPS_NONE] = forward_none,
+    static void (*const loops[LOOP_KINDS])(const forward_call *) = {
+        [LOOPS_ANY] = forward_any,
+        [LOOPS_PRE] = forward_pre,
+        [LOOPS_PRE_SHARED] = forward_pre_shared,
+        [LOOPS_POST] = forward_post,
+        [LOOPS_POST_SHARED] = forward_post_shared,
+        [LOOPS_OUTPUT] = forward_output,
+        [LOOPS_OUTPUT_SHARED] = forward_output_shared,
+        [LOOPS_NONE] = forward_none,
     };
     loops[c->m.loops](c);
 }

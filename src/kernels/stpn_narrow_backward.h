@@ -222,12 +222,12 @@ INLINE void narrow_rebuild(const stpn_layer *L, const narrow_sample *s)
     back_sample rebuilt[STPN_BUNDLE];
     int T = s[0].back->steps, k = L->inputs;
     for (int b = 0; b < STPN_BUNDLE; b++) rebuilt[b] = (back_sample){.back = s[b].back, .F = s[b].F};
-    rebuild_call call = {L, rebuilt, 1, T, s[0].packed, s[0].v[0]};
+    rebuild_call call = {L, rebuilt, STPN_BUNDLE, 1, T, s[0].packed, s[0].v[0]};
     for (; k + REBUILD_COLUMNS <= L->columns; k += REBUILD_COLUMNS)
         rebuild_block(MODE_PRE, STPN_BUNDLE, REBUILD_COLUMNS, &call, 0, 1, k, 1, 0);
     for (; k < L->columns; k++) rebuild_block(MODE_PRE, STPN_BUNDLE, 1, &call, 0, 1, k, 1, 0);
     for (int b = 0; b < STPN_BUNDLE; b++) {
-        rebuild_call one = {L, &rebuilt[b], 0, T, s[b].packed, s[b].v[0]};
+        rebuild_call one = {L, &rebuilt[b], 1, 0, T, s[b].packed, s[b].v[0]};
         for (int e = 0, start = 0; e < s[b].count[T - 1]; e++) {
             while (s[b].count[start] <= e) start++;
             rebuild_block(MODE_PRE, 1, 1, &one, 0, 0, s[b].active.list[e], start > 0 ? start - 1 : 0, 0);

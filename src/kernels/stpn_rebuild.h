@@ -181,6 +181,7 @@ static backward_work *backward_open(const stpn_layer *L, const stpn_back *backs,
 typedef struct rebuild_call {
     const stpn_layer *layer;
     const back_sample *sample;
+    int count; // 1 or a bundle
     int first, last;
     real *packed;   // of the first sample
     const real **v; // the same
@@ -303,7 +304,7 @@ INLINE void rebuild_list(mode m, const rebuild_call *call, int panel)
     }
 }
 
-INLINE void rebuild_loops(mode m, int S, const rebuild_call *call)
+INLINE void rebuild_samples(mode m, int S, const rebuild_call *call)
 {
     const stpn_layer *L = call->layer;
     int inputs = part_at(L, 0).plastic, recurrent = L->recurrent && part_at(L, 1).plastic, all_dense = 1;
@@ -313,7 +314,7 @@ INLINE void rebuild_loops(mode m, int S, const rebuild_call *call)
         if (inputs && all_dense) rebuild_range(m, S, call, panel, 0);
         for (int s = 0; s < S && inputs && !all_dense; s++) {
             rebuild_call one = {
-                L, call->sample + s, call->first, call->last, call->packed + s * PACKED_ROWS * LANES, call->v + s};
+                L, call->sample + s, 1, call->first, call->last, call->packed + s * PACKED_ROWS * LANES, call->v + s};
             if (one.sample->point[call->last - 1].dense) rebuild_range(m, 1, &one, panel, 0);
             else rebuild_list(m, &one, panel);
         }
@@ -321,36 +322,64 @@ INLINE void rebuild_loops(mode m, int S, const rebuild_call *call)
     }
 }
 
-static void rebuild_pre(const rebuild_call *call)
+/* The loops of one mode. */
+INLINE void rebuild_loops(mode m, const rebuild_call *call)
 {
-    rebuild_loops(MODE_PRE, 1, call);
+    if (call->count == STPN_BUNDLE) rebuild_samples(m, STPN_BUNDLE, call);
+    else rebuild_samples(m, 1, call);
 }
 
-static void rebuild_pre_bundle(const rebuild_call *call)
+static void rebuild_pre(const rebuild_call *call)
 {
-    rebuild_loops(MODE_PRE, STPN_BUNDLE, call);
+    rebuild_loops(MODE_PRE, call);
+}
+
+static void rebuild_pre_shared(const rebuild_call *call)
+{
+    rebuild_loops(MODE_PRE_SHARED, call);
 }
 
 static void rebuild_post(const rebuild_call *call)
 {
-    rebuild_loops(MODE_POST, 1, call);
+    rebuild_loops(MODE_POST, call);
 }
 
-static void rebuild_post_bundle(const rebuild_call *call)
+static void rebuild_post_shared(const rebuild_call *call)
 {
-    rebuild_loops(MODE_POST, STPN_BUNDLE, call);
+    rebuild_loops(MODE_POST_SHARED, call);
 }
 
+static void rebuild_output(const rebuild_call *call)
+{
+    rebuild_loops(MODE_OUTPUT, call);
+}
+
+static void rebuild_output_shared(const rebuild_call *call)
+{
+    rebuild_loops(MODE_OUTPUT_SHARED, call);
+}
+
+static void rebuild_none(const rebuild_call *call)
+{
+    rebuild_loops(MODE_NONE, call);
+}
+
+/* One sample, with all questions asked in the loop: what is rare. */
 static void rebuild_any(mode m, const rebuild_call *call)
 {
-    rebuild_loops(m, 1, call);
+    rebuild_samples(m, 1, call);
 }
 
 static void rebuild_run(mode m, const rebuild_call *call)
 {
-    if (m.loops == LOOPS_PRE) rebuild_pre(call);
-    else if (m.loops == LOOPS_POST) rebuild_post(call);
-    else rebuild_any(m, call);
+    static void (*const loops[LOOP_KINDS])(const rebuild_call *) = {
+        [LOOPS_PRE] = rebuild_pre,       [LOOPS_PRE_SHARED] = rebuild_pre_shared,
+        [LOOPS_POST] = rebuild_post,     [LOOPS_POST_SHARED] = rebuild_post_shared,
+        [LOOPS_OUTPUT] = rebuild_output, [LOOPS_OUTPUT_SHARED] = rebuild_output_shared,
+        [LOOPS_NONE] = rebuild_none,
+    };
+    if (m.loops == LOOPS_ANY) rebuild_any(m, call);
+    else loops[m.loops](call);
 }
 
 /* F of all points of a sample, from reset to reset. */
@@ -359,7 +388,7 @@ static void rebuild_sample(mode m, const stpn_layer *L, const backward_work *w, 
     for (int first = 0, last; first < s->live; first = last) {
         last = first + 1;
         while (last < s->live && !s->point[last].reset) last++;
-        rebuild_run(m, &(rebuild_call){L, s, first, last, w->packed, w->v});
+        rebuild_run(m, &(rebuild_call){L, s, 1, first, last, w->packed, w->v});
         s->from = NULL;
     }
 }
@@ -367,18 +396,13 @@ static void rebuild_sample(mode m, const stpn_layer *L, const backward_work *w, 
 /* F of all points of a bundle. */
 static void rebuild_all(mode m, const stpn_layer *L, backward_work *w, int count)
 {
-    int alike = count == STPN_BUNDLE && (m.loops == LOOPS_PRE || m.loops == LOOPS_POST), live = w->sample[0].live;
+    int alike = count == STPN_BUNDLE && m.loops != LOOPS_ANY, live = w->sample[0].live;
     for (int b = 0; b < count; b++) {
         alike = alike && w->sample[b].live == live;
         for (int i = 1; i < live && alike; i++) alike = !w->sample[b].point[i].reset;
     }
-    if (alike && live) {
-        rebuild_call call = {L, w->sample, 0, live, w->packed, w->v};
-        if (m.loops == LOOPS_PRE) rebuild_pre_bundle(&call);
-        else rebuild_post_bundle(&call);
-    } else {
-        for (int b = 0; b < count; b++) rebuild_sample(m, L, w, &w->sample[b]);
-    }
+    if (alike && live) rebuild_run(m, &(rebuild_call){L, w->sample, STPN_BUNDLE, 0, live, w->packed, w->v});
+    for (int b = 0; b < count && !alike; b++) rebuild_sample(m, L, w, &w->sample[b]);
 }
 
 /* The rows of a point, once its h and norms are known. */

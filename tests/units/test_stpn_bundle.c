@@ -12,7 +12,7 @@
 /* Samples go through an STPN layer side by side, but each has its own signals, resets and length: whatever those beside it
  * do, a sample has the bits that it has alone, and the parameters' gradient is the sum over samples. */
 
-enum { BATCH = 9, STEPS = 70, INPUTS = 11, SETTINGS = 48 };
+enum { BATCH = 9, STEPS = 70, INPUTS = 11, SETTINGS = 56 };
 
 /* Dense, one input at a time of a few, nothing at all, dense after a while; some start with a step of zeros. */
 static void draw_signals(problem *p, random_stream *stream)
@@ -33,13 +33,15 @@ static void draw_signals(problem *p, random_stream *stream)
     }
 }
 
-/* The defaults of each norm, with clamp and without, then combinations; in every other a neuron has a row of zeros. */
+/* The defaults of each norm, with clamp and without, with rates of synapses and shared ones, then combinations; in every other a neuron has a row of zeros. */
 static void setting(problem *p, int index)
 {
     problem_plan plan = {.unit_count = 1, .inputs = INPUTS, .steps = STEPS, .batch = BATCH, .rough = 1};
-    plan.units[0] = index < 8 ? stpn_unit_default("stpn_r", 9) : combination(combination_systematic() + index, 9);
-    if (index < 8) plan.units[0].norm = (stpn_norm)(index % 4);
-    if (index < 4) plan.units[0].clamp = (float)0.1;
+    plan.units[0] = index < 16 ? stpn_unit_default("stpn_r", 9) : combination(combination_systematic() + index, 9);
+    if (index < 16) plan.units[0].norm = (stpn_norm)(index % 4);
+    if (index < 16 && index % 8 < 4) plan.units[0].clamp = (float)0.1;
+    if (index >= 8 && index < 16)
+        plan.units[0].granularity = index % 2 ? STPN_GRANULARITY_NEURON : STPN_GRANULARITY_SCALAR;
     plan.started = index % 3 == 2;
     problem_make(p, &plan, (uint64_t)index);
     random_stream stream = random_open(7, RANDOM_BENCH, (uint64_t)index);
