@@ -247,7 +247,7 @@ static stpn_status add_metadata(const trace_record *record, int best, tensor_fil
 {
     char *text = json_to_text(record->run->experiment.resolved, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (!text) return error_memory(error, "the trace");
-    stpn_status status = net_file_mark(file, error);
+    stpn_status status = net_file_mark(file, record->run->net, error);
     if (!status) status = tensor_file_set_metadata(file, "kind", KIND, error);
     if (!status) status = tensor_file_set_metadata(file, "kernel", stpn_net_kernel(record->run->net), error);
     if (!status) status = tensor_file_set_metadata(file, "experiment", text, error);

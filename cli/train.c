@@ -184,7 +184,8 @@ static int train_once(const arguments *a, const stpn_run_options *choices, const
     if (status) return complain_among(choices->ranks, status, &error);
     int32_t code = quiet ? EXIT_DONE : print_summary(folder, result);
     /* Where the first rank gives up, the others do not go on to the next seed. */
-    if (choices->ranks && ranks_decide(choices->ranks, STPN_OK, &code, 0, NULL)) code = EXIT_SYSTEM_FAILED;
+    if (choices->ranks) status = ranks_decide(choices->ranks, STPN_OK, &code, 0, &error);
+    if (status) code = complain_among(choices->ranks, status, &error);
     print_profile(&shown.profile, folder, link);
     return code;
 }

@@ -207,7 +207,8 @@ STPN_API void stpn_block_get(const stpn_net *net, const void *block, int index, 
 STPN_API void stpn_block_set(const stpn_net *net, void *block, int index, const void *values);
 
 /* Parameters to and from a safetensors file, by name. Saving replaces the file atomically; loading checks names, shapes
- * and types (F32 or F64), and changes nothing where one is wrong. A value that is not finite is an input error of both. */
+ * and types (F32 or F64), and that the file's units, where it tells of them, have the net's options; it changes nothing where
+ * one is wrong. A value that is not finite is an input error of both. */
 STPN_API stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *error);
 STPN_API stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error);
 

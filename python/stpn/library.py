@@ -238,18 +238,23 @@ def units_of(experiment: dict[str, Any]) -> list[Unit]:
 
 def check_units(path, metadata, units):
     """ValueError where a file's parameters are of units with other options than `units`: they would compute something else.
-    `metadata` is the file's; those of runs have the experiment in them."""
+    `metadata` is the file's: `units`, or as it was before there was one, a run's experiment."""
     try:
-        told = units_of(json.loads(metadata["experiment"]))
+        told = units_of({"units": json.loads(metadata["units"])} if "units" in metadata else json.loads(metadata["experiment"]))
     except (KeyError, TypeError, ValueError):
         return  # parameters alone: nothing is known of them
     for index, (theirs, ours) in enumerate(zip(told, units)):
-        place, has = f"{path}: units.{index}", ours.options
+        place, has = f"{path}: units[{index}]", ours.options
         if theirs.name != ours.name:
-            raise ValueError(f"{place} is a {theirs.name}, expected {ours.name}")
+            raise ValueError(f"{place} is a unit {theirs.name}, but the layer's is a unit {ours.name}")
         for name, value in theirs.given.items():  # those that had an effect
             if name != "init" and has[name] != value:
-                raise ValueError(f"{place} was trained with {name} {value!r}, and has {has[name]!r} here")
+                raise ValueError(f"{place}.{name} is {json.dumps(value)}, but the layer's is {json.dumps(has[name])}")
+
+
+def told_units(units):
+    """What a file of parameters tells of its units in its metadata, as check_units and C read it."""
+    return json.dumps([checked_unit({"name": unit.name, "hidden": unit.hidden, **unit._changed()}) for unit in units])
 
 
 def described(run: Run, which: str) -> tuple[int, list[Unit], dict[str, int], dict[str, np.ndarray]]:

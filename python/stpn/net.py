@@ -6,7 +6,6 @@ global lock is free while C works. One state, tape or gradient serves one call a
 """
 from __future__ import annotations  # Python 3.9
 
-import contextlib
 import os
 import threading
 from collections.abc import Iterator, KeysView, Mapping, Sequence
@@ -15,10 +14,9 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, check_units, create_net, described, ffi, integer, lib, made, new_error,
+from .library import (INT_MOST, NULL, Unit, borrowed_pool, check, create_net, described, ffi, integer, lib, made, new_error,
                       number, pointer, reading, tensors_of, writing)
 from .run_files import RunError, load_run
-from .tensors import TensorFileError, read_tensors
 
 __all__ = ["Adam", "Block", "Net", "State", "Tape", "Unit", "kernels", "version"]
 
@@ -313,13 +311,11 @@ class Net:
         """Reads the parameters from a safetensors file by name: of `save`, of stpn.torch.save, or a run's best.safetensors or
         last.safetensors. Float32 and float64 are both taken.
 
-        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong, or was trained with other
-        options of the units; the net then is as it was.
+        Raises FileNotFoundError where there is no such file, ValueError where a tensor is missing or wrong, or is of units with other
+        options; the net then is as it was.
         """
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)}: there is no such file")
-        with contextlib.suppress(TensorFileError, OSError):  # of which C tells
-            check_units(path, read_tensors(path)[1], self.units)
         self._file(lib.stpn_net_load, path)
 
     def _file(self, call, path):

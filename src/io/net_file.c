@@ -2,20 +2,36 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "io/unit_json.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 160 };
+enum { NAME_SIZE = 160, PLACE_SIZE = 640 };
 
 const char *const net_file_others[] = {"adam.", "progress.", "state.", "scaling.", NULL};
 
-stpn_status net_file_mark(tensor_file *file, stpn_error *error)
+static stpn_status mark_units(tensor_file *file, const stpn_net *net, stpn_error *error)
+{
+    json_t *units = json_array();
+    int failed = 0;
+    for (int i = 0; i < net->unit_count; i++)
+        failed |= json_array_append_new(units, unit_to_json(&net->units[i].options));
+    char *text = failed ? NULL : json_to_text(units, JSON_REAL_PRECISION(17));
+    stpn_status status =
+        text ? tensor_file_set_metadata(file, "units", text, error) : error_memory(error, "the options of units");
+    memory_free(text);
+    json_decref(units);
+    return status;
+}
+
+stpn_status net_file_mark(tensor_file *file, const stpn_net *net, stpn_error *error)
 {
     stpn_status status = tensor_file_set_metadata(file, "stpn_format", NET_FILE_FORMAT, error);
-    return status ? status : tensor_file_set_metadata(file, "stpn", STPN_VERSION, error);
+    if (!status) status = tensor_file_set_metadata(file, "stpn", STPN_VERSION, error);
+    return status ? status : mark_units(file, net, error);
 }
 
 stpn_status net_file_check_format(const tensor_file *file, int required, stpn_error *error)
@@ -29,6 +45,82 @@ stpn_status net_file_check_format(const tensor_file *file, int required, stpn_er
 static tensor_type type_of(const stpn_net *net)
 {
     return net->kernel->real == STPN_DOUBLE ? TENSOR_F64 : TENSOR_F32;
+}
+
+/* What the metadata tell of units; NULL, and no error, where it is nothing. */
+static stpn_status told_units(const tensor_file *file, json_t **units, stpn_error *error)
+{
+    const char *text = tensor_file_metadata(file, "units"), *of_run = tensor_file_metadata(file, "experiment");
+    char place[PLACE_SIZE];
+    json_t *experiment = NULL;
+    *units = NULL;
+    snprintf(place, sizeof place, "%.600s: metadata \"units\"", tensor_file_name(file));
+    if (text) return json_parse(units, place, text, strlen(text), error);
+    if (!of_run) return STPN_OK;
+    /* Files from elsewhere may have a key of that name too. */
+    if (json_parse(&experiment, place, of_run, strlen(of_run), NULL) == STPN_ERROR_MEMORY)
+        return error_memory(error, "the options of units");
+    *units = json_incref(json_object_get(experiment, "units"));
+    json_decref(experiment);
+    return STPN_OK;
+}
+
+/* Text of an option's value, or NULL where memory is out. */
+static char *value_text(const option *o, const stpn_unit *options)
+{
+    json_t *object = json_object();
+    char *text = options_to_json(o, 1, options, object)
+                     ? json_to_text(json_object_get(object, o->name), JSON_ENCODE_ANY | JSON_REAL_PRECISION(10))
+                     : NULL;
+    json_decref(object);
+    return text;
+}
+
+static stpn_status check_option(const option *o, const stpn_unit *told, const stpn_unit *own, const char *place,
+                                stpn_error *error)
+{
+    char *theirs = value_text(o, told), *ours = value_text(o, own);
+    stpn_status status = STPN_OK;
+    if (!theirs || !ours) status = error_memory(error, "the options of units");
+    else if (strcmp(theirs, ours) != 0)
+        status = error_set(error, STPN_ERROR_INPUT, "%s.%s is %s, but the net's is %s", place, o->name, theirs, ours);
+    memory_free(theirs);
+    memory_free(ours);
+    return status;
+}
+
+static stpn_status check_unit(const unit *own, const json_t *object, const char *place, stpn_error *error)
+{
+    stpn_unit told;
+    stpn_status status = unit_from_json(&told, object, "name", place, error);
+    if (status) return status;
+    if (strcmp(told.name, own->type->name) != 0)
+        return error_set(error, STPN_ERROR_INPUT, "%s is a unit %s, but the net's is a unit %s", place, told.name,
+                         own->type->name);
+    for (int i = 0; i < own->type->option_count && !status; i++) {
+        const option *o = &own->type->options[i];
+        /* Shapes tell of neurons; how parameters began is past. */
+        if (strcmp(o->name, "hidden") == 0 || strcmp(o->name, "init") == 0 || !unit_applies(&told, o->name)) continue;
+        status = check_option(o, &told, &own->options, place, error);
+    }
+    return status;
+}
+
+stpn_status net_file_check_units(const stpn_net *net, const tensor_file *file, stpn_error *error)
+{
+    json_t *units;
+    stpn_status status = told_units(file, &units, error);
+    if (!units) return status;
+    if (json_array_size(units) != (size_t)net->unit_count)
+        status = error_set(error, STPN_ERROR_INPUT, "%s: is of %zu units, expected %d", tensor_file_name(file),
+                           json_array_size(units), net->unit_count);
+    for (int i = 0; i < net->unit_count && !status; i++) {
+        char place[PLACE_SIZE];
+        snprintf(place, sizeof place, "%.600s: units[%d]", tensor_file_name(file), i);
+        status = check_unit(&net->units[i], json_array_get(units, (size_t)i), place, error);
+    }
+    json_decref(units);
+    return status;
 }
 
 stpn_status net_block_to_file(const stpn_net *net, const void *block, const char *prefix, tensor_file *file,
@@ -152,7 +244,7 @@ stpn_status stpn_net_save(const stpn_net *net, const char *path, stpn_error *err
     stpn_status status = error_given(error, {net, "net"}, {path, "path"});
     if (!status) status = tensor_file_create(&file, error);
     if (status) return status;
-    status = net_file_mark(file, error);
+    status = net_file_mark(file, net, error);
     if (!status) status = net_block_to_file(net, net->parameters, "", file, error);
     /* What could not be loaded. */
     const tensor_entry *entry;
@@ -172,6 +264,7 @@ stpn_status stpn_net_load(stpn_net *net, const char *path, stpn_error *error)
     if (status) return status;
     status = net_file_check_format(file, 0, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
+    if (!status) status = net_file_check_units(net, file, error);
     if (!status) status = net_block_from_file(net, net->parameters, "", file, error);
     if (!status) net_changed(net);
     tensor_file_free(file);

@@ -8,11 +8,15 @@
 /* Format of the files that hold a net; raised where an older reader would read a newer file wrongly. */
 #define NET_FILE_FORMAT "1"
 
-/* Writes "stpn_format" and "stpn" (the version) into the metadata. */
-stpn_status net_file_mark(tensor_file *file, stpn_error *error);
+/* Writes "stpn_format", "stpn" (the version) and "units" (their options) into the metadata. */
+stpn_status net_file_mark(tensor_file *file, const stpn_net *net, stpn_error *error);
 /* An error where the metadata name another format, or none although it is `required`: a file of parameters may come from
  * elsewhere. */
 stpn_status net_file_check_format(const tensor_file *file, int required, stpn_error *error);
+
+/* An error where the metadata tell of units with other options than the net's: the same parameters would compute something
+ * else. They may tell of none, or as a run's "experiment" does. */
+stpn_status net_file_check_units(const stpn_net *net, const tensor_file *file, stpn_error *error);
 
 /* Adds every tensor of a block as PREFIX + its name. */
 stpn_status net_block_to_file(const stpn_net *net, const void *block, const char *prefix, tensor_file *file,

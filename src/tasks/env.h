@@ -124,6 +124,12 @@ struct env_type {
     const char *(*action_name)(int action);
 };
 
+/* Whether the copies are in another process: it may fail at any time, and their states cannot be had. */
+static inline int env_is_elsewhere(const env_type *type)
+{
+    return type->begin != NULL;
+}
+
 /* A reference that networks are held against. It sees the environment from inside. */
 struct env_policy {
     const char *name;

@@ -95,7 +95,7 @@ static count_table counts_of(const run *r, int index)
 
 static stpn_status set_metadata(tensor_file *file, const stpn_net *net, const char *text, stpn_error *error)
 {
-    stpn_status status = net_file_mark(file, error);
+    stpn_status status = net_file_mark(file, net, error);
     if (!status) status = tensor_file_set_metadata(file, "kernel", net->kernel->name, error);
     if (!status) status = tensor_file_set_metadata(file, "experiment", text, error);
     return status;
@@ -168,7 +168,7 @@ static stpn_status add_scalings(tensor_file *file, const run *r, stpn_error *err
  * no use. */
 static int episodes_go_on(const run *r)
 {
-    return !rollout_env(r->rollout)->type->begin;
+    return !env_is_elsewhere(rollout_env(r->rollout)->type);
 }
 
 /* In the middle of episodes: what the net remembers, and what the episodes have come to. */
@@ -419,7 +419,7 @@ static stpn_status read_memory(const tensor_file *file, const run *r, stpn_error
     stpn_tensor tensor;
     /* By episodes_go_on of what wrote the file; an agent, which takes it up too, has that environment's name alone. */
     const env_type *known = env_find(rollout_env(r->rollout)->type->name);
-    int is_left_out = known && known->begin;
+    int is_left_out = known && env_is_elsewhere(known);
     stpn_status status = STPN_OK;
     for (int i = 0; !status && stpn_state_tensor(state, i, &tensor); i++) {
         char name[NAME_SIZE];
@@ -485,6 +485,7 @@ stpn_status checkpoint_load(const char *path, run *r, progress_counts *counts, c
     if (!status) status = net_file_check_format(file, 1, error);
     if (!status) status = check_writer(file, kernel, error);
     if (!status) status = net_file_check_names(net, file, net_file_others, error);
+    if (!status) status = net_file_check_units(net, file, error);
     for (int i = 0; i < 3 && !status; i++) status = net_block_from_file(net, blocks[i], prefixes[i], file, error);
     if (!status) status = read_counts(file, r, &read, &updates, error);
     if (!status) status = read_course(file, r, &read, error);

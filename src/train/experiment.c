@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "io/unit_json.h"
 #include "net/encoder.h"
 #include "tasks/env_json.h"
 #include "train/origin.h"
@@ -45,39 +46,6 @@ static stpn_status member(const json_t *root, const char *key, int is_array, con
     if (!*value) return error_set(error, STPN_ERROR_INPUT, "%s is missing, expected %s", key, expected);
     if (is_array ? json_is_array(*value) : json_is_object(*value)) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "%s is %s, expected %s", key, json_kind(*value), expected);
-}
-
-/* What has no effect is an error: the file would not say what was done. */
-static stpn_status check_effect(const json_t *object, const unit_type *type, const stpn_unit *options,
-                                const char *place, stpn_error *error)
-{
-    for (int i = 0; i < type->option_count; i++) {
-        const char *key = type->options[i].name;
-        if (json_object_get(object, key) && !unit_applies(options, key))
-            return error_set(error, STPN_ERROR_INPUT, "%s.%s has no effect with the other options of this unit", place,
-                             key);
-    }
-    return STPN_OK;
-}
-
-stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char *name_key, const char *place,
-                           stpn_error *error)
-{
-    const char *name;
-    char known[256];
-    if (!json_is_object(object))
-        return error_set(error, STPN_ERROR_INPUT, "%s is %s, expected an object", place, json_kind(object));
-    stpn_status status = json_text(object, place, name_key, &name, error);
-    if (status) return status;
-    const unit_type *type = unit_find(name);
-    unit_names(known, sizeof known);
-    if (!type)
-        return error_set(error, STPN_ERROR_INPUT, "%s.%s is \"%.100s\", expected one of %s", place, name_key, name,
-                         known);
-    const char *const others[] = {name_key, NULL};
-    *options = stpn_unit_default(type->name, 0);
-    status = options_from_json(object, place, type->options, type->option_count, others, options, error);
-    return status ? status : check_effect(object, type, options, place, error);
 }
 
 static const option encoder_table[] = {
@@ -414,15 +382,8 @@ static json_t *resolve(experiment *e)
     failed |= json_object_set_new(root, "version", json_string(STPN_VERSION));
     failed |= resolve_task(e, task);
     failed |= resolve_train(e, train);
-    for (int i = 0; i < e->unit_count && !failed; i++) {
-        const unit_type *type = unit_find(e->units[i].name);
-        json_t *entry = json_object();
-        failed |= json_object_set_new(entry, "name", json_string(type->name));
-        failed |= !options_to_json(type->options, type->option_count, &e->units[i], entry);
-        for (int o = 0; o < type->option_count; o++)
-            if (!unit_applies(&e->units[i], type->options[o].name)) json_object_del(entry, type->options[o].name);
-        failed |= json_array_append_new(units, entry);
-    }
+    for (int i = 0; i < e->unit_count && !failed; i++)
+        failed |= json_array_append_new(units, unit_to_json(&e->units[i]));
     failed |= json_object_set_new(root, "task", task);
     if (e->encoder_count) failed |= json_object_set_new(root, "encoder", resolve_encoder(e));
     failed |= json_object_set_new(root, "units", units);

@@ -40,10 +40,6 @@ void experiment_free(experiment *e);
 /* The keys of a layer of the encoder. */
 const option *encoder_option_table(int *count);
 
-/* A unit from {"name" or "unit": ..., options}, as experiment files and golden files have it. */
-stpn_status unit_from_json(stpn_unit *options, const json_t *object, const char *name_key, const char *place,
-                           stpn_error *error);
-
 /* The network that the experiment trains: its units and one read-out, or for an environment a policy and a value. */
 stpn_status experiment_net(stpn_net **net, const experiment *e, stpn_real real, stpn_error *error);
 

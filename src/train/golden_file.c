@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "train/experiment.h"
+#include "io/unit_json.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -134,8 +134,7 @@ static stpn_status train(trainer *t, stpn_error *error)
     status = type ? trainer_run_iterations(t, error) : trainer_run_epochs(t, error);
     if (!status) return finish(t, error);
     /* An environment elsewhere may fail at any time. */
-    int is_elsewhere = type && type->begin;
-    if (status == STPN_ERROR_NUMERIC || (is_elsewhere && status != STPN_STOPPED)) trainer_rescue(t);
+    if (status == STPN_ERROR_NUMERIC || (type && env_is_elsewhere(type) && status != STPN_STOPPED)) trainer_rescue(t);
     return status;
 }
 

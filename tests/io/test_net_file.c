@@ -289,6 +289,82 @@ static void another_nets_file_is_refused(void **state)
     stpn_net_free(net);
 }
 
+/* A net of the same shapes whose second unit has other options. */
+static stpn_net *net_of(const char *second, stpn_norm norm, double clamp, int learn)
+{
+    stpn_unit units[2] = {stpn_unit_default("stpn_r", 3), stpn_unit_default(second, 3)};
+    if (strcmp(second, "stpn_r") == 0) {
+        units[1].norm = norm;
+        units[1].clamp = clamp;
+        units[1].learn = learn;
+    }
+    const stpn_net_desc desc = {.inputs = INPUTS, .units = units, .unit_count = 2};
+    stpn_net *net;
+    if (stpn_net_create(&net, &desc, &error)) fail_msg("%s", error.message);
+    return net;
+}
+
+static void assert_refused(stpn_net *net, const char *file, const char *why)
+{
+    char message[SCRATCH_PATH + 200];
+    void *before = block_copy(net);
+    snprintf(message, sizeof message, "%s: %s", file, why);
+    assert_int_equal(stpn_net_load(net, file, &error), STPN_ERROR_INPUT);
+    assert_string_equal(error.message, message);
+    assert_memory_equal(net->parameters, before, block_bytes(net));
+    stpn_block_free(before);
+}
+
+/* The same parameters would compute something else. */
+static void units_with_other_options_are_refused(void **state)
+{
+    (void)state;
+    stpn_net *post = net_of("stpn_r", STPN_NORM_POST, 1, 1), *same = net_of("stpn_r", STPN_NORM_POST, 1, 1);
+    stpn_net *pre = net_of("stpn_r", STPN_NORM_PRE, 1, 1), *free_net = net_of("stpn_r", STPN_NORM_POST, 0, 1);
+    assert_int_equal(stpn_net_save(post, scratch_path(path, "post"), &error), STPN_OK);
+    assert_int_equal(stpn_net_load(same, path, &error), STPN_OK);
+    assert_refused(pre, path, "units[1].norm is \"post\", but the net's is \"pre\"");
+    assert_refused(free_net, path, "units[1].clamp is 1.0, but the net's is 0.0");
+    stpn_net_free(free_net);
+    stpn_net_free(pre);
+    stpn_net_free(same);
+    stpn_net_free(post);
+    /* Rates that are not learned are no parameters. */
+    stpn_net *fixed = net_of("stpn_r", STPN_NORM_PRE, 0, 0);
+    fixed->units[1].options.lambda = 0.5;
+    assert_int_equal(stpn_net_save(fixed, scratch_path(path, "fixed"), &error), STPN_OK);
+    fixed->units[1].options.lambda = 0.25;
+    assert_refused(fixed, path, "units[1].lambda is 0.5, but the net's is 0.25");
+    stpn_net_free(fixed);
+    /* Units of the same shapes: of runs before there was a key for them. */
+    stpn_net *rnn = net_of("rnn", 0, 0, 0);
+    static const struct {
+        const char *key, *text, *why;
+    } told[] = {
+        {"experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"mlp\", \"hidden\": 3}]}",
+         "units[1] is a unit mlp, but the net's is a unit rnn"},
+        {"units", "[{\"name\": \"stpn_r\", \"hidden\": 3}]", "is of 1 units, expected 2"},
+        {"units", "[{\"name\": \"stpn_r\", \"hidden\": 3, \"nrom\": \"post\"}, {\"name\": \"rnn\", \"hidden\": 3}]",
+         "units[0].nrom is not a known key; the nearest is \"norm\""},
+        {"units", "[{}, {}]", "units[0].name is missing, expected a string"},
+        {"units", "[", "metadata \"units\": line 1, column 2: found the end, expected a value"},
+        {"experiment", "an experiment of someone's", NULL},
+        {"experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"rnn\", \"hidden\": 3}]}",
+         NULL},
+    };
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        tensor_file *file;
+        assert_int_equal(tensor_file_create(&file, &error), STPN_OK);
+        assert_int_equal(net_block_to_file(rnn, rnn->parameters, "", file, &error), STPN_OK);
+        assert_int_equal(tensor_file_set_metadata(file, told[i].key, told[i].text, &error), STPN_OK);
+        assert_int_equal(tensor_file_save(file, scratch_path(path, "told"), &error), STPN_OK);
+        tensor_file_free(file);
+        if (told[i].why) assert_refused(rnn, path, told[i].why);
+        else assert_int_equal(stpn_net_load(rnn, path, &error), STPN_OK);
+    }
+    stpn_net_free(rnn);
+}
+
 static void every_truncation_is_refused(void **state)
 {
     (void)state;
@@ -360,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_wrong_tensor_is_named_and_changes_nothing),
         cmocka_unit_test(another_format_is_refused),
         cmocka_unit_test(another_nets_file_is_refused),
+        cmocka_unit_test(units_with_other_options_are_refused),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(a_path_that_cannot_be_used_is_named),
         cmocka_unit_test(values_that_are_not_finite_are_not_saved),

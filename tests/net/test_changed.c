@@ -9,81 +9,54 @@
 #include <string.h>
 
 #include "support/scratch.h"
-
-#include <stpn/stpn.h>
+#include "support/small_net.h"
 
 /* A tape is of the parameters that made it: after any call that changes them it goes neither on nor back. */
 
-enum { I = 3, H = 4, T = 2, B = 2, MOST = 64 };
+enum { MOST = 64 };
 
 static const char changed[] = "the parameters have changed since the forward pass on this tape";
 
-typedef struct bench {
-    stpn_net *net;
-    stpn_state *state;
-    stpn_tape *tape;
-    stpn_adam *adam;
-    float *grad;
-    char path[SCRATCH_PATH];
-} bench;
+static char path[SCRATCH_PATH];
 
-static bench open_bench(void)
+static small_net open_net(void)
 {
-    bench b = {0};
-    stpn_unit unit = stpn_unit_default("stpn_r", H);
-    const stpn_head head = {"answer", 2};
-    const stpn_net_desc desc = {.inputs = I, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
-    assert_int_equal(stpn_net_create(&b.net, &desc, NULL), STPN_OK);
-    stpn_net_init(b.net, 1);
-    assert_int_equal(stpn_state_create(&b.state, b.net, B, NULL), STPN_OK);
-    assert_int_equal(stpn_tape_create(&b.tape, b.net, 4 * T, B, 1, NULL), STPN_OK);
-    assert_int_equal(stpn_adam_create(&b.adam, b.net, 0.1, 0.9, 0.999, 1e-8, NULL), STPN_OK);
-    b.grad = stpn_block_create(b.net);
-    assert_non_null(b.grad);
-    assert_int_equal(stpn_net_save(b.net, scratch_path(b.path, "net"), NULL), STPN_OK);
+    small_net b = small_net_open(H, 4 * T, B);
+    assert_int_equal(stpn_net_save(b.net, scratch_path(path, "net"), NULL), STPN_OK);
     return b;
 }
 
-static void close_bench(bench *b)
-{
-    stpn_block_free(b->grad);
-    stpn_adam_free(b->adam);
-    stpn_tape_free(b->tape);
-    stpn_state_free(b->state);
-    stpn_net_free(b->net);
-}
-
 /* T steps of samples [first, last). */
-static stpn_status forward(bench *b, int first, int last, stpn_error *error)
+static stpn_status forward(small_net *b, int first, int last, stpn_error *error)
 {
     static const float x[T * B * I] = {1, 0, -1, 0.5F};
     const stpn_sequence q = {.steps = T, .batch = B, .first = first, .last = last, .x = x};
     return stpn_forward(b->net, b->state, &q, NULL, NULL, b->tape, NULL, error);
 }
 
-static stpn_status backward(bench *b, stpn_error *error)
+static stpn_status backward(small_net *b, stpn_error *error)
 {
     static const float dy[4 * T * B * H] = {1, 1, 1, 1, 1, 1, 1, 1};
     return stpn_backward(b->net, b->tape, dy, NULL, b->grad, NULL, NULL, error);
 }
 
-static void by_init(bench *b)
+static void by_init(small_net *b)
 {
     stpn_net_init(b->net, 2);
 }
 
-static void by_load(bench *b)
+static void by_load(small_net *b)
 {
-    assert_int_equal(stpn_net_load(b->net, b->path, NULL), STPN_OK);
+    assert_int_equal(stpn_net_load(b->net, path, NULL), STPN_OK);
 }
 
-static void by_set(bench *b)
+static void by_set(small_net *b)
 {
     static const float values[MOST] = {0};
     stpn_block_set(b->net, stpn_net_parameters(b->net), 0, values);
 }
 
-static void by_adam(bench *b)
+static void by_adam(small_net *b)
 {
     stpn_adam_update(b->adam, b->net, b->grad);
 }
@@ -91,9 +64,9 @@ static void by_adam(bench *b)
 static void a_tape_of_other_parameters_is_refused(void **state)
 {
     (void)state;
-    static void (*const ways[])(bench *) = {by_init, by_load, by_set, by_adam};
+    static void (*const ways[])(small_net *) = {by_init, by_load, by_set, by_adam};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        bench b = open_bench();
+        small_net b = open_net();
         stpn_error error;
         assert_int_equal(forward(&b, 0, B, &error), STPN_OK);
         ways[i](&b);
@@ -112,27 +85,27 @@ static void a_tape_of_other_parameters_is_refused(void **state)
         assert_int_equal(forward(&b, 0, B, &error), STPN_OK);
         assert_int_equal(backward(&b, &error), STPN_OK);
         assert_int_equal(backward(&b, &error), STPN_OK);
-        close_bench(&b);
+        small_net_close(&b);
     }
 }
 
 static void so_are_samples_that_began_before_the_others(void **state)
 {
     (void)state;
-    bench b = open_bench();
+    small_net b = open_net();
     stpn_error error;
     assert_int_equal(forward(&b, 0, 1, &error), STPN_OK);
     stpn_net_init(b.net, 2);
     assert_int_equal(forward(&b, 1, 2, &error), STPN_OK); // of its own parameters
     assert_int_equal(backward(&b, &error), STPN_ERROR_INPUT);
     assert_string_equal(error.message, changed);
-    close_bench(&b);
+    small_net_close(&b);
 }
 
 static void what_changes_no_unit_leaves_a_tape_as_it_is(void **state)
 {
     (void)state;
-    bench b = open_bench();
+    small_net b = open_net();
     stpn_error error;
     static const float values[MOST] = {0};
     assert_int_equal(forward(&b, 0, B, &error), STPN_OK);
@@ -147,7 +120,7 @@ static void what_changes_no_unit_leaves_a_tape_as_it_is(void **state)
     assert_int_equal(stpn_net_load(b.net, "/no/such/file", &error), STPN_ERROR_INPUT);
     assert_int_equal(forward(&b, 0, B, &error), STPN_OK);
     assert_int_equal(backward(&b, &error), STPN_OK);
-    close_bench(&b);
+    small_net_close(&b);
 }
 
 int main(void)

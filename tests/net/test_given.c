@@ -7,44 +7,11 @@
 
 #include <string.h>
 
-#include <stpn/stpn.h>
+#include "support/small_net.h"
 
 /* What a caller does not give, or takes from another network: an input error, or nothing done, never a stray access. */
 
-enum { I = 3, H = 4, T = 2, B = 2, OUT = 2, MOST = 128 };
-
-typedef struct bench {
-    stpn_net *net;
-    stpn_state *state;
-    stpn_tape *tape;
-    stpn_adam *adam;
-    float *grad;
-} bench;
-
-static bench open_bench(int hidden, int batch)
-{
-    bench b = {0};
-    stpn_unit unit = stpn_unit_default("stpn_r", hidden);
-    const stpn_head head = {"answer", OUT};
-    const stpn_net_desc desc = {.inputs = I, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
-    assert_int_equal(stpn_net_create(&b.net, &desc, NULL), STPN_OK);
-    stpn_net_init(b.net, 1);
-    assert_int_equal(stpn_state_create(&b.state, b.net, batch, NULL), STPN_OK);
-    assert_int_equal(stpn_tape_create(&b.tape, b.net, T, batch, 1, NULL), STPN_OK);
-    assert_int_equal(stpn_adam_create(&b.adam, b.net, 0.1, 0.9, 0.999, 1e-8, NULL), STPN_OK);
-    b.grad = stpn_block_create(b.net);
-    assert_non_null(b.grad);
-    return b;
-}
-
-static void close_bench(bench *b)
-{
-    stpn_block_free(b->grad);
-    stpn_adam_free(b->adam);
-    stpn_tape_free(b->tape);
-    stpn_state_free(b->state);
-    stpn_net_free(b->net);
-}
+enum { MOST = 128 };
 
 /* `call` uses `error`. */
 #define assert_missing(name, call)                           \
@@ -57,7 +24,7 @@ static void close_bench(bench *b)
 static void pointers_of_networks(void **state)
 {
     (void)state;
-    bench b = open_bench(H, B);
+    small_net b = small_net_open(H, T, B);
     static float x[T * B * I], y[T * B * H];
     const stpn_sequence q = {.steps = T, .batch = B, .x = x};
     stpn_unit unit = stpn_unit_default("stpn_r", H);
@@ -95,7 +62,7 @@ static void pointers_of_networks(void **state)
     assert_null(adam);
     assert_missing("adam", stpn_adam_set_learning_rate(NULL, 0.1, &error));
     assert_missing("adam", stpn_adam_set_weight_decay(NULL, 0.1, &error));
-    close_bench(&b);
+    small_net_close(&b);
 }
 
 static void pointers_of_environments_agents_and_runs(void **state)
@@ -152,7 +119,7 @@ static void tensors_and_heads_that_there_are_not(void **state)
 {
     (void)state;
     static const int wrong[] = {-1, 6, 1000000, INT32_MIN, INT32_MAX};
-    bench b = open_bench(H, B);
+    small_net b = small_net_open(H, T, B);
     float values[MOST], before[MOST], after[MOST];
     const float y[T * B * H] = {1, 2, 3};
     size_t size = stpn_net_block_size(b.net) * sizeof(float);
@@ -174,13 +141,13 @@ static void tensors_and_heads_that_there_are_not(void **state)
     stpn_block_get(b.net, b.grad, 4, before);
     memset(after, 0, sizeof after);
     assert_memory_equal(before, after, sizeof(float) * OUT * H);
-    close_bench(&b);
+    small_net_close(&b);
 }
 
 static void things_of_another_network(void **state)
 {
     (void)state;
-    bench small = open_bench(2, 1), large = open_bench(30, 9);
+    small_net small = small_net_open(2, T, 1), large = small_net_open(30, T, 9);
     static float before[9 * 30 * (I + 30)], after[9 * 30 * (I + 30)];
     static char kept[1 << 15];
     size_t size = stpn_net_block_size(large.net) * sizeof(float);
@@ -206,8 +173,8 @@ static void things_of_another_network(void **state)
     stpn_state_get(more, 0, after);
     assert_memory_equal(before, after, tensor.count * sizeof(float));
     stpn_state_free(more);
-    close_bench(&small);
-    close_bench(&large);
+    small_net_close(&small);
+    small_net_close(&large);
 }
 
 int main(void)

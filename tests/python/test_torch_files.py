@@ -68,7 +68,7 @@ class CommandAndPython(CommandTest):
         for refuses in (lambda: st.load(self.path("run", "best.safetensors"), st.STPN(37, 9, norm="post"), readout=readout),
                         lambda: stpn.Net(37, stpn.Unit("stpn_r", 9, norm="post"), {"readout": 37}).load(
                             self.path("run", "best.safetensors"))):
-            with self.assertRaisesRegex(ValueError, "units.0 was trained with norm 'pre', and has 'post' here"):
+            with self.assertRaisesRegex(ValueError, r'units\[0\].norm is "pre", but the (net|layer)\'s is "post"$'):
                 refuses()
 
         optimiser = torch.optim.Adam([*layer.parameters(), *readout.parameters()], lr=0.02)
@@ -112,6 +112,14 @@ class Files(CommandTest):
         st.load(self.path("b.safetensors"), again, **heads)
         found, expected = (read_tensors(self.path(name))[0] for name in ("a.safetensors", "b.safetensors"))
         self.assertEqual(found.keys(), expected.keys())
+        told = [read_tensors(self.path(name))[1] for name in ("a.safetensors", "b.safetensors")]
+        self.assertEqual(*[json.loads(metadata.pop("units")) for metadata in told])
+        self.assertEqual(*told)
+        for refuses in (lambda: st.load(self.path("b.safetensors"), [layers[0], st.LSTM(5, 4)]),
+                        lambda: st.load(self.path("a.safetensors"), [st.STPN(3, 5, 2, layer_norm=True, granularity="neuron", clamp=2),
+                                                                     st.GRU(5, 4)])):
+            with self.assertRaisesRegex(ValueError, r"units\[2\] is a unit gru, but .* lstm$|units\[0\].clamp is 0.0, but .* 2.0$"):
+                refuses()
         double = st.STPN(3, 5, dtype=torch.float64)
         st.save(self.path("d.safetensors"), double)
         self.assertEqual(str(read_tensors(self.path("d.safetensors"))[0]["units.0.gamma"].dtype), "float64")

@@ -9,7 +9,8 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import torch
 
-from ..library import check_units, described
+from ..library import check_units, described, told_units
+from ..net import version
 from ..run_files import RunError, load_run
 from ..tensors import TensorFileError, read_tensors
 from .layers import STPN, STPNF, Layer, _Named
@@ -19,6 +20,10 @@ _TYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 def _sequence(layers):
     return [layers] if isinstance(layers, torch.nn.Module) else list(layers)
+
+
+def _units(layers):
+    return [layer.unit for layer in _sequence(layers) for _ in range(layer.num_layers)]
 
 
 def _named(layers, heads):
@@ -51,8 +56,10 @@ def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
     Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias,
     OSError where the system refuses.
     """
-    header, data, at = {}, [], 0
-    for name, parameter in _named(layers, heads).items():
+    named = _named(layers, heads)
+    header = {"__metadata__": {"stpn_format": "1", "stpn": version(), "units": told_units(_units(layers))}}
+    data, at = [], 0
+    for name, parameter in named.items():
         if parameter.dtype not in _TYPES:
             raise TypeError(f"{name} is {parameter.dtype}, expected torch.float32 or torch.float64")
         values = np.ascontiguousarray(parameter.detach().cpu().numpy())
@@ -73,14 +80,14 @@ def load(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
     """Reads parameters by name from a safetensors file of `save`, of the command or of Net.save; see `save`.
 
     Changes nothing and raises ValueError where a name is missing, a shape differs, the file has more units than the layers, or is of
-    a run whose units have other options; OSError where there is no file.
+    units with other options; OSError where there is no file.
     """
     named = _named(layers, heads)
     try:
         tensors, metadata = read_tensors(path)
     except TensorFileError as problem:
         raise ValueError(str(problem)) from None
-    check_units(path, metadata, [layer.unit for layer in _sequence(layers) for _ in range(layer.num_layers)])
+    check_units(path, metadata, _units(layers))
     for name in tensors:
         if name.startswith("units.") and name not in named:
             raise ValueError(f"{path}: {name}: the layers have no such parameter")
