@@ -128,11 +128,14 @@ def draw(options):
     from .plot_style import save, style
 
     runs, traces, problems = collect(options.runs)
-    notes, count = [], 0
+    notes, count, names = [], 0, {}
     sweeps = read_sweeps(options.runs, runs, problems)
     with style():
         for name, figure in figures(runs, traces, sweeps, notes, problems):
             count += 1
+            names[name] = names.get(name, 0) + 1
+            if names[name] > 1:  # of folders of the same name
+                name += f"-{names[name]}"
             for path in save(figure, options.out, name, options.format):
                 print(path)
     for message in problems + notes:

@@ -265,6 +265,41 @@ class Agents(unittest.TestCase):
                 np.testing.assert_array_equal(values[name], expected)
             other.learn(24)
 
+    def test_no_episodes_twice(self):
+        """After an evaluation in the same environment, and after a file, learning sees others than before."""
+        seeds, envs = [], gymnasium.make_vec("CartPole-v1", num_envs=3)
+        reset = envs.reset
+        envs.reset = lambda *, seed=None, options=None: (seeds.append(seed), reset(seed=seed, options=options))[1]
+        agent = stpn.gym.Agent(envs, "stpn_r", 4, method="a2c", rollout=8, seed=7)
+        for _ in range(3):
+            agent.learn(24)
+            agent.evaluate(episodes=3)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "last.safetensors")
+            agent.save(path)
+            stpn.gym.Agent.load(path, envs).learn(24)
+        self.assertEqual(seeds[0], 7)
+        trained, tested = [*seeds[0:6:2], seeds[6]], set(seeds[1:6:2])
+        self.assertEqual(len(set(trained)), 4)
+        self.assertEqual(len(tested), 1)
+        self.assertTrue(all(abs(seed - test) >= 3 for seed in trained for test in tested))
+
+    def test_an_interruption_forgets_the_rollout(self):
+        envs = scripts(copies=2)
+        agent, step, left = stpn.gym.Agent(envs, "stpn_r", 4, method="a2c", rollout=8), envs.step, [5]
+
+        def interrupted(actions):
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            return step(actions)
+        envs.step = interrupted
+        with self.assertRaises(KeyboardInterrupt):
+            agent.learn(16)
+        with tempfile.TemporaryDirectory() as folder:
+            agent.save(os.path.join(folder, "last.safetensors"))
+        self.assertTrue(np.isfinite(agent.learn(16)["loss"]))
+
     def test_continuous_actions_stay_within_their_bounds(self):
         envs = gymnasium.make_vec("Pendulum-v1", num_envs=4)
         agent = stpn.gym.Agent(envs, "stpn_f", hidden=5, method="ppo", rollout=8, normalise_rewards=True)

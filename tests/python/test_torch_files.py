@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from binding_support import SOURCE, UNITS, largest_error  # noqa: E402  (goes on in .venv)
 
 import torch  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 from support import QUICK, CommandTest, read, write  # noqa: E402
 
 import stpn  # noqa: E402
@@ -174,6 +175,29 @@ class Files(CommandTest):
             st.load(path, layer)
         self.assertTrue(torch.equal(layer.weight_l0, before))
 
+    def test_parameters_that_are_computed(self):
+        class Half(torch.nn.Module):
+            def forward(self, x):
+                return x / 2
+
+            def right_inverse(self, x):
+                return 2 * x
+
+        path, layer, own = self.path("a.safetensors"), st.STPN(3, 5), st.STPN(3, 5)
+        st.save(path, torch.nn.ModuleList([layer]))
+        torch.nn.utils.parametrize.register_parametrization(own, "weight_l0", Half())
+        st.load(path, own)
+        self.assertTrue(torch.equal(own.weight_l0, layer.weight_l0))
+        prune.l1_unstructured(own, "lambda_l0", 0.2)
+        for layers in own, st.STPN(3, 5, device="meta"):
+            with self.assertRaisesRegex(ValueError, "cannot be set"):
+                st.load(path, layers)
+        with torch.no_grad():
+            layer.weight_l0[0, 0] = float("nan")
+        with self.assertRaisesRegex(ValueError, "units.0.weight has a value that is not finite"):
+            st.save(path, layer)
+        st.load(path, st.STPN(3, 5))  # the file is as it was
+
     def test_layout_of_the_authors(self):
         x = torch.randn(6, 2, 3)
         for recurrent, columns in (True, 8), (False, 3):
@@ -201,7 +225,9 @@ class Files(CommandTest):
         self.assertTrue(readout is None and "bias_l0" not in layer.state_dict())
         for wrong, says in [({}, "nothing"), ({"weight_lambda": x}, "expected weight, weight_lambda"),
                             ({"weight": x, "weight_lambda": x, "weight_gamma": x}, r"expected \(H, K\)"),
-                            ({"weight": x[0], "weight_lambda": x[0], "weight_gamma": x[0][:1]}, "6 and 3 values")]:
+                            ({"weight": x[0], "weight_lambda": x[0], "weight_gamma": x[0][:1]}, "6 and 3 values"),
+                            ({"weight": torch.zeros(4, 9), **dict.fromkeys(("weight_lambda", "weight_gamma"), torch.zeros(9, 4))},
+                             r"shape \(9, 4\), expected \(4, 9\)")]:
             with self.assertRaisesRegex(ValueError, says):
                 st.from_reference(wrong)
 

@@ -163,7 +163,8 @@ class Gym:
             if self.discrete:
                 action = int(action) + int(self.action.start)
             else:
-                action = action.reshape(self.action.shape).astype(self.action.dtype)
+                # Bounds of 64 bits lie between numbers of 32.
+                action = numpy.clip(action.reshape(self.action.shape), self.action.low, self.action.high).astype(self.action.dtype)
             value, reward, terminated, truncated, _ = self.copies[copy].step(action)
             self.put(arrays.observations, copy, value, "of a step")
             if numpy.ndim(reward) != 0:

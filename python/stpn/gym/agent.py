@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from gymnasium.vector import VectorEnv
 
 from ..library import Unit, check, ffi, integer, json_text, lib, made, new_error, pointer
 from ..net import Block, _Used
+from ..tensors import read_tensors
 from .course import Course, Spaces
 from .learning import evaluate, learn
 
@@ -151,6 +153,7 @@ class Agent(_Acting):
     def _open(self, env, spaces, handle):
         super().__init__(handle, spaces, spaces.copies)
         self.env, self.course = env, Course(spaces)
+        self._updates = 0
         self.observations = self._next = None  # that `learn` goes on from; what the copies see after the latest step
         self.steps = 0
         self._recorded = 0
@@ -204,6 +207,7 @@ class Agent(_Acting):
         steps, self._recorded = self._recorded, 0
         self._call(lib.stpn_agent_update, pointer(self._next))
         self.steps += steps
+        self._updates += 1
         return self.statistics()
 
     def restart(self) -> None:
@@ -215,6 +219,13 @@ class Agent(_Acting):
 
     # ------------------------------------------------------------------------------------------------------ whole loops
 
+    def _seed_of_reset(self):
+        """The agent's seed; after updates one that depends on their number too, so that it does not see the same episodes again."""
+        seed = self.experiment["seed"]
+        if self._updates:
+            seed = zlib.crc32(f"{seed} {self._updates}".encode())
+        return seed % 2**31
+
     def learn(self, total_steps: int, *, callback: Callable[[Agent, dict[str, float]], Any] | None = None,
               progress_bar: bool = False, tensorboard: str | os.PathLike[str] | None = None) -> dict[str, float]:
         """Acts and learns for `total_steps` agent steps of all copies together, rounded up to whole rollouts.
@@ -225,7 +236,9 @@ class Agent(_Acting):
             progress_bar: a bar of tqdm's, which has to be installed.
             tensorboard: a folder for event files, which need the package tensorboard; the step is Agent.steps.
 
-        The first call resets the environment with the agent's seed; the next goes on where it was. Returns the statistics of
+        The first call resets the environment with the agent's seed; the next goes on where it was. After `evaluate` in the same
+        environment, and after `load`, it is reset with a seed that depends on the number of updates. Where it ends in an error or by
+        Ctrl-C, the steps since the latest update are forgotten, and it can be called again. Returns the statistics of
         the latest update.
         """
         if not (callback is None or callable(callback)):
@@ -255,7 +268,7 @@ class Agent(_Acting):
         if (spaces.inputs, spaces.done) != (self.spaces.inputs, self.spaces.done):
             raise ValueError(f"{spaces.name} has {spaces.inputs} observations and actions {spaces.done}, expected "
                              f"{self.spaces.inputs} and {self.spaces.done}")
-        seed = self.experiment["seed"] + 2**31 - 1 if seed is None else seed
+        seed = self.experiment["seed"] + 2**30 if seed is None else seed
         return evaluate(self.actor(spaces.copies), env, spaces, integer("episodes", episodes, 1), deterministic, seed % 2**31)
 
     def actor(self, copies: int = 1, threads: int = 1) -> Actor:
@@ -280,6 +293,7 @@ class Agent(_Acting):
         handle = made(lib.stpn_agent_load, lib.stpn_agent_free, os.fsencode(path), integer("threads", threads, 0, 256))
         agent = cls.__new__(cls)
         agent._open(env, spaces, handle)
+        agent._updates = int(read_tensors(path)[0]["progress.iteration"])
         saved, batch = agent.experiment["task"], agent.experiment["train"]["batch"]
         wrong = [f"{key} {saved.get(key)}, expected {value}" for key, value in spaces.task().items()
                  if key != "id" and saved.get(key) != value]

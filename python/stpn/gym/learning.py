@@ -62,10 +62,19 @@ class _Events:
 
 
 def learn(agent, total, callback, progress_bar, tensorboard):
+    try:
+        return _learn(agent, total, callback, progress_bar, tensorboard)
+    except BaseException:  # in the middle of a rollout, which cannot be gone on with
+        agent.restart()
+        agent.observations = None
+        raise
+
+
+def _learn(agent, total, callback, progress_bar, tensorboard):
     env, done, statistics = agent.env, 0, None
     with _Bar(progress_bar, total) as bar, _Events(tensorboard) as events:
         if agent.observations is None:
-            agent.observations, _ = env.reset(seed=agent.experiment["seed"] % 2**31)
+            agent.observations, _ = env.reset(seed=agent._seed_of_reset())
             agent.restart()
         while done < total:
             for _ in range(agent.rollout):

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch.nn.utils import parametrize
 
 from ..library import check_units, described, told_units
 from ..net import version
@@ -19,7 +20,8 @@ _TYPES = {torch.float32: "F32", torch.float64: "F64"}
 
 
 def _sequence(layers):
-    return [layers] if isinstance(layers, torch.nn.Module) else list(layers)
+    several = isinstance(layers, (torch.nn.ModuleList, torch.nn.Sequential)) or not isinstance(layers, torch.nn.Module)
+    return list(layers) if several else [layers]
 
 
 def _units(layers):
@@ -27,22 +29,28 @@ def _units(layers):
 
 
 def _named(layers, heads):
-    """{name in a file: parameter} of layers one on the other and of read-outs."""
+    """{name in a file: (module, name of its parameter)} of layers one on the other and of read-outs."""
     named, unit = {}, 0
     for layer in _sequence(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"{type(layer).__name__} is not one of stpn.torch's layers")
         for index in range(layer.num_layers):
             for name, own in layer.parameter_names(index).items():
-                named[f"units.{unit}.{name}"] = getattr(layer, own)
+                named[f"units.{unit}.{name}"] = layer, own
             unit += 1
     for head, linear in heads.items():
         if not isinstance(linear, torch.nn.Linear):
             raise TypeError(f"{head} is a {type(linear).__name__}, expected a torch.nn.Linear")
-        named[f"{head}.weight"], named[f"{head}.bias"] = linear.weight, linear.bias
+        named[f"{head}.weight"], named[f"{head}.bias"] = (linear, "weight"), (linear, "bias")
         if linear.bias is None:
             raise ValueError(f"{head} has no bias: a read-out of stpn has one")
     return named
+
+
+def _can_be_set(module, own):
+    if own in module._parameters:
+        return not module._parameters[own].is_meta
+    return parametrize.is_parametrized(module, own) and all(hasattr(each, "right_inverse") for each in module.parametrizations[own])
 
 
 def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads: torch.nn.Linear) -> None:
@@ -53,15 +61,19 @@ def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
         layers: a layer, or a sequence of them, the first one's units first.
         heads: nn.Linear by name: readout=linear, or policy= and value=.
 
-    Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias,
+    Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias
+    and for a value that is not finite,
     OSError where the system refuses.
     """
     named = _named(layers, heads)
     header = {"__metadata__": {"stpn_format": "1", "stpn": version(), "units": told_units(_units(layers))}}
     data, at = [], 0
-    for name, parameter in named.items():
+    for name, place in named.items():
+        parameter = getattr(*place)
         if parameter.dtype not in _TYPES:
             raise TypeError(f"{name} is {parameter.dtype}, expected torch.float32 or torch.float64")
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"{name} has a value that is not finite")
         values = np.ascontiguousarray(parameter.detach().cpu().numpy())
         header[name] = {"dtype": _TYPES[parameter.dtype], "shape": list(values.shape), "data_offsets": [at, at + values.nbytes]}
         data.append(values.tobytes())
@@ -91,7 +103,10 @@ def load(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
     for name in tensors:
         if name.startswith("units.") and name not in named:
             raise ValueError(f"{path}: {name}: the layers have no such parameter")
-    for name, parameter in named.items():
+    for name, place in named.items():
+        parameter = getattr(*place)
+        if not _can_be_set(*place):
+            raise ValueError(f"{name} is computed from something else, or on no device: it cannot be set")
         if name not in tensors:
             raise ValueError(f"{path}: {name} is missing")
         if tensors[name].shape != parameter.shape:
@@ -99,8 +114,12 @@ def load(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
         if tensors[name].dtype.kind != "f":
             raise ValueError(f"{path}: {name} has values of type {tensors[name].dtype}, expected F32 or F64")
     with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(torch.from_numpy(tensors[name].copy()))
+        for name, (module, own) in named.items():
+            values = torch.from_numpy(tensors[name].copy())
+            if own in module._parameters:
+                module._parameters[own].copy_(values)
+            else:  # parametrised
+                setattr(module, own, values.to(getattr(module, own)))
 
 
 def from_run(folder: str | os.PathLike[str], which: str = "best") -> tuple[list[Layer], dict[str, torch.nn.Linear]]:
@@ -161,6 +180,11 @@ def from_reference(state_dict: Mapping[str, torch.Tensor], *, recurrent: bool = 
     if count not in sizes or rates["gamma"].numel() != count:
         raise ValueError(f"weight_lambda and weight_gamma have {count} and {rates['gamma'].numel()} values, "
                          f"expected {hidden * columns}, {hidden} or 1 each")
+    shapes = {(hidden, columns), (hidden, 1), (hidden,)}
+    for name, values in rates.items():
+        if tuple(values.shape) not in shapes and values.numel() != 1:
+            raise ValueError(f"weight_{name} has shape {tuple(values.shape)}, expected {(hidden, columns)}, {(hidden, 1)}, {(hidden,)} "
+                             "or one value")
     granularity = "synapse" if rates["lambda"].shape == weight.shape else sizes[count]
     layer = (STPN if recurrent else STPNF)(inputs, hidden, bias=bias is not None, granularity=granularity, dtype=weight.dtype,
                                            device=weight.device, **options)

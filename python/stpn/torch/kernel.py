@@ -4,6 +4,8 @@ A call borrows a work space (a net with its state and tape) from its unit's idle
 backward pass stays in its work space, so it holds the parameters of that pass whatever becomes of them meanwhile; a ticket
 stands for it, a tensor that autograd saves and frees with the graph, which gives the work space back.
 """
+import functools
+
 import torch
 
 from ..library import NULL, borrowed_pool, check, ffi, lib, made, new_error
@@ -14,7 +16,9 @@ _KINDS = {torch.float32: lib.STPN_INPUT_FLOAT, torch.float64: lib.STPN_INPUT_DOU
           torch.int32: lib.STPN_INPUT_TOKEN}
 _BYTES, _INTS, _VALUES = ffi.typeof("uint8_t *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 # Looked up once: they are called for every tensor.
-_cast, _empty = ffi.cast, torch.empty
+_cast = ffi.cast
+# C writes to them, so they are on the CPU whatever PyTorch's default device is.
+_empty, _zeros, _full = (functools.partial(make, device="cpu") for make in (torch.empty, torch.zeros, torch.full))
 _block_set, _block_get, _state_get = lib.stpn_block_set, lib.stpn_block_get, lib.stpn_state_get
 
 
@@ -113,7 +117,7 @@ class WorkSpace:
             self.zeros = bytes(lib.stpn_net_block_size(self.net) * spec.dtype.itemsize)
         else:
             ffi.memmove(self.gradient, self.zeros, len(self.zeros))
-        dy = torch.zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else _solid(dy)
+        dy = _zeros((steps, B, spec.hidden), dtype=spec.dtype) if dy is None else _solid(dy)
         adjoint = NULL
         if wants_states or any(gradient is not None for gradient in dstates):
             if self.adjoint is None:
@@ -148,9 +152,9 @@ class WorkSpace:
         nan = float("nan")
         if dx is not None:
             dx.fill_(nan)
-        dstates = [torch.full((*lead, self.batch, *shape), nan, dtype=self.spec.dtype) if wants_states else None
+        dstates = [_full((*lead, self.batch, *shape), nan, dtype=self.spec.dtype) if wants_states else None
                    for shape in self.spec.state_shapes.values()]
-        return dstates, [torch.full(shape, nan, dtype=self.spec.dtype) if want else None
+        return dstates, [_full(shape, nan, dtype=self.spec.dtype) if want else None
                          for shape, want in zip(self.spec.shapes, wanted)]
 
     def _plastic_only(self, name, gradient):
@@ -188,7 +192,7 @@ def _ticket(space):
 
 def no_ticket():
     """Where there is nothing to go back through."""
-    return torch.zeros(1, dtype=torch.int64)
+    return _zeros(1, dtype=torch.int64)
 
 
 def space_of(ticket):
@@ -213,7 +217,7 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
     y = _empty((B, spec.hidden) if is_step else (T, B, spec.hidden), dtype=spec.dtype)
     if T == 0 or B == 0:
         finals = [state.clone() for state in states] or [
-            torch.zeros((*lead, B, *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
+            _zeros((*lead, B, *size), dtype=spec.dtype) for size in spec.state_shapes.values()]
         return y, finals, no_ticket() if keep else None
     try:
         space = spec.idle.pop()
@@ -238,9 +242,9 @@ def backward(spec, is_step, space, x_shape, dy, dstates, wants_x, wants_states, 
     T, B = (1, x_shape[0]) if is_step else x_shape[:2]
     lead = () if is_step else (1,)
     if T == 0 or B == 0:
-        passed = [torch.zeros((*lead, B, *size), dtype=spec.dtype) if g is None else g.clone()
+        passed = [_zeros((*lead, B, *size), dtype=spec.dtype) if g is None else g.clone()
                   for size, g in zip(spec.state_shapes.values(), dstates)]
-        dx = torch.zeros(x_shape, dtype=spec.dtype) if wants_x else None
-        return dx, passed, [torch.zeros(size, dtype=spec.dtype) for size in spec.shapes]
-    dx = torch.empty(x_shape, dtype=spec.dtype) if wants_x else None
+        dx = _zeros(x_shape, dtype=spec.dtype) if wants_x else None
+        return dx, passed, [_zeros(size, dtype=spec.dtype) for size in spec.shapes]
+    dx = _empty(x_shape, dtype=spec.dtype) if wants_x else None
     return (dx, *space.backward(T, dy, dstates, dx, wants_states, wanted, lead))

@@ -20,7 +20,7 @@ IMPLEMENTATIONS = ("auto", "c", "plain")
 
 def _draw_seed():
     """From PyTorch's generator, so that torch.manual_seed decides."""
-    return int(torch.randint(2**63 - 1, (1,)))
+    return int(torch.randint(2**63 - 1, (1,), device="cpu"))
 
 
 def _level_of_caller():
@@ -98,7 +98,12 @@ class _Units(Module):
         if texts is None:
             raise TypeError(f"the parameters are {parameters[0].dtype}, expected torch.float32 or torch.float64")
         in_plain = self._in_plain(parameters[0])
-        return sequence(texts[layer], in_plain, is_step, x, lengths, reset, states, parameters)
+        try:
+            return sequence(texts[layer], in_plain, is_step, x, lengths, reset, states, parameters)
+        except ValueError as problem:
+            if self.num_layers == 1:
+                raise
+            raise ValueError(f"layer {layer}: {str(problem).replace('units.0.', '')}") from None
 
     def _first_parameter(self):
         found = self._parameters.get(self._names[0][0])
@@ -300,7 +305,7 @@ class Layer(_Units):
         def cleared(tensor, batch):
             if chosen.shape != tensor.shape[batch:batch + 1]:
                 raise ValueError(f"mask has shape {tuple(chosen.shape)}, expected ({tensor.shape[batch]},)")
-            return torch.where((chosen != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
+            return torch.where((chosen.to(tensor.device) != 0).reshape(-1, *[1] * (tensor.dim() - 1 - batch)), 0.0, tensor)
         return self.states.mapped(state, cleared)
 
     def select_samples(self, state: State | None, index: torch.Tensor) -> Any:

@@ -4,6 +4,7 @@ Backward recomputes: of the states only those at every S-th step are kept, S abo
 them are run once more, segment by segment, and automatic differentiation goes through one segment at a time. So memory has
 no factor (H, K) per step.
 """
+import contextlib
 import math
 
 import torch
@@ -22,6 +23,20 @@ def _inputs(spec, x):
 def _run(spec, x, lengths, reset, states, parameters, begin=0):
     """Steps of x from `states` on; the first of them is step `begin` of the sequence."""
     step, named = STEPS[spec.unit.name], dict(zip(spec.parameter_shapes, parameters))
+    with _full_precision(x.device.type):
+        return _steps(spec, step, named, x, lengths, reset, states, begin)
+
+
+def _full_precision(device):
+    """Autocast would compute products in half precision, and not those of the way back."""
+    try:
+        casts = torch.is_autocast_enabled(device)
+    except RuntimeError:  # a device that has none
+        casts = False
+    return torch.autocast(device, enabled=False) if casts else contextlib.nullcontext()
+
+
+def _steps(spec, step, named, x, lengths, reset, states, begin):
     outputs = []
     for t in range(x.shape[0]):
         before = states

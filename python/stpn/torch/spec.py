@@ -54,7 +54,7 @@ class Spec:
         net, values = self.create_net(), {}
         lib.stpn_net_init(net, seed)
         for index, (name, shape) in enumerate(self.parameter_shapes.items()):
-            values[name] = torch.empty(shape, dtype=self.dtype)
+            values[name] = torch.empty(shape, dtype=self.dtype, device="cpu")
             lib.stpn_block_get(net, lib.stpn_net_parameters(net), index, ffi.cast("void *", values[name].data_ptr()))
         return values
 
