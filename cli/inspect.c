@@ -28,7 +28,7 @@ static int compare_numbers(const void *a, const void *b)
 }
 
 /* Tensor `index` of a run's net, without the columns that carry no F: nothing depends on what stands there. */
-static int spread_of(const run *r, int index, const stpn_unit *options, spread *s)
+static int spread_of(const run *r, int index, int place, spread *s)
 {
     stpn_tensor tensor;
     stpn_net_tensor(r->net, index, &tensor);
@@ -41,9 +41,10 @@ static int spread_of(const run *r, int index, const stpn_unit *options, spread *
     }
     stpn_block_get(r->net, stpn_net_parameters(r->net), index, all);
     int columns = tensor.rank == 2 ? tensor.shape[1] : 1, begin = 0, end = columns;
-    int inputs = columns - options->hidden;
-    if (tensor.rank == 2 && options->plastic == STPN_PLASTIC_INPUT && inputs > 0) end = inputs;
-    if (tensor.rank == 2 && options->plastic == STPN_PLASTIC_HIDDEN && inputs > 0) begin = inputs;
+    stpn_plastic plastic = r->experiment.units[place].plastic;
+    int inputs = r->net->units[place].inputs;
+    if (tensor.rank == 2 && plastic == STPN_PLASTIC_INPUT) end = inputs;
+    if (tensor.rank == 2 && plastic == STPN_PLASTIC_HIDDEN) begin = inputs;
     for (size_t i = 0; i < tensor.count; i++) {
         int column = (int)(i % (size_t)columns);
         if (column >= begin && column < end) s->values[s->count++] = (double)all[i];
@@ -139,7 +140,7 @@ static json_t *unit_json(const run *r, int place)
         spread s;
         int index = index_of(r, place, names[i]);
         if (index < 0) continue;
-        if (!spread_of(r, index, options, &s)) {
+        if (!spread_of(r, index, place, &s)) {
             failed = 1;
             break;
         }

@@ -128,7 +128,7 @@ static stpn_status check_free(const char *path, int takes_mp4, const char *what,
 {
     char start[8] = "";
     if (!file_exists(path)) return STPN_OK;
-    FILE *file = file_is_folder(path) ? NULL : fopen(path, "rb");
+    FILE *file = file_is_regular(path) ? fopen(path, "rb") : NULL;
     size_t length = file ? fread(start, 1, sizeof start, file) : 0;
     if (file) fclose(file);
     if (length >= 4 && memcmp(start, "GIF8", 4) == 0) return STPN_OK;

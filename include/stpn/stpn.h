@@ -350,10 +350,10 @@ STPN_API void stpn_env_describe(const stpn_env *env, stpn_env_shape *shape);
 /* What value `index` of a continuous action is cut to; may be infinite. */
 STPN_API void stpn_env_bounds(const stpn_env *env, int index, float *low, float *high);
 /* The next episode begins of copies [first, last): before the first step, and where an episode has ended. Arrays are those of
- * all copies here and in a step; the rows of the range are used. */
+ * all copies here and in a step; the rows of the range are used. Copies of `pong` start, and step, in whole chunks of 16. */
 STPN_API stpn_status stpn_env_reset(stpn_env *env, int first, int last, void *observations, stpn_error *error);
 /* One step of copies [first, last): observations, `rewards` (B), `ends` (B). Where an episode ends the observation is its last
- * one; its copy stays there, at no reward, until it is reset. */
+ * one; its copy stays there, at no reward, until it is reset; one of `gym` or `pong` is an input error in a step until then. */
 STPN_API stpn_status stpn_env_step(stpn_env *env, int first, int last, const void *actions, void *observations,
                                    float *rewards, uint8_t *ends, stpn_error *error);
 /* A copy as lines of text, cut to `size` bytes with the zero byte; returns the length of all of it, as snprintf does; 0

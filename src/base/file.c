@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -134,9 +135,25 @@ static int open_folder_of(const char *path)
     return open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* What a link leads to is replaced, not the link; devices and pipes are none of ours. */
+static stpn_status find_target(const char *path, char target[PATH_MAX], stpn_error *error)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0 || S_ISDIR(info.st_mode) || S_ISREG(info.st_mode)) {
+        if (snprintf(target, PATH_MAX, "%s", path) < PATH_MAX) return STPN_OK;
+        return error_set(error, STPN_ERROR_INPUT, "the path is too long: %s", path);
+    }
+    if (S_ISLNK(info.st_mode) && !realpath(path, target)) return open_error(path, errno, error);
+    if (S_ISLNK(info.st_mode) && file_is_regular(target)) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%s: is not a regular file", path);
+}
+
 stpn_status file_replace(const char *path, const file_part *parts, int count, stpn_error *error)
 {
-    char temporary[PATH_MAX];
+    char target[PATH_MAX], temporary[PATH_MAX];
+    stpn_status status = find_target(path, target, error);
+    if (status) return status;
+    path = target;
     int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
     if (length < 0 || (size_t)length >= sizeof temporary)
         return error_set(error, STPN_ERROR_INPUT, "the path is too long: %s", path);
@@ -204,6 +221,12 @@ int file_exists(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0;
+}
+
+int file_is_regular(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
 int file_is_folder(const char *path)

@@ -17,7 +17,8 @@ typedef struct file_part {
 } file_part;
 
 /* Writes the parts to "PATH.tmp", syncs, renames it to PATH and syncs the folder. On failure the temporary file is
- * removed and what stood at PATH stays; only where the folder cannot be synced does the new file stand there, whole. */
+ * removed and what stood at PATH stays; only where the folder cannot be synced does the new file stand there, whole. What
+ * stands there must be a regular file, or a link to one, which stays a link. */
 stpn_status file_replace(const char *path, const file_part *parts, int count, stpn_error *error);
 
 /* Adds to the end of a regular file and syncs it; a kill can leave a part of what was to be added. *appended is 0, and
@@ -28,6 +29,7 @@ stpn_status file_append(const char *path, size_t size, const void *data, size_t 
 /* Makes a folder and its parents; one that exists is no error. */
 stpn_status file_make_folder(const char *path, stpn_error *error);
 int file_exists(const char *path);
+int file_is_regular(const char *path);
 int file_is_folder(const char *path);
 
 /* Takes a lock on a folder that ends with the process or with file_unlock; *lock is -1 on failure. */

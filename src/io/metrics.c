@@ -70,7 +70,9 @@ static int is_used(const metrics *m, const column *c)
 static int may_be_empty(const metrics *m, const column *c)
 {
     int of_episodes = c->measure == METRICS_EPISODES || c->offset == offsetof(metrics_row, env.reward);
-    return c->measure == METRICS_RATES || (of_episodes && m->measures & METRICS_EPISODES);
+    int of_training =
+        c->offset == offsetof(metrics_row, train_loss) || c->offset == offsetof(metrics_row, train_accuracy);
+    return of_training || c->measure == METRICS_RATES || (of_episodes && m->measures & METRICS_EPISODES);
 }
 
 static stpn_status append(metrics *m, const char *text, size_t size, stpn_error *error)

@@ -50,14 +50,16 @@ static tensor_type type_of(const stpn_net *net)
 /* What the metadata tell of units; NULL, and no error, where it is nothing. */
 static stpn_status told_units(const tensor_file *file, json_t **units, stpn_error *error)
 {
-    const char *text = tensor_file_metadata(file, "units"), *of_run = tensor_file_metadata(file, "experiment");
+    /* Files from elsewhere may have keys of these names too. */
+    int is_own = tensor_file_metadata(file, "stpn_format") != NULL;
+    const char *text = is_own ? tensor_file_metadata(file, "units") : NULL;
+    const char *of_run = is_own ? tensor_file_metadata(file, "experiment") : NULL;
     char place[PLACE_SIZE];
     json_t *experiment = NULL;
     *units = NULL;
     snprintf(place, sizeof place, "%.600s: metadata \"units\"", tensor_file_name(file));
     if (text) return json_parse(units, place, text, strlen(text), error);
     if (!of_run) return STPN_OK;
-    /* Files from elsewhere may have a key of that name too. */
     if (json_parse(&experiment, place, of_run, strlen(of_run), NULL) == STPN_ERROR_MEMORY)
         return error_memory(error, "the options of units");
     *units = json_incref(json_object_get(experiment, "units"));
@@ -70,7 +72,7 @@ static char *value_text(const option *o, const stpn_unit *options)
 {
     json_t *object = json_object();
     char *text = options_to_json(o, 1, options, object)
-                     ? json_to_text(json_object_get(object, o->name), JSON_ENCODE_ANY | JSON_REAL_PRECISION(10))
+                     ? json_to_text(json_object_get(object, o->name), JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
                      : NULL;
     json_decref(object);
     return text;
@@ -79,6 +81,7 @@ static char *value_text(const option *o, const stpn_unit *options)
 static stpn_status check_option(const option *o, const stpn_unit *told, const stpn_unit *own, const char *place,
                                 stpn_error *error)
 {
+    if (o->kind == OPTION_NUMBER && option_number(o, told) == option_number(o, own)) return STPN_OK;
     char *theirs = value_text(o, told), *ours = value_text(o, own);
     stpn_status status = STPN_OK;
     if (!theirs || !ours) status = error_memory(error, "the options of units");

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "units/unit.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -78,15 +79,26 @@ static stpn_status check_shape(const gym *g, stpn_error *error)
 
 /* Starts the episode of each copy of the range that its count names. Copies are not started when they are made: the caller
  * resets them anyway, and a reset may take long. */
+/* The worker steps and resets chunks of Atari games as a whole. */
+static stpn_status check_range(const gym *g, int first, int last, stpn_error *error)
+{
+    int B = g->head.batch;
+    if (g->head.type != &env_pong || (first % CHUNK == 0 && (last % CHUNK == 0 || last == B))) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d) of %s: expected whole chunks of %d copies", first, last,
+                     g->head.type->name, (int)CHUNK);
+}
+
 static stpn_status start(gym *g, int first, int last, stpn_error *error)
 {
+    stpn_status status = check_range(g, first, last, error);
+    if (status) return status;
     const worker_arrays *a = worker_arrays_of(g->worker);
     for (int b = first; b < last; b++) {
         random_stream stream = random_open(g->head.seed, g->head.purpose, (uint64_t)b << 44 | (uint64_t)g->episodes[b]);
         a->seeds[b] = random_below(&stream, (uint32_t)1 << 31);
         g->ended[b] = 0;
     }
-    stpn_status status = worker_send(g->worker, WORKER_RESET, first, last, error);
+    status = worker_send(g->worker, WORKER_RESET, first, last, error);
     return status ? status : worker_wait(g->worker, WORKER_RESET, first, last, error);
 }
 
@@ -140,17 +152,17 @@ stpn_status gym_reset(env *e, int first, int last, void *observations, stpn_erro
 {
     gym *g = (gym *)e;
     const worker_arrays *a = worker_arrays_of(g->worker);
-    int ended = 1;
-    for (int b = first; b < last; b++) {
-        ended = ended && g->ended[b];
-        g->episodes[b]++;
-    }
     stpn_status status = STPN_OK;
-    if (ended) {
-        copy_rows(g, first, last, a->starts, a->observations);
-        memset(g->ended + first, 0, (size_t)(last - first));
-    } else {
-        status = start(g, first, last, error);
+    /* Neighbours that have the same to do. */
+    for (int begin = first, end; begin < last && !status; begin = end) {
+        int ended = g->ended[begin];
+        for (end = begin; end < last && g->ended[end] == ended; end++) g->episodes[end]++;
+        if (ended) {
+            copy_rows(g, begin, end, a->starts, a->observations);
+            memset(g->ended + begin, 0, (size_t)(end - begin));
+        } else {
+            status = start(g, begin, end, error);
+        }
     }
     if (!status) status = check_rows(g, first, last, a->observations, error);
     if (!status) gym_observe(e, first, last, observations);
@@ -184,7 +196,8 @@ stpn_status gym_begin(env *e, int first, int last, const void *actions, stpn_err
     gym *g = (gym *)e;
     const worker_arrays *a = worker_arrays_of(g->worker);
     const worker_space *s = worker_space_of(g->worker);
-    stpn_status status = check_actions(g, first, last, actions, error);
+    stpn_status status = check_range(g, first, last, error);
+    if (!status) status = check_actions(g, first, last, actions, error);
     if (status) return status;
     size_t A = (size_t)g->head.shape.continuous;
     for (size_t b = (size_t)first; b < (size_t)last; b++) {

@@ -179,9 +179,9 @@ static void keep(const actor *a, int chunk, const void *logits, const void *valu
 }
 
 /* What may be told to it as done. */
-static stpn_status check_given(const actor *a, int chunk, const void *actions, stpn_error *error)
+stpn_status actor_check_given(const actor *a, int first, int last, const void *actions, stpn_error *error)
 {
-    for (int b = chunk * CHUNK; b < actor_chunk_end(a, chunk); b++) {
+    for (int b = first; b < last; b++) {
         const int32_t *choices = actions;
         if (a->plan.continuous == 0 && (choices[b] < 0 || choices[b] >= a->actions))
             return error_set(error, STPN_ERROR_INPUT, "the action of copy %d is %d, expected 0 to %d", b,
@@ -212,8 +212,6 @@ static stpn_status act_chunk(actor *a, int chunk, const void *observations, cons
         a->reset[b] = (uint8_t)(cut || (reset && reset[b]));
         if (a->reset[b]) a->ended[b] = 0;
     }
-    stpn_status status = choice == ACT_GIVEN ? check_given(a, chunk, actions, error) : STPN_OK;
-    if (status) return status;
     const stpn_sequence q = {.steps = 1,
                              .batch = a->plan.batch,
                              .first = begin,
@@ -221,8 +219,8 @@ static stpn_status act_chunk(actor *a, int chunk, const void *observations, cons
                              .type = a->plan.type,
                              .x = observations,
                              .reset = a->reset};
-    status = stpn_forward(net, a->state, &q, a->tape ? NULL : a->y, a->energy_wanted ? a->energy : NULL, a->tape, NULL,
-                          error);
+    stpn_status status = stpn_forward(net, a->state, &q, a->tape ? NULL : a->y, a->energy_wanted ? a->energy : NULL,
+                                      a->tape, NULL, error);
     if (status) return status;
     char *scratch = (char *)a->scratch + (size_t)chunk * a->scratch_bytes;
     void *values = scratch, *logits = scratch + PANEL_BYTES * ((CHUNK * k->size - 1) / PANEL_BYTES + 1);
@@ -248,6 +246,7 @@ stpn_status actor_act(actor *a, int first, int last, const void *observations, c
 {
     error_clear(error);
     stpn_status status = actor_check_range(a, first, last, error);
+    if (!status && choice == ACT_GIVEN) status = actor_check_given(a, first, last, actions, error);
     for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++)
         status = act_chunk(a, chunk, observations, reset, choice, actions, error);
     return status;

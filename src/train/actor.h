@@ -89,7 +89,8 @@ void actor_close(actor *a);
 /* Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones may be at work
  * on different threads at once. */
 stpn_status actor_check_range(const actor *a, int first, int last, stpn_error *error);
-/* `actions` as in tasks/env.h: int32_t (B), or float (B, A). */
+/* `actions` as in tasks/env.h: int32_t (B), or float (B, A). Wrong ones that were given change nothing. */
+stpn_status actor_check_given(const actor *a, int first, int last, const void *actions, stpn_error *error);
 stpn_status actor_act(actor *a, int first, int last, const void *observations, const uint8_t *reset, act_choice choice,
                       void *actions, stpn_error *error);
 stpn_status actor_record(actor *a, int first, int last, const float *rewards, const uint8_t *ends,

@@ -124,6 +124,7 @@ stpn_status stpn_agent_create_actor(stpn_agent **out, const stpn_agent *of, int 
     if (!out) return error_set(error, STPN_ERROR_INPUT, "actor is NULL");
     *out = NULL;
     stpn_status status = error_given(error, {of, "agent"});
+    if (!status && batch < 1) status = error_set(error, STPN_ERROR_INPUT, "%d copies, expected 1 or more", batch);
     if (status) return status;
     stpn_agent *a = memory_zeroed(1, sizeof *a);
     if (!a) return error_memory(error, "the agent");
@@ -246,6 +247,7 @@ stpn_status stpn_agent_act(stpn_agent *a, const void *observations, stpn_choice 
         return error_set(error, STPN_ERROR_INPUT, "choice is %d, expected one of stpn_choice", (int)choice);
     status = check_turn(a, error);
     if (!status) status = check_seen(r, observations, error);
+    if (!status && choice == STPN_CHOICE_GIVEN) status = actor_check_given(r->acting, 0, r->env->batch, actions, error);
     if (status) return status;
     if (a->of && a->of->run.rollout->observed.width) scaling_copy(&r->observed, &a->of->run.rollout->observed);
     if (a->of && r->acting->acted[0] == ACTOR_STEPS) {

@@ -323,9 +323,10 @@ static stpn_status set_rate(ppo *p, stpn_error *error)
 /* Towards a distance of about the target between the policies of one rollout and the next. */
 static void adapt(ppo *p, const update_sums *u)
 {
+    const double least = 1e-9; // from 0 there would be no way back
     double distance = u->last.distance / (double)u->last.steps, target = p->options.kl_target;
     if (distance > 2 * target) p->kl_weight *= 1.5;
-    else if (distance < target / 2) p->kl_weight *= 0.5;
+    else if (distance < target / 2) p->kl_weight = fmax(0.5 * p->kl_weight, least);
 }
 
 static void conclude(const update_sums *u, ppo_stats *stats)

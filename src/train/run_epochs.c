@@ -79,8 +79,10 @@ static void keep_best(trainer *t)
 static stpn_status add_row(trainer *t, stpn_error *error)
 {
     const progress_counts *c = &t->counts;
-    metrics_row row = {.train_loss = c->loss_sum / (double)c->answers,
-                       .train_accuracy = (double)c->correct / (double)c->answers,
+    /* An epoch may have asked for nothing. */
+    double answers = c->answers ? (double)c->answers : NAN;
+    metrics_row row = {.train_loss = c->loss_sum / answers,
+                       .train_accuracy = (double)c->correct / answers,
                        .validation_loss = t->validation.loss,
                        .validation_accuracy = t->validation.accuracy,
                        .validation_true_positive_rate = t->validation.true_positive_rate,

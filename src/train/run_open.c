@@ -17,16 +17,18 @@ stpn_status run_path(char path[RUN_PATH], const char *folder, const char *name, 
 static stpn_status check_split(const experiment *e, const task_split *split, const char *name, int least,
                                stpn_error *error)
 {
+    /* In their own order the last ones never fill a batch. */
+    int used = least && !e->train.shuffle ? split->count / least * least : split->count;
     int64_t asked = 0;
     if (split->count < least)
         return error_set(error, STPN_ERROR_INPUT, "train.batch is %d, expected at most the %d training sequences",
                          least, split->count);
-    for (int n = 0; n < split->count; n++) {
+    for (int n = 0; n < used; n++) {
         int length = split->lengths ? split->lengths[n] : split->steps;
         asked += loss_asked(&e->shape, loss_wanted_at(split, &e->shape, n, 0), e->shape.per_step ? length : 1);
     }
     if (asked > 0) return STPN_OK;
-    return error_set(error, STPN_ERROR_INPUT, "the %s set of %d sequences asks for no answer", name, split->count);
+    return error_set(error, STPN_ERROR_INPUT, "the %s set of %d sequences asks for no answer", name, used);
 }
 
 static stpn_status check_data(const experiment *e, const task_data *data, stpn_error *error)

@@ -7,7 +7,9 @@
 #include <cmocka.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -103,6 +105,28 @@ static void writes_and_replaces(void **state)
     scratch_assert_content(path, "", 0);
     assert_string_equal(error.message, "");
     assert_int_equal(scratch_count(), before + 1);
+}
+
+/* A link stays one; what is no file of ours stays what it is. */
+static void replaces_regular_files_alone(void **state)
+{
+    (void)state;
+    char path[SCRATCH_PATH], link[SCRATCH_PATH], pipe[SCRATCH_PATH], nowhere[SCRATCH_PATH];
+    struct stat info;
+    stpn_error error;
+    const file_part first = {"one", 3}, second = {"two", 3};
+    assert_int_equal(file_replace(scratch_path(path, "target"), &first, 1, &error), STPN_OK);
+    assert_int_equal(symlink("target", scratch_path(link, "link")), 0);
+    assert_int_equal(file_replace(link, &second, 1, &error), STPN_OK);
+    scratch_assert_content(path, "two", 3);
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(mkfifo(scratch_path(pipe, "a-pipe"), 0600), 0);
+    assert_failed(file_replace(pipe, &first, 1, &error), STPN_ERROR_INPUT, &error, "a-pipe: is not a regular file");
+    assert_int_equal(lstat(pipe, &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    assert_int_equal(symlink("nothing", scratch_path(nowhere, "nowhere")), 0);
+    assert_failed(file_replace(nowhere, &first, 1, &error), STPN_ERROR_INPUT, &error, "nowhere: cannot be opened");
 }
 
 static void writes_much(void **state)
@@ -313,6 +337,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(a_pipe_does_not_make_it_wait),
         cmocka_unit_test(writes_and_replaces),
+        cmocka_unit_test(replaces_regular_files_alone),
         cmocka_unit_test(writes_much),
         cmocka_unit_test(a_left_over_temporary_file_is_no_obstacle),
         cmocka_unit_test(paths_without_a_folder_work),

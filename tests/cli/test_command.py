@@ -332,6 +332,8 @@ class Results(CommandTest):
         self.assertEqual(self.document("inspect", "hidden", "--json")["units"][0]["lambda"]["count"], 11 * 11)
         self.train("input", *QUICK, "--set", "units.0.plastic=input")
         self.assertEqual(self.document("inspect", "input", "--json")["units"][0]["lambda"]["count"], 11 * 37)
+        self.train("forward", *QUICK, "--set", 'units.0={"name": "stpn_f", "hidden": 4, "plastic": "input"}')
+        self.assertEqual(self.document("inspect", "forward", "--json")["units"][0]["lambda"]["count"], 4 * 37)
         self.train("scalar", *QUICK, "--set", "units.0.granularity=scalar")
         self.assertEqual(self.document("inspect", "scalar", "--json")["units"][0]["decay"]["values"], 1)
         self.train("held", *QUICK, "--set", "units.0.learn=false", "--set", "units.0.lambda=0.75")

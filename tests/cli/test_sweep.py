@@ -250,7 +250,8 @@ class Refused(SweepTest):
     def test_words(self):
         for words, says in ((["--array", "3/3"], "--array is"), (["--array", "1"], "--array is"), (["--array", "-1/3"], "--array is"),
                             (["--array", "1/x"], "--array is"), (["--jobs", "0"], "--jobs"), (["--threads", "0"], "--threads"),
-                            (["--out="], "--out is empty"), (["--set", "train.epoch=1"], '"epochs"')):
+                            (["--out="], "--out is empty"), (["--set", "train.epoch=1"], '"epochs"'),
+                            (["--set", "seed=9"], "seed=9 has no effect")):
             self.refuse(2, "sweep", self.write_sweep(RANDOM), *words, says=says)
         self.refuse(2, "sweep", says="FILE is missing")
         self.refuse(2, "sweep", "none.json", says="none.json")

@@ -339,23 +339,27 @@ static void units_with_other_options_are_refused(void **state)
     /* Units of the same shapes: of runs before there was a key for them. */
     stpn_net *rnn = net_of("rnn", 0, 0, 0);
     static const struct {
+        int is_own;
         const char *key, *text, *why;
     } told[] = {
-        {"experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"mlp\", \"hidden\": 3}]}",
+        {1, "experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"mlp\", \"hidden\": 3}]}",
          "units[1] is a unit mlp, but the net's is a unit rnn"},
-        {"units", "[{\"name\": \"stpn_r\", \"hidden\": 3}]", "is of 1 units, expected 2"},
-        {"units", "[{\"name\": \"stpn_r\", \"hidden\": 3, \"nrom\": \"post\"}, {\"name\": \"rnn\", \"hidden\": 3}]",
+        {1, "units", "[{\"name\": \"stpn_r\", \"hidden\": 3}]", "is of 1 units, expected 2"},
+        {1, "units", "[{\"name\": \"stpn_r\", \"hidden\": 3, \"nrom\": \"post\"}, {\"name\": \"rnn\", \"hidden\": 3}]",
          "units[0].nrom is not a known key; the nearest is \"norm\""},
-        {"units", "[{}, {}]", "units[0].name is missing, expected a string"},
-        {"units", "[", "metadata \"units\": line 1, column 2: found the end, expected a value"},
-        {"experiment", "an experiment of someone's", NULL},
-        {"experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"rnn\", \"hidden\": 3}]}",
+        {1, "units", "[{}, {}]", "units[0].name is missing, expected a string"},
+        {1, "units", "[", "metadata \"units\": line 1, column 2: found the end, expected a value"},
+        {0, "units", "128", NULL},
+        {0, "experiment", "{\"units\": 128}", NULL},
+        {0, "experiment", "an experiment of someone's", NULL},
+        {1, "experiment", "{\"units\": [{\"name\": \"stpn_r\", \"hidden\": 3}, {\"name\": \"rnn\", \"hidden\": 3}]}",
          NULL},
     };
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         tensor_file *file;
         assert_int_equal(tensor_file_create(&file, &error), STPN_OK);
         assert_int_equal(net_block_to_file(rnn, rnn->parameters, "", file, &error), STPN_OK);
+        if (told[i].is_own) assert_int_equal(tensor_file_set_metadata(file, "stpn_format", "1", &error), STPN_OK);
         assert_int_equal(tensor_file_set_metadata(file, told[i].key, told[i].text, &error), STPN_OK);
         assert_int_equal(tensor_file_save(file, scratch_path(path, "told"), &error), STPN_OK);
         tensor_file_free(file);

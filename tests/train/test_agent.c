@@ -462,6 +462,26 @@ static void calls_out_of_turn_and_values_that_are_none(void **state)
     stpn_agent_free(a);
 }
 
+/* Copies beyond the first chunk too: none has acted then. */
+static void a_wrong_action_moves_no_copy(void **state)
+{
+    (void)state;
+    enum { B = 40 };
+    stpn_agent *a = agent_of(OWN("'actions': 4", "40", "'method': 'a2c', 'rollout': 2"), 1), *other;
+    float x[B * 3] = {0}, rewards[B] = {0};
+    int32_t actions[B] = {0};
+    for (int t = 0; t < 2; t++) {
+        actions[35] = 4;
+        assert_refused(stpn_agent_act(a, x, STPN_CHOICE_GIVEN, actions, &error), "the action of copy 35 is 4");
+        actions[35] = 1;
+        assert_int_equal(stpn_agent_act(a, x, STPN_CHOICE_GIVEN, actions, &error), STPN_OK);
+        assert_int_equal(stpn_agent_record(a, rewards, NULL, NULL, &error), STPN_OK);
+    }
+    assert_int_equal(stpn_agent_update(a, x, &error), STPN_OK);
+    assert_refused(stpn_agent_create_actor(&other, a, -5, 1, &error), "-5 copies, expected 1 or more");
+    stpn_agent_free(a);
+}
+
 /* What A2C has recorded is of the network that acted: a change in between ends the rollout, and the next one learns. */
 static void a_network_that_changes_within_a_rollout(void **state)
 {
@@ -500,6 +520,7 @@ int main(void)
         cmocka_unit_test(an_actor_is_settled_before_an_update),
         cmocka_unit_test(experiments_that_are_none),
         cmocka_unit_test(calls_out_of_turn_and_values_that_are_none),
+        cmocka_unit_test(a_wrong_action_moves_no_copy),
         cmocka_unit_test(a_network_that_changes_within_a_rollout),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
