@@ -268,7 +268,8 @@ class Conventions(TorchTest):
         for unit in UNITS:
             for implementation in "c", "plain":
                 layer, cell = CLASSES[unit](3, 5), st.Cell(unit, 3, 5, implementation=implementation)
-                cell.load_state_dict({name[:-3]: values for name, values in layer.state_dict().items()})
+                names = zip(cell.parameter_names().values(), layer.parameter_names().values())
+                cell.load_state_dict({own: layer.get_parameter(theirs) for own, theirs in names})
                 x, state, outputs = torch.randn(4, 2, 3), None, []
                 for step in x:
                     result = cell(step, state)
@@ -279,7 +280,7 @@ class Conventions(TorchTest):
                 torch.stack(outputs).square().sum().backward()
                 whole.square().sum().backward()
                 for name, values in cell.named_parameters():
-                    self.same(values.grad, getattr(layer, name + "_l0").grad, 1e-4)
+                    self.same(values.grad, getattr(layer, name.rstrip("_") + "_l0").grad, 1e-4)
                 one, many = cell(x[0, 0]), cell(x[0])
                 state, batch = (one, many) if "h" in layer.states.names else (one[1], many[1])
                 for part, whole in zip(*[(each,) if isinstance(each, torch.Tensor) else each for each in (state, batch)]):

@@ -68,6 +68,13 @@ class Compiled(unittest.TestCase):
         x = torch.randn(6, 9, 3)
         self.same(program.module()(x)[0], layer(x)[0])
 
+    def test_a_cell_exported(self):
+        """The names of its parameters are attributes."""
+        cell, x = st.STPNCell(3, 5), torch.randn(4, 3)
+        program = torch.export.export(cell, (x,)).module()
+        self.same(program(x), cell(x))
+        self.assertIs(cell.lambda_, dict(cell.named_parameters())["lambda_"])
+
     def test_the_operator_keeps_its_promises(self):
         layer = st.STPN(3, 5)
         states = [torch.randn(1, 4, 5, requires_grad=True), torch.randn(1, 4, 5, 8, requires_grad=True)]

@@ -12,8 +12,8 @@ from .states import State, checked, one_state
 class Cell(_Units):
     """Any unit, by name, one step at a time.
 
-    Args: as for Layer, without those of sequences. Parameters have the unit's names: weight, bias, lambda, gamma
-    (`cell.get_parameter("lambda")`: a word of Python's).
+    Args: as for Layer, without those of sequences. Parameters have the unit's names: weight, bias, lambda_
+    (a word of Python's without the underscore), gamma.
 
     A loop of cells keeps F of every step for the gradient; a Layer does not, and is faster.
     """
@@ -24,7 +24,7 @@ class Cell(_Units):
         self._build(unit, input_size, hidden_size, 1, options, implementation, device, dtype)
 
     def _parameter_name(self, name, layer):
-        return name
+        return "lambda_" if name == "lambda" else name  # a word of Python's
 
     def forward(self, x: torch.Tensor, state: State | None = None, *, hx: State | None = None) -> Any:
         """One step.
