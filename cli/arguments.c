@@ -113,6 +113,21 @@ int arguments_have(const arguments *a, const char *name)
     return find(a, name) != NULL;
 }
 
+int arguments_settings(const arguments *a, const char **settings)
+{
+    int count = 0;
+    for (int i = 0; i < a->given_count; i++)
+        if (strcmp(a->given[i].option->name, "--set") == 0) settings[count++] = a->given[i].value;
+    return count;
+}
+
+const char *setting_of_seed(const char *const *settings, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strncmp(settings[i], "seed=", 5) == 0) return settings[i];
+    return NULL;
+}
+
 const char *arguments_value(const arguments *a, const char *name)
 {
     const argument_given *given = find(a, name);

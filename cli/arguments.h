@@ -43,6 +43,10 @@ void arguments_free(arguments *a);
 int arguments_have(const arguments *a, const char *name);
 /* NULL where the option is not given. */
 const char *arguments_value(const arguments *a, const char *name);
+/* All of --set, in order, into `settings`, which has room for as many as were given; returns how many. */
+int arguments_settings(const arguments *a, const char **settings);
+/* The setting that is of the seed, which has no effect where seeds are given in another way; or NULL. */
+const char *setting_of_seed(const char *const *settings, int count);
 /* The option's value into *number, which keeps its default where it is not given. 0, or the code to exit with. */
 int arguments_number(const arguments *a, const char *name, int64_t least, int64_t most, int64_t *number);
 

@@ -72,12 +72,11 @@ static int reproduce(const arguments *a, const char **settings)
     if (iterations) settings[options.set_count++] = episodes;
     snprintf(all_steps, sizeof all_steps, "train.steps=%lld", (long long)steps);
     if (steps) settings[options.set_count++] = all_steps;
-    for (int i = 0; i < a->given_count; i++)
-        if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
-    for (int i = 0; i < options.set_count; i++)
-        if (strncmp(settings[i], "seed=", 5) == 0)
-            return complain_of_use("reproduce", "--set %.100s has no effect: the runs' seeds are those of --seeds",
-                                   settings[i]);
+    options.set_count += arguments_settings(a, settings + options.set_count);
+    const char *own_seed = setting_of_seed(settings, options.set_count);
+    if (own_seed)
+        return complain_of_use("reproduce", "--set %.100s has no effect: the runs' seeds are those of --seeds",
+                               own_seed);
     jobs_options how = {.at_once = at_once < 1 ? 1 : (int)at_once,
                         .threads = (int)threads,
                         .any_kernel = arguments_have(a, "--any-kernel"),

@@ -274,14 +274,12 @@ static int sweep_file(const arguments *a, sweep *s, const char **settings)
     char out[RUN_PATH], title[NAME_SIZE];
     int64_t threads = 1, at_once = 0;
     share part;
-    int set_count = 0, code = arguments_number(a, "--threads", 1, THREADS_MOST, &threads);
+    int code = arguments_number(a, "--threads", 1, THREADS_MOST, &threads);
     if (!code) code = arguments_number(a, "--jobs", 1, THREADS_MOST, &at_once);
     if (!code) code = read_share(a, &part);
     if (!code) code = folder_of(a, out);
     if (code) return code;
-    for (int i = 0; i < a->given_count; i++)
-        if (strcmp(a->given[i].option->name, "--set") == 0) settings[set_count++] = a->given[i].value;
-    code = sweep_read(s, a->operands[0], settings, set_count);
+    code = sweep_read(s, a->operands[0], settings, arguments_settings(a, settings));
     if (code) return code;
     if (!at_once) at_once = machine_processors() / threads;
     const char *slash = strrchr(out, '/');

@@ -229,11 +229,9 @@ static stpn_status take_set(sweep *s, const char *const *set, int set_count, stp
     if (own && !count)
         return error_set(error, STPN_ERROR_INPUT, "set is not an array of strings such as \"task.pairs=2\"");
     for (int i = 0; i < set_count; i++) s->set[s->set_count++] = set[i];
-    for (int i = 0; i < s->set_count; i++)
-        if (strncmp(s->set[i], "seed=", 5) == 0)
-            return error_set(error, STPN_ERROR_INPUT, "%.100s has no effect: a sweep's runs have its \"seeds\"",
-                             s->set[i]);
-    return STPN_OK;
+    const char *seed = setting_of_seed(s->set, s->set_count);
+    if (!seed) return STPN_OK;
+    return error_set(error, STPN_ERROR_INPUT, "%.100s has no effect: a sweep's runs have its \"seeds\"", seed);
 }
 
 /* Beside the file of the sweep, unless its path starts at the root. */

@@ -228,7 +228,6 @@ static int train_seeds(const arguments *a, const stpn_run_options *choices, cons
 static int train_all(const arguments *a, const char **settings, seed_list *list, rank_link *link)
 {
     int64_t threads = 0, seed = 0;
-    int seeded = 0;
     stpn_run_options options = {.file = a->operands[0],
                                 .set = settings,
                                 .has_seed = arguments_have(a, "--seed"),
@@ -237,15 +236,13 @@ static int train_all(const arguments *a, const char **settings, seed_list *list,
                                 .any_kernel = arguments_have(a, "--any-kernel"),
                                 .ranks = link->ranks.count > 1 ? &link->ranks : NULL,
                                 .stop = &stop_asked};
-    for (int i = 0; i < a->given_count && settings; i++)
-        if (strcmp(a->given[i].option->name, "--set") == 0) settings[options.set_count++] = a->given[i].value;
-    for (int i = 0; i < options.set_count && !seeded; i++) seeded = strncmp(settings[i], "seed=", 5) == 0;
+    if (settings) options.set_count = arguments_settings(a, settings);
     int code = settings ? arguments_number(a, "--threads", 0, THREADS_MOST, &threads) : complain_of_memory();
     if (!code) code = arguments_number(a, "--seed", 0, INT64_MAX, &seed);
     options.threads = (int)threads;
     options.seed = (uint64_t)seed;
     const char *text = arguments_value(a, "--seeds");
-    if (!code && seeded && (text || options.has_seed))
+    if (!code && (text || options.has_seed) && setting_of_seed(settings, options.set_count))
         code = complain_of_use("train", "--set seed=N has no effect with --seed and --seeds");
     if (!code && text && options.has_seed) code = complain_of_use("train", "--seed and --seeds exclude each other");
     if (!code && options.out && !*options.out) code = complain_of_use("train", "--out is empty, expected a folder");

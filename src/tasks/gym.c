@@ -77,8 +77,6 @@ static stpn_status check_shape(const gym *g, stpn_error *error)
                      expected->continuous);
 }
 
-/* Starts the episode of each copy of the range that its count names. Copies are not started when they are made: the caller
- * resets them anyway, and a reset may take long. */
 /* The worker steps and resets chunks of Atari games as a whole. */
 static stpn_status check_range(const gym *g, int first, int last, stpn_error *error)
 {
@@ -88,17 +86,17 @@ static stpn_status check_range(const gym *g, int first, int last, stpn_error *er
                      g->head.type->name, (int)CHUNK);
 }
 
+/* Starts the episode of each copy of the range that its count names. Copies are not started when they are made: the caller
+ * resets them anyway, and a reset may take long. */
 static stpn_status start(gym *g, int first, int last, stpn_error *error)
 {
-    stpn_status status = check_range(g, first, last, error);
-    if (status) return status;
     const worker_arrays *a = worker_arrays_of(g->worker);
     for (int b = first; b < last; b++) {
         random_stream stream = random_open(g->head.seed, g->head.purpose, (uint64_t)b << 44 | (uint64_t)g->episodes[b]);
         a->seeds[b] = random_below(&stream, (uint32_t)1 << 31);
         g->ended[b] = 0;
     }
-    status = worker_send(g->worker, WORKER_RESET, first, last, error);
+    stpn_status status = worker_send(g->worker, WORKER_RESET, first, last, error);
     return status ? status : worker_wait(g->worker, WORKER_RESET, first, last, error);
 }
 
@@ -156,7 +154,10 @@ stpn_status gym_reset(env *e, int first, int last, void *observations, stpn_erro
     /* Neighbours that have the same to do. */
     for (int begin = first, end; begin < last && !status; begin = end) {
         int ended = g->ended[begin];
-        for (end = begin; end < last && g->ended[end] == ended; end++) g->episodes[end]++;
+        for (end = begin + 1; end < last && g->ended[end] == ended;) end++;
+        if (!ended) status = check_range(g, begin, end, error);
+        for (int b = begin; b < end && !status; b++) g->episodes[b]++;
+        if (status) return status;
         if (ended) {
             copy_rows(g, begin, end, a->starts, a->observations);
             memset(g->ended + begin, 0, (size_t)(end - begin));
