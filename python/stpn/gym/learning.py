@@ -61,28 +61,30 @@ class _Events:
             self.writer.add_event(self.event(wall_time=time.time(), step=step, summary=self.summary(value=values)))
 
 
-def learn(agent, total, callback, progress_bar, tensorboard):
+def _rollout(agent):
+    """A rollout and the update from it. One that is broken off cannot be gone on with: the next begins in new episodes."""
+    env = agent.env
     try:
-        return _learn(agent, total, callback, progress_bar, tensorboard)
-    except BaseException:  # in the middle of a rollout, which cannot be gone on with
+        for _ in range(agent.rollout):
+            agent.observations = agent.course.begin_anew(env, agent.observations)
+            step = env.step(agent.act(agent.observations))
+            agent.record(*step)
+            agent.observations = step[0]
+        return agent.update()
+    except BaseException:
         agent.restart()
         agent.observations = None
         raise
 
 
-def _learn(agent, total, callback, progress_bar, tensorboard):
-    env, done, statistics = agent.env, 0, None
+def learn(agent, total, callback, progress_bar, tensorboard):
+    done, statistics = 0, None
     with _Bar(progress_bar, total) as bar, _Events(tensorboard) as events:
         if agent.observations is None:
-            agent.observations, _ = env.reset(seed=agent._seed_of_reset())
+            agent.observations, _ = agent.env.reset(seed=agent._seed_of_reset())
             agent.restart()
         while done < total:
-            for _ in range(agent.rollout):
-                agent.observations = agent.course.begin_anew(env, agent.observations)
-                step = env.step(agent.act(agent.observations))
-                agent.record(*step)
-                agent.observations = step[0]
-            statistics = agent.update()
+            statistics = _rollout(agent)
             taken = agent.rollout * agent.copies
             done += taken
             bar.tell(min(taken, total - done + taken), statistics)

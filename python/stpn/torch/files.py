@@ -62,8 +62,7 @@ def save(path: str | os.PathLike[str], layers: Layer | Sequence[Layer], **heads:
         heads: nn.Linear by name: readout=linear, or policy= and value=.
 
     Raises TypeError for a layer that is none of stpn.torch's or a read-out that is no nn.Linear, ValueError for one without bias
-    and for a value that is not finite,
-    OSError where the system refuses.
+    and for a value that is not finite, OSError where the system refuses.
     """
     named = _named(layers, heads)
     header = {"__metadata__": {"stpn_format": "1", "stpn": version(), "units": told_units(_units(layers))}}

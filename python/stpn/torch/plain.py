@@ -20,13 +20,6 @@ def _inputs(spec, x):
     return x.to(spec.dtype)
 
 
-def _run(spec, x, lengths, reset, states, parameters, begin=0):
-    """Steps of x from `states` on; the first of them is step `begin` of the sequence."""
-    step, named = STEPS[spec.unit.name], dict(zip(spec.parameter_shapes, parameters))
-    with _full_precision(x.device.type):
-        return _steps(spec, step, named, x, lengths, reset, states, begin)
-
-
 def _full_precision(device):
     """Autocast would compute products in half precision, and not those of the way back."""
     try:
@@ -36,20 +29,23 @@ def _full_precision(device):
     return torch.autocast(device, enabled=False) if casts else contextlib.nullcontext()
 
 
-def _steps(spec, step, named, x, lengths, reset, states, begin):
+def _run(spec, x, lengths, reset, states, parameters, begin=0):
+    """Steps of x from `states` on; the first of them is step `begin` of the sequence."""
+    step, named = STEPS[spec.unit.name], dict(zip(spec.parameter_shapes, parameters))
     outputs = []
-    for t in range(x.shape[0]):
-        before = states
-        if reset is not None:
-            cut = reset[t].bool()
-            before = [torch.where(_by_sample(cut, s), 0.0, s) for s in states]
-        y, after = step(spec.options, x[t], dict(zip(spec.state_shapes, before)), named)
-        if lengths is not None:
-            live = begin + t < lengths
-            y = torch.where(_by_sample(live, y), y, 0.0)
-            after = [torch.where(_by_sample(live, new), new, old) for new, old in zip(after, states)]
-        outputs.append(y)
-        states = after
+    with _full_precision(x.device.type):
+        for t in range(x.shape[0]):
+            before = states
+            if reset is not None:
+                cut = reset[t].bool()
+                before = [torch.where(_by_sample(cut, s), 0.0, s) for s in states]
+            y, after = step(spec.options, x[t], dict(zip(spec.state_shapes, before)), named)
+            if lengths is not None:
+                live = begin + t < lengths
+                y = torch.where(_by_sample(live, y), y, 0.0)
+                after = [torch.where(_by_sample(live, new), new, old) for new, old in zip(after, states)]
+            outputs.append(y)
+            states = after
     return torch.stack(outputs), states
 
 
