@@ -129,6 +129,10 @@ def read_metrics(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         except ValueError:
             raise RunError(f"{path}: line {line}: expected {len(heading)} numbers") from None
     table = np.array(values, dtype=float).reshape(len(values), len(heading)).T.copy()
+    clock = "epoch" if "epoch" in heading else "iteration"
+    later = np.diff(table[heading.index(clock)]) > 0
+    if not later.all():
+        raise RunError(f"{path}: line {int(np.argmin(later)) + 3}: expected a later {clock} than in the line before")
     return {name: _counts(column) if name in _COUNTS else column for name, column in zip(heading, table)}
 
 

@@ -78,6 +78,8 @@ class Load(PlotTest):
         refuse("s1/last.safetensors: is no safetensors file", "runs/s1", "last")
         write(self.path("runs", "s1", "metrics.csv"), "epoch,loss\n1,2\n2\n")
         refuse("metrics.csv: line 3: expected 2 numbers", "runs/s1")
+        write(self.path("runs", "s1", "metrics.csv"), "epoch,loss\n1,2\n2,2\n2,2\n")
+        refuse("metrics.csv: line 4: expected a later epoch than in the line before", "runs/s1")
         write(self.path("runs", "s1", "experiment.json"), json.dumps({**EXPERIMENT, "seed": "1"}))
         refuse("experiment.json: expected a name and a seed", "runs/s1")
         with self.assertRaisesRegex(ValueError, 'expected "best" or "last"'):
