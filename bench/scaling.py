@@ -16,7 +16,7 @@ import tempfile
 import common
 import namespaces
 
-CHUNK = 16  # samples of which one rank computes all or none
+CHUNK = 16  # samples of which one rank computes all or none, in batches of 64 and more
 WORKLOADS = {  # the experiment, what of it is changed, and the samples of an update
     "retrieval": ("retrieval/stpn.json", {"train.epochs": 1, "task.validation": 160, "task.test": 160}, 128),
     "maze": ("maze/stpn.json", {"train.iterations": 6, "train.test_iterations": 1}, 512),

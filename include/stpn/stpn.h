@@ -220,6 +220,9 @@ typedef struct stpn_pool stpn_pool;
 STPN_API stpn_status stpn_pool_create(stpn_pool **pool, int threads, stpn_error *error);
 STPN_API void stpn_pool_free(stpn_pool *pool);
 STPN_API int stpn_pool_threads(const stpn_pool *pool);
+/* Samples of a batch that are computed together, by one thread (a chunk): 16, 8 in a batch of less than 64, 4 in one of less
+ * than 32, the last chunk maybe fewer. */
+STPN_API int stpn_chunk_size(int batch);
 
 /* ------------------------------------------------------------------------------------------------------------ state */
 
@@ -284,7 +287,7 @@ STPN_API void stpn_step(const stpn_net *net, stpn_state *state, const void *x, v
  *           wanted. A state made by stpn_state_create
  *   grad    block that the parameters' gradient is added to; read-outs are untouched
  *   dx      (T, B, I), written; NULL: not wanted, and not to be had through an encoder
- * The batch is cut into chunks of 16 samples, whose gradients are added in a fixed tree: the same bits on any pool. */
+ * The gradients of the batch's chunks are added in a fixed tree: the same bits on any pool. */
 STPN_API stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, stpn_state *dstate, void *grad,
                                    void *dx, stpn_pool *pool, stpn_error *error);
 
@@ -350,7 +353,8 @@ STPN_API void stpn_env_describe(const stpn_env *env, stpn_env_shape *shape);
 /* What value `index` of a continuous action is cut to; may be infinite. */
 STPN_API void stpn_env_bounds(const stpn_env *env, int index, float *low, float *high);
 /* The next episode begins of copies [first, last): before the first step, and where an episode has ended. Arrays are those of
- * all copies here and in a step; the rows of the range are used. Copies of `pong` start, and step, in whole chunks of 16. */
+ * all copies here and in a step; the rows of the range are used. Copies of `pong` start, and step, in whole chunks
+ * (stpn_chunk_size). */
 STPN_API stpn_status stpn_env_reset(stpn_env *env, int first, int last, void *observations, stpn_error *error);
 /* One step of copies [first, last): observations, `rewards` (B), `ends` (B). Where an episode ends the observation is its last
  * one; its copy stays there, at no reward, until it is reset; one of `gym` or `pong` is an input error in a step until then. */

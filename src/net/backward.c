@@ -18,14 +18,14 @@ typedef struct backward_space {
     void *unit, *dstate, *rows[2], *features, *encoder;
 } backward_space;
 
-static size_t rows_bytes(const stpn_net *net, int steps)
+static size_t rows_bytes(const stpn_net *net, int chunk, int steps)
 {
-    return net->unit_count > 1 ? padded_bytes((size_t)CHUNK * (size_t)steps * net->widest_row * net->kernel->size) : 0;
+    return net->unit_count > 1 ? padded_bytes((size_t)chunk * (size_t)steps * net->widest_row * net->kernel->size) : 0;
 }
 
-static size_t features_bytes(const stpn_net *net, int steps)
+static size_t features_bytes(const stpn_net *net, int chunk, int steps)
 {
-    return net->encoder.count ? padded_bytes((size_t)CHUNK * (size_t)steps * net->input_row * net->kernel->size) : 0;
+    return net->encoder.count ? padded_bytes((size_t)chunk * (size_t)steps * net->input_row * net->kernel->size) : 0;
 }
 
 static size_t unit_bytes(const stpn_net *net)
@@ -38,10 +38,11 @@ static size_t unit_bytes(const stpn_net *net)
     return padded_bytes(most);
 }
 
-static size_t space_bytes(const stpn_net *net, int steps)
+static size_t space_bytes(const stpn_net *net, int chunk, int steps)
 {
-    return unit_bytes(net) + padded_bytes(CHUNK * net->state_values * net->kernel->size) + 2 * rows_bytes(net, steps) +
-           features_bytes(net, steps) + padded_bytes(encoder_backward_bytes(&net->encoder, net->kernel));
+    return unit_bytes(net) + padded_bytes((size_t)chunk * net->state_values * net->kernel->size) +
+           2 * rows_bytes(net, chunk, steps) + features_bytes(net, chunk, steps) +
+           padded_bytes(encoder_backward_bytes(&net->encoder, net->kernel));
 }
 
 static backward_space space_of_worker(const stpn_tape *tape, int worker)
@@ -52,18 +53,24 @@ static backward_space space_of_worker(const stpn_tape *tape, int worker)
     s.unit = at;
     at += unit_bytes(net);
     s.dstate = at;
-    at += padded_bytes(CHUNK * net->state_values * net->kernel->size);
+    at += padded_bytes((size_t)tape->chunk * net->state_values * net->kernel->size);
     for (int i = 0; i < 2; i++) {
         s.rows[i] = at;
-        at += rows_bytes(net, tape->steps);
+        at += rows_bytes(net, tape->chunk, tape->steps);
     }
     s.features = at;
-    at += features_bytes(net, tape->steps);
+    at += features_bytes(net, tape->chunk, tape->steps);
     s.encoder = at;
     return s;
 }
 
 stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int threads, stpn_error *error)
+{
+    return net_tape_create(out, net, steps, batch, stpn_chunk_size(batch), threads, error);
+}
+
+stpn_status net_tape_create(stpn_tape **out, const stpn_net *net, int steps, int batch, int chunk, int threads,
+                            stpn_error *error)
 {
     error_clear(error);
     if (!out) return error_set(error, STPN_ERROR_INPUT, "tape is NULL");
@@ -79,10 +86,11 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     stpn_tape *tape = memory_zeroed(1, sizeof *tape);
     if (!tape) return error_memory(error, "a tape");
     size_t B = (size_t)batch, T = (size_t)steps, units = (size_t)net->unit_count, size = net->kernel->size;
-    size_t chunks = (B + CHUNK - 1) / CHUNK;
+    size_t chunks = (B - 1) / (size_t)chunk + 1;
     tape->net = net;
     tape->steps = steps;
     tape->batch = batch;
+    tape->chunk = chunk;
     tape->workers = threads < (int)chunks ? threads : (int)chunks;
     tape->recorded = memory_zeroed(B, sizeof *tape->recorded);
     tape->made = memory_zeroed(B, sizeof *tape->made);
@@ -95,7 +103,7 @@ stpn_status stpn_tape_create(stpn_tape **out, const stpn_net *net, int steps, in
     tape->own_values = memory_zeroed(units, sizeof *tape->own_values);
     tape->chunk_grad = memory_zeroed(chunks, net->block_values * size);
     tape->ready = memory_zeroed(chunks, sizeof *tape->ready);
-    tape->work_bytes = space_bytes(net, steps);
+    tape->work_bytes = space_bytes(net, chunk, steps);
     tape->work = memory_zeroed((size_t)tape->workers, tape->work_bytes);
     int complete = tape->kept && tape->encoding && tape->recorded && tape->made && tape->flags && tape->x &&
                    tape->out && tape->own && tape->own_values && tape->chunk_grad && tape->ready && tape->work;
@@ -265,19 +273,20 @@ static void backward_task(void *context, int chunk, int worker)
     const stpn_net *net = job->net;
     const kernel_table *k = net->kernel;
     size_t H = (size_t)net_outputs(net);
-    int first = chunk * CHUNK, last = first + CHUNK < job->tape->batch ? first + CHUNK : job->tape->batch;
+    int size = job->tape->chunk, batch = job->tape->batch, first = chunk * size;
+    int last = first + size < batch ? first + size : batch;
     net_back back = {.first = first,
                      .last = last,
                      .dy = value_at(k, job->dy, (size_t)first * H),
                      .dy_sample = H,
-                     .dy_step = (size_t)job->tape->batch * H,
+                     .dy_step = (size_t)batch * H,
                      .dstate = job->dstate,
                      .grad = value_at(k, job->tape->chunk_grad, (size_t)chunk * net->block_values),
                      .dx = job->dx,
                      .worker = worker};
     memset(back.grad, 0, net->block_values * k->size);
     net_backward_chunk(net, job->tape, &back);
-    int chunks = (job->tape->batch + CHUNK - 1) / CHUNK;
+    int chunks = (batch - 1) / size + 1;
     net_join_block(net, job->tape->chunk_grad, chunks, (rank_share){0, chunks}, chunk, job->tape->ready);
 }
 
@@ -296,14 +305,16 @@ stpn_status stpn_backward(const stpn_net *net, stpn_tape *tape, const void *dy, 
     status = tape_check(tape, 0, tape->batch, error);
     if (status) return status;
     backward_job job = {net, tape, dy, dstate, dx};
-    int chunks = (tape->batch + CHUNK - 1) / CHUNK;
+    size_t steps = 0;
+    for (int b = 0; b < tape->batch; b++) steps += (size_t)tape->recorded[b];
+    int chunks = (tape->batch - 1) / tape->chunk + 1;
     if (dx) {
         /* Steps that a sample lacks have no gradient. */
         int longest = 0;
         for (int b = 0; b < tape->batch; b++) longest = tape->recorded[b] > longest ? tape->recorded[b] : longest;
         memset(dx, 0, (size_t)longest * (size_t)tape->batch * (size_t)net->inputs * net->kernel->size);
     }
-    pool_run(pool, chunks, tape->workers, backward_task, &job);
+    pool_run(pool, chunks, net_worth(net, steps, tape->workers), backward_task, &job);
     net->kernel->add(net->block_values, grad, tape->chunk_grad);
     return STPN_OK;
 }

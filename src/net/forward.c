@@ -43,9 +43,9 @@ size_t net_forward_bytes(const stpn_net *net, int samples)
 static forward_space space_of_chunk(const stpn_state *state, int first)
 {
     const stpn_net *net = state->net;
-    size_t samples = (size_t)(state->batch < CHUNK ? state->batch : CHUNK), steps = samples * STEP_BLOCK;
+    size_t samples = (size_t)(state->batch < state->chunk ? state->batch : state->chunk), steps = samples * STEP_BLOCK;
     size_t size = net->kernel->size;
-    char *at = (char *)state->work + (size_t)(first / CHUNK) * state->work_bytes;
+    char *at = (char *)state->work + (size_t)(first / state->chunk) * state->work_bytes;
     forward_space s;
     s.flags = (uint8_t *)at;
     at += padded_bytes(steps);
@@ -173,7 +173,7 @@ static void run_block(const stpn_net *net, stpn_state *state, const stpn_sequenc
     }
     int64_t started = state->watched ? net_clock() : 0;
     encode_block(net, q, t0, t1, first, last, &rows);
-    if (state->watched) state->encoding[first / CHUNK] += net_clock() - started;
+    if (state->watched) state->encoding[first / state->chunk] += net_clock() - started;
     if (energy) memset(space.energy, 0, samples * steps * k->size);
     unit_sweep sweep = {.samples = (int)samples,
                         .steps = (int)steps,
@@ -296,7 +296,7 @@ static void forward_task(void *context, int task, int worker)
 {
     const forward_job *job = context;
     (void)worker;
-    int chunk = job->first / CHUNK + task, begin = chunk * CHUNK, end = begin + CHUNK;
+    int size = job->state->chunk, begin = (job->first / size + task) * size, end = begin + size;
     if (begin < job->first) begin = job->first;
     if (end > job->last) end = job->last;
     net_forward_chunk(job->net, job->state, job->sequence, begin, end, job->y, job->energy, job->tape);
@@ -312,8 +312,9 @@ stpn_status stpn_forward(const stpn_net *net, stpn_state *state, const stpn_sequ
     forward_job job = {net, state, q, q->first, all ? q->batch : q->last, y, energy, tape};
     status = check_sequence(net, state, q, job.first, job.last, tape, error);
     if (status) return status;
-    int chunks = (job.last - 1) / CHUNK - job.first / CHUNK + 1;
-    pool_run(pool, chunks, chunks, forward_task, &job);
+    int chunks = (job.last - 1) / state->chunk - job.first / state->chunk + 1;
+    size_t steps = (size_t)(job.last - job.first) * (size_t)q->steps;
+    pool_run(pool, chunks, net_worth(net, steps, chunks), forward_task, &job);
     return STPN_OK;
 }
 
@@ -321,8 +322,8 @@ void stpn_step(const stpn_net *net, stpn_state *state, const void *x, void *y)
 {
     const kernel_table *k = net->kernel;
     size_t I = (size_t)net->inputs, H = (size_t)net_outputs(net);
-    for (int first = 0; first < state->batch; first += CHUNK) {
-        int samples = state->batch - first < CHUNK ? state->batch - first : CHUNK;
+    for (int first = 0; first < state->batch; first += state->chunk) {
+        int samples = state->batch - first < state->chunk ? state->batch - first : state->chunk;
         forward_space space = space_of_chunk(state, first);
         memset(space.flags, STEP_LIVE, (size_t)samples);
         for (int b = 0; b < samples && net->encoder.count; b++)

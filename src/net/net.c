@@ -362,7 +362,29 @@ void stpn_block_set(const stpn_net *net, void *block, int index, const void *val
 
 /* ------------------------------------------------------------------------------------------------------------ state */
 
+/* Products that are worth a thread: some 10 microseconds, what it takes to wake one and wait for it. */
+enum { WORTH = 1 << 17 };
+
+int net_worth(const stpn_net *net, size_t steps, int most)
+{
+    size_t products = net->block_values + net->state_values;
+    for (int i = 0; i < net->encoder.count; i++)
+        products += net->encoder.layers[i].values * (size_t)net->encoder.layers[i].weight.columns;
+    size_t worth = steps > SIZE_MAX / products ? (size_t)most : 1 + steps * products / WORTH;
+    return worth < (size_t)most ? (int)worth : most;
+}
+
+int stpn_chunk_size(int batch)
+{
+    return batch < 32 ? CHUNK / 4 : batch < 64 ? CHUNK / 2 : CHUNK;
+}
+
 stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, stpn_error *error)
+{
+    return net_state_create(out, net, batch, stpn_chunk_size(batch), error);
+}
+
+stpn_status net_state_create(stpn_state **out, const stpn_net *net, int batch, int chunk, stpn_error *error)
 {
     error_clear(error);
     if (!out) return error_set(error, STPN_ERROR_INPUT, "state is NULL");
@@ -373,10 +395,11 @@ stpn_status stpn_state_create(stpn_state **out, const stpn_net *net, int batch, 
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
     stpn_state *state = memory_zeroed(1, sizeof *state);
     if (!state) return error_memory(error, "a state");
-    size_t chunks = ((size_t)batch + CHUNK - 1) / CHUNK;
+    size_t chunks = (size_t)((batch - 1) / chunk + 1);
     state->net = net;
     state->batch = batch;
-    state->work_bytes = net_forward_bytes(net, batch < CHUNK ? batch : CHUNK);
+    state->chunk = chunk;
+    state->work_bytes = net_forward_bytes(net, batch < chunk ? batch : chunk);
     state->values = memory_zeroed((size_t)batch, net->state_values * net->kernel->size);
     state->work = memory_zeroed(chunks, state->work_bytes);
     state->encoding = memory_zeroed(chunks, sizeof *state->encoding);
@@ -434,7 +457,6 @@ static void *sample_state(const stpn_state *state, int sample, size_t offset)
 void stpn_state_get(const stpn_state *state, int index, void *values)
 {
     const stpn_net *net = state->net;
-    if (index < 0 || index >= net->state_count) return;
     const unit_tensor *place = state_place(net, index);
     size_t count = (size_t)place->rows * (size_t)place->columns;
     for (int b = 0; b < state->batch; b++)

@@ -53,6 +53,7 @@ struct stpn_net {
 struct stpn_state {
     const stpn_net *net;
     int batch;
+    int chunk;    // samples of one
     void *values; // (B, state_values)
     void *work;   // work space of each chunk (chunks, net_forward_bytes)
     size_t work_bytes;
@@ -64,6 +65,7 @@ struct stpn_state {
 struct stpn_tape {
     const stpn_net *net;
     int steps, batch, workers;
+    int chunk;      // samples of one
     int *recorded;  // (B)
     unsigned *made; // (B) the net's `changes` at the sample's first step
     uint8_t *flags; // (B, T)
@@ -96,6 +98,17 @@ int64_t net_clock(void);
 void net_changed(const stpn_net *net);
 /* An input error where what is recorded of samples [first, last) was made with other parameters than the net's. */
 stpn_status tape_check(const stpn_tape *tape, int first, int last, stpn_error *error);
+
+/* stpn_state_create and stpn_tape_create with chunks of so many samples, 1 to CHUNK. */
+stpn_status net_state_create(stpn_state **state, const stpn_net *net, int batch, int chunk, stpn_error *error);
+stpn_status net_tape_create(stpn_tape **tape, const stpn_net *net, int steps, int batch, int chunk, int threads,
+                            stpn_error *error);
+
+/* Tensor `index` of sample `sample`'s state, row-major, to its place in `values` (B, ...). */
+void net_state_sample(const stpn_state *state, int index, int sample, void *values);
+
+/* Threads that so many steps of samples are worth, of `most`: to wake another one for less takes longer than it saves. */
+int net_worth(const stpn_net *net, size_t steps, int most);
 
 /* Outputs of the last unit. */
 int net_outputs(const stpn_net *net);

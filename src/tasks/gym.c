@@ -80,10 +80,10 @@ static stpn_status check_shape(const gym *g, stpn_error *error)
 /* The worker steps and resets chunks of Atari games as a whole. */
 static stpn_status check_range(const gym *g, int first, int last, stpn_error *error)
 {
-    int B = g->head.batch;
-    if (g->head.type != &env_pong || (first % CHUNK == 0 && (last % CHUNK == 0 || last == B))) return STPN_OK;
+    int B = g->head.batch, chunk = stpn_chunk_size(B);
+    if (g->head.type != &env_pong || (first % chunk == 0 && (last % chunk == 0 || last == B))) return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d) of %s: expected whole chunks of %d copies", first, last,
-                     g->head.type->name, (int)CHUNK);
+                     g->head.type->name, chunk);
 }
 
 /* Starts the episode of each copy of the range that its count names. Copies are not started when they are made: the caller

@@ -162,12 +162,13 @@ static int moved(int descriptor)
 
 static stpn_status start_process(worker *w, stpn_error *error)
 {
-    char path[PYTHON_PATH_SIZE], copies[16], *entry;
+    char path[PYTHON_PATH_SIZE], copies[16], chunk[16], *entry;
     const char *python = python_find(path);
     int pair[2] = {-1, -1};
     snprintf(copies, sizeof copies, "%d", w->plan.copies);
-    const char *const line[] = {python, "-m", "stpn.envs.worker", w->plan.kind, w->plan.id, w->plan.arguments,
-                                copies, NULL};
+    snprintf(chunk, sizeof chunk, "%d", stpn_chunk_size(w->plan.copies));
+    const char *const line[] = {python, "-m", "stpn.envs.worker", w->plan.kind, w->plan.id, w->plan.arguments, copies,
+                                chunk,  NULL};
     w->memory = moved(memfd_create("stpn", MFD_CLOEXEC));
     if (w->memory < 0) return error_system(error, errno, "memory to share with a worker");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)

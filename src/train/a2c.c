@@ -21,7 +21,7 @@ static stpn_status check(const a2c *a, stpn_error *error)
 static stpn_status open_worker(const a2c *a, a2c_worker *w, stpn_error *error)
 {
     size_t T = (size_t)a->actor.plan.steps, size = a->actor.net->kernel->size, H = (size_t)net_outputs(a->actor.net);
-    size_t samples = a->actor.plan.batch < CHUNK ? (size_t)a->actor.plan.batch : CHUNK;
+    size_t samples = (size_t)a->actor.chunk;
     w->y = memory_zeroed(samples, H * size);
     w->values = memory_zeroed(samples, size);
     w->advantages = memory_zeroed(T, sizeof *w->advantages);
@@ -34,7 +34,7 @@ static stpn_status open_worker(const a2c *a, a2c_worker *w, stpn_error *error)
     if (!w->y || !w->values || !w->advantages || !w->shared || !w->losses || !w->dlogits || !w->dvalues || !w->dy ||
         !w->space)
         return error_memory(error, "the agent");
-    return stpn_state_create(&w->state, a->actor.net, (int)samples, error);
+    return net_state_create(&w->state, a->actor.net, a->actor.chunk, a->actor.chunk, error);
 }
 
 static void close_worker(a2c_worker *w)

@@ -33,7 +33,7 @@ void a2c_set_energy(a2c *a, int wanted);
 /* Who shares the chunks of copies; NULL (as at first): nobody. */
 void a2c_set_ranks(a2c *a, stpn_ranks *ranks);
 
-/* ---- acting. Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones
+/* ---- acting. Ranges of copies [first, last) are whole chunks of copies (stpn_chunk_size), the last one maybe short; different ones
  * may be at work on different threads at once. Arrays are those of all copies; the rows of the range are used. Where a
  * range is refused, chunks before the one at fault have done the step. */
 

@@ -10,15 +10,15 @@
 /* What one thread of an update works in. */
 typedef struct a2c_worker {
     profile_lane *lane; // or NULL
-    stpn_state *state;  // (CHUNK) a copy, that looks ahead
-    void *y, *values;   // (CHUNK, H), (CHUNK) of it
+    stpn_state *state;  // (chunk) a copy, that looks ahead
+    void *y, *values;   // (chunk, H), (chunk) of it
     double *advantages; // (T) of a sample
     double *shared;     // (T) sums over all copies
     void *losses;       // (T) -log p(a)
     void *dlogits;      // (T, A), or (T, 2 A) of continuous actions
     double *space;      // of a2c_policy_values
     void *dvalues;      // (T)
-    void *dy;           // (CHUNK, T, Hp)
+    void *dy;           // (chunk, T, Hp)
 } a2c_worker;
 
 /* What a chunk adds to the sums; added in the order of the chunks. */

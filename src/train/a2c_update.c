@@ -48,13 +48,13 @@ static void returns_turn(void *context, int turn, int thread)
     if (job->next_observations)
         part->status =
             actor_look_ahead(&a->actor, chunk, job->next_observations, w->state, w->y, w->values, &a->errors[chunk]);
-    for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
+    for (int b = chunk * a->actor.chunk; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
         actor_returns(a->actor.net->kernel, a->options.discount, a->options.lambda, job->steps, baseline(a, b),
                       job->next_observations ? a->actor.bootstrap[b] : 0, a->actor.over + (size_t)b * T,
                       a->actor.gains + (size_t)b * T);
-    for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
+    for (int b = chunk * a->actor.chunk; b < actor_chunk_end(&a->actor, chunk) && !part->status; b++)
         leave_out(a, b, job->steps);
-    for (int b = chunk * CHUNK; b < actor_chunk_end(&a->actor, chunk); b++)
+    for (int b = chunk * a->actor.chunk; b < actor_chunk_end(&a->actor, chunk); b++)
         part->taken += actor_count_taken(&a->actor, b, 0, job->steps);
     profile_enter(w->lane, PROFILE_WAITING);
 }
@@ -90,7 +90,7 @@ static void gradient_turn(void *context, int turn, int thread)
     const stpn_net *net = a->actor.net;
     const kernel_table *k = net->kernel;
     a2c_worker *w = &a->worker[thread];
-    int begin = chunk * CHUNK, end = actor_chunk_end(&a->actor, chunk);
+    int begin = chunk * a->actor.chunk, end = actor_chunk_end(&a->actor, chunk);
     size_t T = (size_t)a->actor.plan.steps, O = (size_t)a->actor.outputs, A = (size_t)a->actor.actions,
            H = row_values(k, net_outputs(net));
     void *grad = value_at(k, a->actor.tape->chunk_grad, (size_t)chunk * net->block_values);

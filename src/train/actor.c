@@ -60,8 +60,9 @@ stpn_status actor_open(actor *a, stpn_net *net, const actor_plan *plan, stpn_err
     if (plan->steps < 0 || plan->steps > 1 << 24)
         return error_set(error, STPN_ERROR_INPUT, "steps is %d, expected 0 to %d", plan->steps, 1 << 24);
     size_t B = (size_t)plan->batch, size = net->kernel->size, O = (size_t)a->outputs;
-    a->chunks = (plan->batch - 1) / CHUNK + 1;
-    a->scratch_bytes = 2 * padded(CHUNK * O * size) + padded(CHUNK * size);
+    a->chunk = stpn_chunk_size(plan->batch);
+    a->chunks = (plan->batch - 1) / a->chunk + 1;
+    a->scratch_bytes = 2 * padded((size_t)a->chunk * O * size) + padded((size_t)a->chunk * size);
     a->acted = memory_zeroed((size_t)a->chunks, sizeof *a->acted);
     a->recorded = memory_zeroed((size_t)a->chunks, sizeof *a->recorded);
     a->scratch = memory_zeroed((size_t)a->chunks, a->scratch_bytes);
@@ -96,10 +97,10 @@ void actor_close(actor *a)
 stpn_status actor_check_range(const actor *a, int first, int last, stpn_error *error)
 {
     int B = a->plan.batch;
-    if (first >= 0 && first < last && last <= B && first % CHUNK == 0 && (last % CHUNK == 0 || last == B))
+    if (first >= 0 && first < last && last <= B && first % a->chunk == 0 && (last % a->chunk == 0 || last == B))
         return STPN_OK;
     return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): expected whole chunks of %d among %d copies", first,
-                     last, (int)CHUNK, B);
+                     last, a->chunk, B);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- to act */
@@ -107,7 +108,7 @@ stpn_status actor_check_range(const actor *a, int first, int last, stpn_error *e
 static random_stream draws(const actor *a, int copy)
 {
     random_purpose purpose = a->logits ? RANDOM_ACTION : RANDOM_TEST_ACTION;
-    uint64_t stream = ((uint64_t)a->rollouts << 32) + (uint64_t)a->acted[copy / CHUNK];
+    uint64_t stream = ((uint64_t)a->rollouts << 32) + (uint64_t)a->acted[copy / a->chunk];
     random_stream random = random_open(a->plan.seed, purpose, stream);
     random.block = (uint32_t)copy;
     return random;
@@ -128,12 +129,12 @@ static int32_t draw_action(const kernel_table *k, int actions, const void *p, do
     return last;
 }
 
-/* Of a categorical policy; `p` (CHUNK, O) is work space. */
+/* Of a categorical policy; `p` (chunk, O) is work space. */
 static void choose_discrete(const actor *a, int chunk, const void *logits, void *p, act_choice choice, int32_t *actions)
 {
     static const int32_t firsts[CHUNK] = {0};
     const kernel_table *k = a->net->kernel;
-    int begin = chunk * CHUNK, count = actor_chunk_end(a, chunk) - begin, A = a->actions;
+    int begin = chunk * a->chunk, count = actor_chunk_end(a, chunk) - begin, A = a->actions;
     int32_t greedy[CHUNK];
     /* The gradient of the cross-entropy with label 0: p, less 1 for action 0. */
     k->cross_entropy(count, A, logits, firsts, 1, NULL, p, greedy);
@@ -150,7 +151,7 @@ static void choose_discrete(const actor *a, int chunk, const void *logits, void 
 static void choose_continuous(const actor *a, int chunk, const void *logits, act_choice choice, float *actions)
 {
     const kernel_table *k = a->net->kernel;
-    int begin = chunk * CHUNK, count = actor_chunk_end(a, chunk) - begin, A = a->actions;
+    int begin = chunk * a->chunk, count = actor_chunk_end(a, chunk) - begin, A = a->actions;
     for (int i = 0; i < count; i++) {
         random_stream random = draws(a, begin + i);
         float *values = actions + (size_t)(begin + i) * (size_t)A;
@@ -166,7 +167,7 @@ static void choose_continuous(const actor *a, int chunk, const void *logits, act
 static void keep(const actor *a, int chunk, const void *logits, const void *values, const void *actions)
 {
     const kernel_table *k = a->net->kernel;
-    int begin = chunk * CHUNK, count = actor_chunk_end(a, chunk) - begin;
+    int begin = chunk * a->chunk, count = actor_chunk_end(a, chunk) - begin;
     size_t O = (size_t)a->outputs, A = (size_t)a->actions, T = (size_t)a->plan.steps, t = (size_t)a->acted[chunk];
     for (int i = 0; i < count; i++) {
         size_t b = (size_t)begin + (size_t)i, at = b * T + t;
@@ -198,7 +199,7 @@ static stpn_status act_chunk(actor *a, int chunk, const void *observations, cons
 {
     const stpn_net *net = a->net;
     const kernel_table *k = net->kernel;
-    int begin = chunk * CHUNK, end = actor_chunk_end(a, chunk), count = end - begin, t = a->acted[chunk];
+    int begin = chunk * a->chunk, end = actor_chunk_end(a, chunk), count = end - begin, t = a->acted[chunk];
     size_t H = (size_t)net_outputs(net), T = (size_t)a->plan.steps, row = net->units[net->unit_count - 1].row;
     if (a->recorded[chunk] != t)
         return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): what came of step %d is not recorded", begin, end,
@@ -223,8 +224,8 @@ static stpn_status act_chunk(actor *a, int chunk, const void *observations, cons
                                       a->tape, NULL, error);
     if (status) return status;
     char *scratch = (char *)a->scratch + (size_t)chunk * a->scratch_bytes;
-    void *values = scratch, *logits = scratch + PANEL_BYTES * ((CHUNK * k->size - 1) / PANEL_BYTES + 1);
-    void *p = value_at(k, logits, (size_t)CHUNK * (size_t)a->outputs);
+    void *values = scratch, *logits = scratch + PANEL_BYTES * (((size_t)a->chunk * k->size - 1) / PANEL_BYTES + 1);
+    void *p = value_at(k, logits, (size_t)a->chunk * (size_t)a->outputs);
     const void *y = a->tape ? tape_output(a->tape, begin, t) : value_at(k, a->y, (size_t)begin * H);
     size_t y_step = a->tape ? (T + 1) * row : H;
     net_head_forward(net, a->policy, count, y, y_step, logits);
@@ -247,7 +248,7 @@ stpn_status actor_act(actor *a, int first, int last, const void *observations, c
     error_clear(error);
     stpn_status status = actor_check_range(a, first, last, error);
     if (!status && choice == ACT_GIVEN) status = actor_check_given(a, first, last, actions, error);
-    for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++)
+    for (int chunk = first / a->chunk; chunk * a->chunk < last && !status; chunk++)
         status = act_chunk(a, chunk, observations, reset, choice, actions, error);
     return status;
 }
@@ -260,7 +261,7 @@ static stpn_status value_cut(actor *a, int chunk, const uint8_t *ends, const voi
 {
     const stpn_net *net = a->net;
     const kernel_table *k = net->kernel;
-    int begin = chunk * CHUNK, end = actor_chunk_end(a, chunk), any = 0;
+    int begin = chunk * a->chunk, end = actor_chunk_end(a, chunk), any = 0;
     size_t H = (size_t)net_outputs(net), T = (size_t)a->plan.steps, t = (size_t)a->recorded[chunk];
     for (int b = begin; b < end; b++) {
         a->lengths[b] = ends[b] == STPN_TRUNCATED;
@@ -299,7 +300,7 @@ static void uncount(actor *a, int b)
 static stpn_status record_chunk(actor *a, int chunk, const float *rewards, const uint8_t *ends,
                                 const void *last_observations, stpn_error *error)
 {
-    int begin = chunk * CHUNK, end = actor_chunk_end(a, chunk);
+    int begin = chunk * a->chunk, end = actor_chunk_end(a, chunk);
     size_t T = (size_t)a->plan.steps, t = (size_t)a->recorded[chunk];
     if (a->recorded[chunk] == a->acted[chunk])
         return error_set(error, STPN_ERROR_INPUT, "copies [%d, %d): step %d is recorded already", begin, end,
@@ -326,7 +327,7 @@ stpn_status actor_record(actor *a, int first, int last, const float *rewards, co
 {
     error_clear(error);
     stpn_status status = actor_check_range(a, first, last, error);
-    for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++)
+    for (int chunk = first / a->chunk; chunk * a->chunk < last && !status; chunk++)
         status = record_chunk(a, chunk, rewards, ends, last_observations, error);
     return status;
 }
@@ -346,7 +347,7 @@ size_t actor_observation_bytes(const actor *a)
 
 void actor_settle(const actor *a, int chunk)
 {
-    net_settle(a->state, chunk * CHUNK, actor_chunk_end(a, chunk), a->tape);
+    net_settle(a->state, chunk * a->chunk, actor_chunk_end(a, chunk), a->tape);
 }
 
 stpn_state *actor_state(const actor *a)
@@ -361,7 +362,7 @@ stpn_status actor_look_ahead(actor *a, int chunk, const void *observations, stpn
 {
     const stpn_net *net = a->net;
     const kernel_table *k = net->kernel;
-    int begin = chunk * CHUNK, count = actor_chunk_end(a, chunk) - begin;
+    int begin = chunk * a->chunk, count = actor_chunk_end(a, chunk) - begin;
     memcpy(ahead->values, value_at(k, a->state->values, (size_t)begin * net->state_values),
            (size_t)count * net->state_values * k->size);
     const stpn_sequence q = {.steps = 1,
@@ -390,7 +391,7 @@ stpn_status actor_check_rollout(const actor *a, stpn_error *error)
     if (own.first == own.last) return STPN_OK;
     int taken = 0, steps = a->recorded[own.first];
     if (steps == 0) return error_set(error, STPN_ERROR_INPUT, "no step is recorded to learn from");
-    for (int b = own.first * CHUNK; b < actor_chunk_end(a, own.last - 1) && !taken; b++)
+    for (int b = own.first * a->chunk; b < actor_chunk_end(a, own.last - 1) && !taken; b++)
         taken = actor_count_taken(a, b, 0, steps);
     if (!taken) return error_set(error, STPN_ERROR_INPUT, "every step of the rollout was skipped");
     for (int c = own.first; c < own.last; c++)
@@ -398,7 +399,7 @@ stpn_status actor_check_rollout(const actor *a, stpn_error *error)
             return error_set(
                 error, STPN_ERROR_INPUT,
                 "copy %d has acted %d times, %d of which are recorded; copy %d has %d: expected equal counts",
-                c * CHUNK, a->acted[c], a->recorded[c], own.first * CHUNK, steps);
+                c * a->chunk, a->acted[c], a->recorded[c], own.first * a->chunk, steps);
     return STPN_OK;
 }
 
@@ -419,7 +420,7 @@ static void forget_beside(const actor *a)
 
 stpn_status actor_gather(const actor *a, void *rows, size_t bytes, stpn_error *error)
 {
-    return ranks_gather(a->ranks, rows, bytes, a->plan.batch, CHUNK, error);
+    return ranks_gather(a->ranks, rows, bytes, a->plan.batch, a->chunk, error);
 }
 
 stpn_status actor_gather_chunks(const actor *a, void *parts, size_t bytes, stpn_error *error)

@@ -56,7 +56,7 @@ typedef struct actor {
     int policy, value; // heads
     int outputs;       // O of the policy
     int actions;       // A: discrete ones, or values of a continuous one
-    int chunks;
+    int chunk, chunks; // copies of one; how many
     stpn_ranks *ranks; // that share the chunks, or NULL
     int energy_wanted;
     stpn_state *state;
@@ -86,7 +86,7 @@ typedef struct actor {
 stpn_status actor_open(actor *a, stpn_net *net, const actor_plan *plan, stpn_error *error);
 void actor_close(actor *a);
 
-/* Ranges of copies [first, last) are whole chunks of CHUNK copies, the last one maybe short; different ones may be at work
+/* Ranges of copies [first, last) are whole chunks of copies (stpn_chunk_size), the last one maybe short; different ones may be at work
  * on different threads at once. */
 stpn_status actor_check_range(const actor *a, int first, int last, stpn_error *error);
 /* `actions` as in tasks/env.h: int32_t (B), or float (B, A). Wrong ones that were given change nothing. */
@@ -141,7 +141,7 @@ void actor_blame_rewards(const actor *a, stpn_error *error);
 
 static inline int actor_chunk_end(const actor *a, int chunk)
 {
-    int last = (chunk + 1) * CHUNK;
+    int last = (chunk + 1) * a->chunk;
     return last < a->plan.batch ? last : a->plan.batch;
 }
 

@@ -178,7 +178,7 @@ static void act_turn(void *context, int chunk, int thread)
     const step_job *job = context;
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
-    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
+    int first = chunk * r->chunk, last = rollout_chunk_end(r, chunk);
     (void)thread;
     const void *seen = rollout_look(r, first, last);
     end->status = r->ppo ? ppo_act(r->ppo, first, last, seen, r->fresh, job->choice, r->actions, &end->error)
@@ -257,7 +257,7 @@ stpn_status stpn_agent_act(stpn_agent *a, const void *observations, stpn_choice 
     see(r, observations, 0, r->env->batch);
     if (choice == STPN_CHOICE_GIVEN) memcpy(r->actions, actions, bytes);
     step_job job = {.r = r, .choice = choices[choice]};
-    status = rollout_run_chunks(r, 0, r->chunks, act_turn, &job, error);
+    status = rollout_run_chunks(r, 0, r->chunks, r->step_workers, act_turn, &job, error);
     if (!status && choice != STPN_CHOICE_GIVEN) memcpy(actions, r->actions, bytes);
     return status;
 }
@@ -267,7 +267,7 @@ static void record_turn(void *context, int chunk, int thread)
     const step_job *job = context;
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
-    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
+    int first = chunk * r->chunk, last = rollout_chunk_end(r, chunk);
     (void)thread;
     for (int b = first; b < last; b++) {
         r->fresh[b] = r->ends[b] != 0;
@@ -320,7 +320,7 @@ stpn_status stpn_agent_record(stpn_agent *a, const float *rewards, const uint8_t
     if (ends) memcpy(r->ends, ends, B);
     else memset(r->ends, 0, B);
     step_job job = {.r = r, .last = last_observations != NULL};
-    return rollout_run_chunks(r, 0, r->chunks, record_turn, &job, error);
+    return rollout_run_chunks(r, 0, r->chunks, r->step_workers, record_turn, &job, error);
 }
 
 /* --------------------------------------------------------------------------------------------------------- learning */

@@ -203,7 +203,8 @@ static stpn_status add_episodes(tensor_file *file, const run *r, const progress_
 /* Rows (B) of something of the copies. */
 static stpn_status gather_rows(const run *r, void *rows, size_t bytes, stpn_error *error)
 {
-    return rows ? ranks_gather(r->ranks, rows, bytes, rollout_env(r->rollout)->batch, CHUNK, error) : STPN_OK;
+    int batch = rollout_env(r->rollout)->batch;
+    return rows ? ranks_gather(r->ranks, rows, bytes, batch, stpn_chunk_size(batch), error) : STPN_OK;
 }
 
 stpn_status checkpoint_gather(const run *r, const progress_counts *counts, stpn_error *error)

@@ -24,7 +24,7 @@ static void judge_steps(const evaluate_job *job, worker *w, const chunk *c, int 
     for (int i = 0; i < c->count; i++) {
         int live = chunk_live(c, i, begin, steps);
         int32_t *answers = job->answers ? job->answers + (size_t)c->sequence[i] * T + (size_t)begin : NULL;
-        net_head_forward(s->net, 0, live, value_at(k, w->y, (size_t)i * H), CHUNK * H, w->sweep.out);
+        net_head_forward(s->net, 0, live, value_at(k, w->y, (size_t)i * H), (size_t)s->chunk * H, w->sweep.out);
         loss_rows(k, &s->shape, live, w->sweep.out, loss_wanted_at(c->split, &s->shape, c->sequence[i], begin), 1, NULL,
                   answers, sums);
         for (int t = live; t < steps && answers; t++) answers[t] = -1;
@@ -40,7 +40,7 @@ static void judge_ends(const evaluate_job *job, worker *w, const chunk *c, int b
     int32_t answers[CHUNK];
     sweep_ends ends = sweep_find_ends(&w->sweep, c, begin, steps);
     for (int m = 0; m < ends.count; m++) {
-        size_t at = (size_t)ends.step[m] * CHUNK + (size_t)ends.sample[m];
+        size_t at = (size_t)ends.step[m] * (size_t)s->chunk + (size_t)ends.sample[m];
         memcpy(value_at(k, w->sweep.last, (size_t)m * H), value_at(k, w->y, at * H), H * k->size);
     }
     net_head_forward(s->net, 0, ends.count, w->sweep.last, H, w->sweep.out);
@@ -52,8 +52,8 @@ static void evaluate_chunk(const evaluate_job *job, int index, int thread)
 {
     const supervised *s = job->s;
     worker *w = &s->worker[thread];
-    int begin = index * CHUNK, left = job->split->count - begin, T = job->split->steps;
-    chunk c = chunk_of(job->split, NULL, begin, left < CHUNK ? left : CHUNK);
+    int begin = index * s->chunk, left = job->split->count - begin, T = job->split->steps;
+    chunk c = chunk_of(job->split, NULL, begin, left < s->chunk ? left : s->chunk);
     double *energy = job->energy + (size_t)index * (size_t)T;
     loss_sums sums = {0};
     stpn_state_zero(w->sweep.state);
@@ -64,7 +64,7 @@ static void evaluate_chunk(const evaluate_job *job, int index, int thread)
         else judge_ends(job, w, &c, t0, steps, &sums);
         for (int i = 0; i < c.count; i++)
             for (int t = 0; t < steps; t++)
-                energy[t0 + t] += value_read(s->net->kernel, w->energy, (size_t)t * CHUNK + (size_t)i);
+                energy[t0 + t] += value_read(s->net->kernel, w->energy, (size_t)t * (size_t)s->chunk + (size_t)i);
     }
     job->sums[index] = sums;
 }
@@ -123,7 +123,7 @@ static stpn_status conclude(const evaluate_job *job, int chunks, const int64_t *
 stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluation *result, double *energy,
                                 int32_t *answers, stpn_error *error)
 {
-    int chunks = (split->count + CHUNK - 1) / CHUNK;
+    int chunks = (split->count - 1) / s->chunk + 1;
     evaluate_job job = {.s = s,
                         .split = split,
                         .own = ranks_share(s->ranks, chunks),

@@ -10,12 +10,12 @@
 typedef struct worker {
     sweep sweep;
     profile_lane *lane; // or NULL
-    void *y;            // (PIECE, CHUNK, H) an evaluation's outputs
-    void *energy;       // (PIECE, CHUNK)
+    void *y;            // (PIECE, chunk, H) an evaluation's outputs
+    void *energy;       // (PIECE, chunk)
     /* Of updates; NULL for a thread that never makes one. */
     stpn_tape *tape; // of a window
     void *dy;        // (samples, window, H)
-    void *dlast;     // (CHUNK, H)
+    void *dlast;     // (chunk, H)
 } worker;
 
 /* What a chunk of samples adds to the sums; added in the order of the chunks. */
@@ -31,13 +31,14 @@ struct supervised {
     train_options options;
     task_shape shape;
     int window, windows; // steps of a window; windows of a batch
-    int workers, chunks; // threads; chunks of a batch
+    int workers;         // threads
+    int chunk, chunks;   // samples of one; chunks of a batch
     worker *worker;      // (workers)
     stpn_adam *adam;
     void *blocks;          // (chunks, block_values) gradients
     atomic_char *ready;    // (chunks) parts of their sum
     chunk_result *results; // (chunks)
-    void **carried;        // (state tensors) (chunks * CHUNK, ...) values, or NULL where there is one window
+    void **carried;        // (state tensors) (chunks * chunk, ...) values, or NULL where there is one window
     int carried_count;
 };
 

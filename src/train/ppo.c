@@ -24,7 +24,7 @@ static stpn_status open_worker(const ppo *p, ppo_worker *w, stpn_error *error)
     w->dlogits = memory_zeroed(L, O * size);
     w->values = memory_zeroed(L, size);
     w->dvalues = memory_zeroed(L, size);
-    w->dy = memory_zeroed(CHUNK * L, row_values(p->actor.net->kernel, net_outputs(p->actor.net)) * size);
+    w->dy = memory_zeroed((size_t)p->chunk * L, row_values(p->actor.net->kernel, net_outputs(p->actor.net)) * size);
     w->space = memory_zeroed(ppo_rows_space(p->actor.outputs), sizeof *w->space);
     if (w->logits && w->dlogits && w->values && w->dvalues && w->dy && w->space) return STPN_OK;
     return error_memory(error, "the agent");
@@ -51,6 +51,7 @@ static void plan_sequences(ppo *p, const learner_plan *plan)
     most = p->options.minibatch / shortest;
     if (most < 1) most = 1;
     p->most = (int)(most < all ? most : all);
+    p->chunk = stpn_chunk_size(p->most);
 }
 
 static stpn_status open_rollout(ppo *p, stpn_error *error)
@@ -63,13 +64,13 @@ static stpn_status open_rollout(ppo *p, stpn_error *error)
     p->old_log = memory_zeroed(B * T, sizeof *p->old_log);
     p->advantages = memory_zeroed(B * T, sizeof *p->advantages);
     p->sequences = memory_zeroed(B * pieces, sizeof *p->sequences);
-    size_t samples = B < CHUNK ? B : CHUNK;
+    size_t samples = (size_t)p->actor.chunk;
     p->ahead_y = memory_zeroed(samples, (size_t)net_outputs(net) * net->kernel->size);
     p->ahead_value = memory_zeroed(samples, net->kernel->size);
     if (!p->x || !p->resets || !p->starts || !p->old_log || !p->advantages || !p->sequences || !p->ahead_y ||
         !p->ahead_value)
         return error_memory(error, "the agent");
-    return stpn_state_create(&p->ahead, net, (int)samples, error);
+    return net_state_create(&p->ahead, net, p->actor.chunk, p->actor.chunk, error);
 }
 
 static stpn_status open_learning(ppo *p, stpn_error *error)
@@ -77,7 +78,7 @@ static stpn_status open_learning(ppo *p, stpn_error *error)
     const train_options *o = &p->train;
     stpn_net *net = p->actor.net;
     size_t L = (size_t)p->length, N = (size_t)p->most;
-    int chunks = (p->most - 1) / CHUNK + 1, threads = stpn_pool_threads(p->pool);
+    int chunks = (p->most - 1) / p->chunk + 1, threads = stpn_pool_threads(p->pool);
     p->workers = threads < chunks ? threads : chunks;
     p->batch_x = memory_zeroed(L * N, actor_observation_bytes(&p->actor));
     p->batch_reset = memory_zeroed(L * N, 1);
@@ -151,7 +152,7 @@ static void keep(ppo *p, int chunk, const void *observations)
     size_t T = (size_t)a->plan.steps, t = (size_t)a->acted[chunk], item = actor_observation_bytes(a);
     size_t state = net->state_values * net->kernel->size, L = (size_t)p->length;
     if (t < T && t % L == 0) actor_settle(a, chunk);
-    for (size_t b = (size_t)chunk * CHUNK; b < (size_t)actor_chunk_end(a, chunk) && t < T; b++) {
+    for (size_t b = (size_t)chunk * (size_t)a->chunk; b < (size_t)actor_chunk_end(a, chunk) && t < T; b++) {
         memcpy((char *)p->x + (b * T + t) * item, (const char *)observations + b * item, item);
         if (t % L) continue;
         memcpy((char *)p->starts + (b * (size_t)p->pieces + t / L) * state, (const char *)a->state->values + b * state,
@@ -165,8 +166,8 @@ stpn_status ppo_act(ppo *p, int first, int last, const void *observations, const
     actor *a = &p->actor;
     stpn_status status = actor_check_range(a, first, last, error);
     if (status) return status;
-    for (int chunk = first / CHUNK; chunk * CHUNK < last && !status; chunk++) {
-        int begin = chunk * CHUNK, end = actor_chunk_end(a, chunk);
+    for (int chunk = first / a->chunk; chunk * a->chunk < last && !status; chunk++) {
+        int begin = chunk * a->chunk, end = actor_chunk_end(a, chunk);
         size_t T = (size_t)a->plan.steps, t = (size_t)a->acted[chunk];
         keep(p, chunk, observations);
         status = actor_act(a, begin, end, observations, reset, choice, actions, error);

@@ -12,7 +12,7 @@ typedef struct ppo_worker {
     profile_lane *lane;     // or NULL
     void *logits, *dlogits; // (L, O)
     void *values, *dvalues; // (L)
-    void *dy;               // (CHUNK, L, Hp)
+    void *dy;               // (chunk, L, Hp)
     double *space;          // ppo_rows_space
 } ppo_worker;
 
@@ -35,7 +35,7 @@ struct ppo {
     int64_t updates; // of the schedule
     double kl_weight;
     int length, pieces; // L, the most steps of a sequence; sequences of a copy's rollout
-    int most;           // N, the most sequences of a minibatch
+    int most, chunk;    // N, the most sequences of a minibatch; those of a chunk of it
     int workers;
     stpn_adam *adam;
     void *kept[3]; // blocks: parameters and moments before the update

@@ -195,7 +195,7 @@ static void gradient_turn(void *context, int turn, int thread)
     const kernel_table *k = net->kernel;
     ppo_worker *w = &p->worker[thread];
     ppo_part *part = &p->parts[chunk];
-    int begin = chunk * CHUNK, end = begin + CHUNK < job->count ? begin + CHUNK : job->count;
+    int begin = chunk * p->chunk, end = begin + p->chunk < job->count ? begin + p->chunk : job->count;
     size_t L = (size_t)p->length, H = row_values(k, net_outputs(net));
     void *grad = value_at(k, p->tape->chunk_grad, (size_t)chunk * net->block_values);
     *part = (ppo_part){.status = STPN_OK};
@@ -234,7 +234,7 @@ stpn_status ppo_gradient(ppo *p, const ppo_sequence *sequences, int count, ppo_s
     gradient_job job = {.p = p,
                         .sequences = sequences,
                         .count = count,
-                        .chunks = (count - 1) / CHUNK + 1,
+                        .chunks = (count - 1) / p->chunk + 1,
                         .terms = {&p->options, p->kl_weight, 1 / (double)steps}};
     stpn_ranks *ranks = p->actor.ranks;
     job.own = ranks_share(ranks, job.chunks);

@@ -14,7 +14,8 @@ static stpn_status open_rollout(rollout **out, const experiment *e, random_purpo
     int threads = stpn_pool_threads(pool);
     r->pool = pool;
     r->seed = e->seed;
-    r->chunks = (e->train.batch - 1) / CHUNK + 1;
+    r->chunk = stpn_chunk_size(e->train.batch);
+    r->chunks = (e->train.batch - 1) / r->chunk + 1;
     r->workers = threads < r->chunks ? threads : r->chunks;
     r->steps = e->train.rollout;
     r->observations = memory_zeroed(B, env_observation_bytes(&e->env_shape));
@@ -73,6 +74,7 @@ stpn_status rollout_create(rollout **out, const experiment *e, stpn_net *net, in
     r->copies = learns ? memory_zeroed((size_t)e->train.batch, (size_t)e->env_shape.state * sizeof *r->copies) : NULL;
     if (learns && !r->copies) status = error_memory(error, "the episodes");
     if (!status) status = learns ? open_learner(r, e, net, error) : open_actor(r, e, net, error);
+    r->step_workers = net_worth(net, ((size_t)e->train.batch + 1) / 2, r->workers);
     if (status) {
         rollout_free(r);
         *out = NULL;
@@ -187,7 +189,7 @@ static void play_turn(void *context, int turn, int thread)
     rollout *r = job->r;
     chunk_end *end = &r->results[chunk];
     profile_lane *lane = profile_lane_of(r->profile, thread);
-    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
+    int first = chunk * r->chunk, last = rollout_chunk_end(r, chunk);
     profile_enter(lane, PROFILE_DATA);
     end->status = env_reset(r->env, first, last, r->observations, &end->error);
     /* A reset in the first step would leave the bits to what was in the state before. */
@@ -202,11 +204,12 @@ static void play_turn(void *context, int turn, int thread)
     profile_enter(lane, PROFILE_WAITING);
 }
 
-stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error)
+stpn_status rollout_run_chunks(rollout *r, int first, int last, int workers, pool_task turn, void *job,
+                               stpn_error *error)
 {
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_WAITING);
-    pool_run(r->pool, last - first, r->workers, turn, job);
+    pool_run(r->pool, last - first, workers, turn, job);
     profile_enter(lane, before);
     for (int i = first; i < last; i++)
         if (r->results[i].status) return error_set(error, r->results[i].status, "%s", r->results[i].error.message);
@@ -217,7 +220,7 @@ static stpn_status play_episodes(rollout *r, act_choice choice, stpn_error *erro
 {
     rank_share own = rollout_own(r);
     play_job job = {r, choice, own.first};
-    return rollout_run_chunks(r, own.first, own.last, play_turn, &job, error);
+    return rollout_run_chunks(r, own.first, own.last, r->workers, play_turn, &job, error);
 }
 
 stpn_status rollout_play(rollout *r, act_choice choice, stpn_error *error)

@@ -33,15 +33,16 @@ struct rollout {
     uint64_t seed;
     void *notes; // (B, N) of the policy
     env *env;
-    int64_t *copies; // (B, S) for its state in a checkpoint, where an agent learns
-    int chunks, workers;
-    void *observations; // (B, I)
-    float *rewards;     // (B)
-    double *sums;       // (B) rewards of the episode
-    int64_t *lengths;   // (B) steps of it
-    void *actions;      // (B)
-    uint8_t *ends;      // (B)
-    chunk_end *results; // (chunks)
+    int64_t *copies;            // (B, S) for its state in a checkpoint, where an agent learns
+    int chunk, chunks, workers; // copies of a chunk; how many; threads
+    int step_workers;           // of a step whose copies step elsewhere
+    void *observations;         // (B, I)
+    float *rewards;             // (B)
+    double *sums;               // (B) rewards of the episode
+    int64_t *lengths;           // (B) steps of it
+    void *actions;              // (B)
+    uint8_t *ends;              // (B)
+    chunk_end *results;         // (chunks)
     /* Where a rollout has some steps and episodes go on from one to the next. */
     int steps;                  // T, or 0: whole episodes
     int started;                // the copies' episodes have begun
@@ -61,7 +62,7 @@ struct rollout {
 
 static inline int rollout_chunk_end(const rollout *r, int chunk)
 {
-    int last = (chunk + 1) * CHUNK;
+    int last = (chunk + 1) * r->chunk;
     return last < r->env->batch ? last : r->env->batch;
 }
 
@@ -71,8 +72,9 @@ static inline rank_share rollout_own(const rollout *r)
     return ranks_share(r->ranks, r->chunks);
 }
 
-/* A turn of every chunk of [first, last), which leaves its end in `results`. */
-stpn_status rollout_run_chunks(rollout *r, int first, int last, pool_task turn, void *job, stpn_error *error);
+/* A turn of every chunk of [first, last), which leaves its end in `results`, by up to so many threads. */
+stpn_status rollout_run_chunks(rollout *r, int first, int last, int workers, pool_task turn, void *job,
+                               stpn_error *error);
 
 /* The episode of copy b is over, and the next one begins with its next action; one of a test counts while its copy has not
  * had all of its own. */

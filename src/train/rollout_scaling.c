@@ -110,7 +110,7 @@ void rollout_note_observations(rollout *r, int chunk)
 {
     scaling *part = &r->results[chunk].observations;
     size_t I = (size_t)r->env->shape.observations;
-    for (size_t b = (size_t)chunk * CHUNK; b < (size_t)rollout_chunk_end(r, chunk) && part->width; b++)
+    for (size_t b = (size_t)chunk * (size_t)r->chunk; b < (size_t)rollout_chunk_end(r, chunk) && part->width; b++)
         scaling_add(part, (const float *)r->observations + b * I);
 }
 

@@ -74,7 +74,7 @@ static stpn_status take_in(rollout *r, int chunk, int first, int last, stpn_erro
 
 static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *error)
 {
-    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
+    int first = chunk * r->chunk, last = rollout_chunk_end(r, chunk);
     if (!r->acting) {
         r->policy->act(r->env, r->seed, r->notes, first, last, r->actions);
         return STPN_OK;
@@ -92,7 +92,7 @@ static stpn_status act(rollout *r, act_choice choice, int chunk, stpn_error *err
 void rollout_settle(rollout *r, int chunk)
 {
     actor_settle(r->acting, chunk);
-    for (int b = chunk * CHUNK; b < rollout_chunk_end(r, chunk); b++) {
+    for (int b = chunk * r->chunk; b < rollout_chunk_end(r, chunk); b++) {
         if (r->fresh[b]) actor_restart(r->acting, b, b + 1);
         r->fresh[b] = 0;
     }
@@ -101,7 +101,7 @@ void rollout_settle(rollout *r, int chunk)
 static stpn_status chunk_turn(const steps_job *job, int chunk, profile_lane *lane, stpn_error *error)
 {
     rollout *r = job->r;
-    int first = chunk * CHUNK, last = rollout_chunk_end(r, chunk);
+    int first = chunk * r->chunk, last = rollout_chunk_end(r, chunk);
     stpn_status status = STPN_OK;
     profile_enter(lane, PROFILE_FORWARD);
     if (job->ends) status = take_in(r, chunk, first, last, error);
@@ -148,12 +148,13 @@ static stpn_status half_turn(steps_job *job, int half, stpn_error *error)
     int begin = half_begin(r, half), end = half_end(r, half), elsewhere = r->env->type->begin != NULL;
     if (begin == end) return STPN_OK;
     job->first = begin;
-    int first = begin * CHUNK, last = rollout_chunk_end(r, end - 1);
+    int first = begin * r->chunk, last = rollout_chunk_end(r, end - 1);
     stpn_status status = STPN_OK;
     profile_lane *lane = profile_lane_of(r->profile, 0);
     profile_part before = profile_enter(lane, PROFILE_DATA);
     if (job->ends && elsewhere) status = env_finish(r->env, first, last, r->observations, r->rewards, r->ends, error);
-    if (!status) status = rollout_run_chunks(r, begin, end, half_task, job, error);
+    if (!status)
+        status = rollout_run_chunks(r, begin, end, elsewhere ? r->step_workers : r->workers, half_task, job, error);
     if (!status && job->goes_on && elsewhere) status = r->env->type->begin(r->env, first, last, r->actions, error);
     profile_enter(lane, before);
     return status;
@@ -170,7 +171,7 @@ static stpn_status start(rollout *r, stpn_error *error)
     if (r->discounted) memset(r->discounted, 0, (size_t)B * sizeof *r->discounted);
     if (r->acting) actor_restart(r->acting, 0, B);
     rank_share own = rollout_own(r);
-    int first = own.first * CHUNK, last = own.last > own.first ? rollout_chunk_end(r, own.last - 1) : first;
+    int first = own.first * r->chunk, last = own.last > own.first ? rollout_chunk_end(r, own.last - 1) : first;
     stpn_status status = last > first ? env_reset(r->env, first, last, r->observations, error) : STPN_OK;
     r->started = !status;
     return status;
@@ -196,7 +197,7 @@ stpn_status rollout_play_steps(rollout *r, act_choice choice, stpn_error *error)
     int here = !r->env->type->begin;
     rank_share own = rollout_own(r);
     job.first = own.first;
-    if (!status && here) status = rollout_run_chunks(r, own.first, own.last, whole_task, &job, error);
+    if (!status && here) status = rollout_run_chunks(r, own.first, own.last, r->workers, whole_task, &job, error);
     for (int t = 0; t <= r->steps && !status && !here; t++) {
         job.ends = t > 0;
         job.goes_on = t < r->steps;

@@ -23,21 +23,21 @@ static stpn_status open_worker(const supervised *s, worker *w, int updates, stpn
 {
     size_t size = s->net->kernel->size, H = (size_t)net_outputs(s->net);
     stpn_error inner = {{0}};
-    int samples = s->options.batch < CHUNK ? s->options.batch : CHUNK;
-    stpn_status status = sweep_open(&w->sweep, s->net, &s->shape, error);
+    int samples = s->options.batch < s->chunk ? s->options.batch : s->chunk;
+    stpn_status status = sweep_open(&w->sweep, s->net, &s->shape, s->chunk, error);
     if (status) return status;
-    w->y = memory_zeroed((size_t)PIECE * CHUNK * H, size);
-    w->energy = memory_zeroed((size_t)PIECE * CHUNK, size);
+    w->y = memory_zeroed((size_t)PIECE * (size_t)s->chunk * H, size);
+    w->energy = memory_zeroed((size_t)PIECE * (size_t)s->chunk, size);
     if (!w->y || !w->energy) return error_memory(error, "the trainer");
     if (!updates) return STPN_OK;
-    status = stpn_tape_create(&w->tape, s->net, s->window, samples, 1, &inner);
+    status = net_tape_create(&w->tape, s->net, s->window, samples, samples, 1, &inner);
     if (status)
         return error_set(error, status,
                          "%s: %d steps of %d sequences are more than can be recorded for the gradient: set "
                          "train.truncate to fewer steps, or train.batch to fewer sequences",
                          inner.message, s->window, samples);
     w->dy = memory_zeroed((size_t)samples * (size_t)s->window, H * size);
-    w->dlast = memory_zeroed(CHUNK * H, size);
+    w->dlast = memory_zeroed((size_t)s->chunk * H, size);
     return w->dy && w->dlast ? STPN_OK : error_memory(error, "the trainer");
 }
 
@@ -76,7 +76,8 @@ stpn_status supervised_create(supervised **out, stpn_net *net, const train_optio
     s->window = options->truncate > 0 && options->truncate < T ? options->truncate : T;
     s->windows = (T - 1) / s->window + 1;
     s->workers = stpn_pool_threads(pool);
-    s->chunks = (options->batch + CHUNK - 1) / CHUNK;
+    s->chunk = stpn_chunk_size(options->batch);
+    s->chunks = (options->batch - 1) / s->chunk + 1;
     s->worker = memory_zeroed((size_t)s->workers, sizeof *s->worker);
     s->blocks = memory_zeroed((size_t)s->chunks, net->block_values * net->kernel->size);
     s->ready = memory_zeroed((size_t)s->chunks, sizeof *s->ready);
@@ -170,7 +171,7 @@ stpn_status supervised_gather_carried(const supervised *s, stpn_error *error)
     stpn_status status = STPN_OK;
     for (int i = 0; !status && supervised_carried(s, i, &tensor); i++) {
         size_t bytes = tensor.count / (size_t)s->options.batch * s->net->kernel->size;
-        status = ranks_gather(s->ranks, s->carried[i], bytes, s->options.batch, CHUNK, error);
+        status = ranks_gather(s->ranks, s->carried[i], bytes, s->options.batch, s->chunk, error);
     }
     return status;
 }
@@ -201,9 +202,9 @@ typedef struct update_job {
     rank_share own;           // of those
 } update_job;
 
-static chunk chunk_at(const supervised_batch *b, int index)
+static chunk chunk_at(const supervised *s, const supervised_batch *b, int index)
 {
-    int begin = index * CHUNK, count = b->count - begin < CHUNK ? b->count - begin : CHUNK;
+    int begin = index * s->chunk, count = b->count - begin < s->chunk ? b->count - begin : s->chunk;
     return chunk_of(b->split, b->order, b->order ? begin : b->first + begin, count);
 }
 
@@ -265,7 +266,7 @@ static void update_chunk(const update_job *job, int index, int thread)
     const stpn_net *net = s->net;
     worker *w = &s->worker[thread];
     chunk_result *result = &s->results[index];
-    chunk c = chunk_at(job->batch, index);
+    chunk c = chunk_at(s, job->batch, index);
     size_t H = (size_t)net_outputs(net);
     void *grad = value_at(net->kernel, s->blocks, (size_t)index * net->block_values);
     int dy_begin[CHUNK], learns = job->asked > 0;
@@ -337,7 +338,7 @@ static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *err
 stpn_status supervised_update(supervised *s, const supervised_batch *batch, int window, loss_sums *sums,
                               stpn_error *error)
 {
-    int chunks = (batch->count + CHUNK - 1) / CHUNK, left = s->shape.steps - window * s->window;
+    int chunks = (batch->count - 1) / s->chunk + 1, left = s->shape.steps - window * s->window;
     update_job job = {.s = s,
                       .batch = batch,
                       .window = window,

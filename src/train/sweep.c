@@ -23,16 +23,16 @@ int chunk_live(const chunk *c, int sample, int begin, int steps)
     return sequence_live(c->split, c->sequence[sample], begin, steps);
 }
 
-stpn_status sweep_open(sweep *s, const stpn_net *net, const task_shape *shape, stpn_error *error)
+stpn_status sweep_open(sweep *s, const stpn_net *net, const task_shape *shape, int samples, stpn_error *error)
 {
-    size_t size = net->kernel->size, O = (size_t)shape->outputs, I = (size_t)shape->inputs;
+    size_t size = net->kernel->size, O = (size_t)shape->outputs, I = (size_t)shape->inputs, B = (size_t)samples;
     size_t input = shape->type == STPN_INPUT_TOKEN ? sizeof(int32_t) : I * sizeof(float);
-    *s = (sweep){.net = net, .shape = shape};
-    stpn_status status = stpn_state_create(&s->state, net, CHUNK, error);
+    *s = (sweep){.net = net, .shape = shape, .samples = samples};
+    stpn_status status = net_state_create(&s->state, net, samples, samples, error);
     if (status) return status;
-    s->x = memory_zeroed((size_t)PIECE * CHUNK, input);
-    s->last = memory_zeroed((size_t)CHUNK * (size_t)net_outputs(net), size);
-    s->targets = memory_zeroed(CHUNK * O, sizeof *s->targets);
+    s->x = memory_zeroed(PIECE * B, input);
+    s->last = memory_zeroed(B * (size_t)net_outputs(net), size);
+    s->targets = memory_zeroed(B * O, sizeof *s->targets);
     s->out = memory_zeroed(LOSS_ROWS * O, size);
     s->dout = memory_zeroed(LOSS_ROWS * O, size);
     if (s->x && s->last && s->targets && s->out && s->dout) return STPN_OK;
@@ -56,7 +56,7 @@ static void bring_inputs(sweep *s, const chunk *c, int begin, const int32_t *liv
     for (int i = 0; i < c->count; i++) {
         size_t from = (size_t)c->sequence[i] * T + (size_t)begin;
         for (size_t t = 0; t < (size_t)live[i]; t++) {
-            size_t to = t * CHUNK + (size_t)i;
+            size_t to = t * (size_t)s->samples + (size_t)i;
             if (c->split->tokens) ((int32_t *)s->x)[to] = c->split->tokens[from + t];
             else memcpy((float *)s->x + to * I, c->split->inputs + (from + t) * I, I * sizeof(float));
         }
@@ -73,7 +73,7 @@ void sweep_run(sweep *s, const chunk *c, int begin, int steps, void *y, void *en
     }
     bring_inputs(s, c, begin, live);
     stpn_sequence sequence = {.steps = steps,
-                              .batch = CHUNK,
+                              .batch = s->samples,
                               .type = c->split->tokens ? STPN_INPUT_TOKEN : STPN_INPUT_FLOAT,
                               .x = s->x,
                               .lengths = whole ? NULL : live};

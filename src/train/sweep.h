@@ -24,17 +24,19 @@ int chunk_live(const chunk *c, int sample, int begin, int steps);
 typedef struct sweep {
     const stpn_net *net;
     const task_shape *shape;
-    stpn_state *state; // (CHUNK)
-    void *x;           // (PIECE, CHUNK) tokens, or (PIECE, CHUNK, I) floats
-    void *last;        // (CHUNK, H) outputs after last steps
-    float *targets;    // (CHUNK, O) their targets
+    int samples;       // of a chunk, the most
+    stpn_state *state; // (samples)
+    void *x;           // (PIECE, samples) tokens, or (PIECE, samples, I) floats
+    void *last;        // (samples, H) outputs after last steps
+    float *targets;    // (samples, O) their targets
     void *out, *dout;  // (LOSS_ROWS, O) of the read-out
 } sweep;
 
-stpn_status sweep_open(sweep *s, const stpn_net *net, const task_shape *shape, stpn_error *error);
+/* `samples`: the most that a chunk has. */
+stpn_status sweep_open(sweep *s, const stpn_net *net, const task_shape *shape, int samples, stpn_error *error);
 void sweep_close(sweep *s);
 
-/* Runs steps [begin, begin + steps) of a chunk, at most PIECE. y (PIECE, CHUNK, H), energy (PIECE, CHUNK) and the tape
+/* Runs steps [begin, begin + steps) of a chunk, at most PIECE. y (PIECE, samples, H), energy (PIECE, samples) and the tape
  * may be NULL. */
 void sweep_run(sweep *s, const chunk *c, int begin, int steps, void *y, void *energy, stpn_tape *tape);
 

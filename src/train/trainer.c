@@ -199,7 +199,8 @@ void trainer_rescue(trainer *t)
     if (t->run.rollout) {
         env *e = rollout_env(t->run.rollout);
         size_t state = (size_t)e->shape.state * sizeof *end->copies;
-        stpn_status status = ranks_gather(t->run.ranks, end->copies, state, e->batch, CHUNK, NULL);
+        int chunk = stpn_chunk_size(e->batch);
+        stpn_status status = ranks_gather(t->run.ranks, end->copies, state, e->batch, chunk, NULL);
         if (!status) status = e->type->restore(e, end->copies, t->folder, NULL);
         if (ranks_agree(t->run.ranks, status, NULL)) return;
     }

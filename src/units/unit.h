@@ -29,7 +29,8 @@ typedef struct unit_tensor {
     double split_low, split_high;
 } unit_tensor;
 
-/* CHUNK: samples that a sweep has at most. Their gradients are summed in order; chunks are added in a fixed tree. */
+/* CHUNK: samples that a sweep has at most; stpn_chunk_size says how many of a batch one has. Their gradients are summed in
+ * order; chunks are added in a fixed tree. */
 enum { CHUNK = 16 };
 
 enum { UNIT_MAX_WIDTH = 1 << 20, UNIT_MAX_TENSORS = 8, UNIT_MAX_STATES = 4, UNIT_NAME_SIZE = 32 };

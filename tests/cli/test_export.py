@@ -22,7 +22,7 @@ SEQUENCES = 1000
 # Training goes to the same bits on every machine, and so does what rounding is amplified to.
 PORTABLE = environment(STPN_KERNEL="portable")
 
-# The outputs of every step, by the library and by the exported network "net": tokens from a file, 255 starts a sequence.
+# The outputs of every step, by the library in REAL and by the exported network "net": tokens from a file, 255 starts a sequence.
 LIBRARY = r"""
 #include <stdio.h>
 #include <stpn/stpn.h>
@@ -31,7 +31,7 @@ int main(int count, char **words)
 {
     stpn_unit unit = stpn_unit_default("stpn_r", 11);
     stpn_head head = {"readout", 37};
-    stpn_net_desc desc = {.inputs = 37, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
+    stpn_net_desc desc = {.real = sizeof(REAL) == sizeof(float) ? STPN_FLOAT : STPN_DOUBLE, .inputs = 37, .units = &unit, .unit_count = 1, .heads = &head, .head_count = 1};
     stpn_error error = {"wrong use"};
     stpn_net *net;
     stpn_state *state;
@@ -42,7 +42,7 @@ int main(int count, char **words)
         return 1;
     }
     for (int token; (token = fgetc(in)) != EOF;) {
-        float x[37] = {0}, h[11], y[37];
+        REAL x[37] = {0}, h[11], y[37];
         if (token == 255) {
             stpn_state_zero(state);
             continue;
@@ -89,26 +89,28 @@ class Export(CommandTest):
         self.assertEqual(result.returncode, 0, " ".join(words) + "\n" + result.stdout + result.stderr)
         return result.stdout
 
-    def floats(self, name):
-        values = array.array("f")
+    def values(self, name, code="f"):
+        values = array.array(code)
         values.frombytes(read(self.path(name)))
         return values
 
-    def library(self, parameters):
+    def library(self, parameters, real):
         write(self.path("library.c"), LIBRARY)
         flags = self.compile("pkg-config", "--cflags", "--libs", "jansson", "zlib").split()
-        self.compile("cc", "-std=c17", *SANITIZER, "-I" + os.path.join(SOURCE, "include"), "library.c",
+        self.compile("cc", "-std=c17", *SANITIZER, "-I" + os.path.join(SOURCE, "include"), "-DREAL=" + real, "library.c",
                      os.path.join(BUILD, "libstpn.a"), *flags, "-lm", "-pthread", "-o", "library_program")
         self.compile("./library_program", parameters)
-        return self.floats("library")
+        return self.values("library", real[0])
 
-    def assert_same(self, expected, answers):
-        """Outputs to 1e-6 of the largest; after a sequence's last step the same answer."""
-        outputs, width = self.floats("outputs"), len(SYMBOLS)
+    def assert_same(self, expected, exact, answers):
+        """Outputs as close to those in double as the library's in float are; after a sequence's last step the same answer."""
+        outputs, width = self.values("outputs"), len(SYMBOLS)
         self.assertEqual(len(outputs), len(expected))
-        largest = max(abs(value) for value in expected)
+        largest = max(abs(value) for value in exact)
         self.assertGreater(largest, 1)
-        self.assertLess(max(abs(a - b) for a, b in zip(outputs, expected)), 1e-6 * largest)
+        errors = [max(abs(a - b) for a, b in zip(each, exact)) / largest for each in (outputs, expected)]
+        self.assertLess(errors[1], 1e-5)
+        self.assertLess(errors[0], 2 * errors[1])
         steps = len(outputs) // width // SEQUENCES
         for number, answer in enumerate(answers):
             row = outputs[(steps * number + steps - 1) * width:][:width]
@@ -160,16 +162,16 @@ class Export(CommandTest):
                          {"run": "", "parameters": "", "name": "net", "code": "./net.c", "header": "./net.h", "inputs": 37,
                           "outputs": 37, "parameter_bytes": 4 * (3 * 11 * 48 + 11 + 37 * 11 + 37), "state_bytes": 2156,
                           "stack_bytes": 4 * (48 + 11 + 11 + 11)})
-        expected = self.library("run/best.safetensors")
+        expected, exact = (self.library("run/best.safetensors", real) for real in ("float", "double"))
         self.run_here()
-        self.assert_same(expected, answers)
+        self.assert_same(expected, exact, answers)
         if SANITIZER:
             return  # the board runs the same code whatever the build
         missing = [name for name in ("arm-none-eabi-gcc", "qemu-system-arm") if not shutil.which(name)]
         if missing:
             self.skipTest("no %s; scripts/install-packages.sh test installs it" % " and no ".join(missing))
         measured = self.run_on_the_board()
-        self.assert_same(expected, answers)
+        self.assert_same(expected, exact, answers)
         self.assert_as_the_page_says(measured)
 
     def test_the_page(self):

@@ -281,14 +281,17 @@ static void check_late_gradients(stpn_unit form, int index)
                          STPN_OK);
     }
     backward_hand(&all, dy, 0, NULL);
-    net_back back = {.first = 0,
-                     .last = B,
-                     .dy = late,
-                     .dy_sample = T * WIDTH,
-                     .dy_step = WIDTH,
-                     .dy_begin = begin,
-                     .grad = some.grad};
-    net_backward_chunk(some.net, some.tape, &back);
+    const int chunk = stpn_chunk_size(B);
+    for (int first = 0; first < B; first += chunk) {
+        net_back back = {.first = first,
+                         .last = first + chunk < B ? first + chunk : B,
+                         .dy = late + first * T * WIDTH,
+                         .dy_sample = T * WIDTH,
+                         .dy_step = WIDTH,
+                         .dy_begin = begin + first,
+                         .grad = some.grad};
+        net_backward_chunk(some.net, some.tape, &back);
+    }
     assert_blocks_close(&some, &all, 1, 1e-12);
     close_hand(&all);
     close_hand(&some);

@@ -40,7 +40,7 @@ def mean_of_area(image, side):
 
 def played(preprocessing, steps):
     """Observations of every step, and the memory after them."""
-    environment = worker.Pong("pong", {"preprocessing": preprocessing}, COPIES)
+    environment = worker.Pong({"preprocessing": preprocessing}, COPIES, COPIES)
     arrays = Memory(environment)
     arrays.seeds[:] = [3, 4]
     environment.reset(arrays, 0, COPIES)
@@ -64,7 +64,7 @@ class Pong(unittest.TestCase):
         return seen
 
     def test_a_film_shows_the_same_game_in_colour(self):
-        environment = worker.Pong("pong", {"preprocessing": "deepmind"}, COPIES)
+        environment = worker.Pong({"preprocessing": "deepmind"}, COPIES, COPIES)
         arrays = Memory(environment)
         arrays.seeds[:] = [3, 4]
         environment.film("film.gif")
@@ -101,7 +101,7 @@ class Pong(unittest.TestCase):
 
     def test_what_an_episode_leaves(self):
         """The last image of an episode, the first one of the next, an end, and a point lost."""
-        environment = worker.Pong("pong", {"preprocessing": "deepmind"}, COPIES)
+        environment = worker.Pong({"preprocessing": "deepmind"}, COPIES, COPIES)
         arrays = Memory(environment)
         arrays.seeds[:] = [1, 2]
         environment.reset(arrays, 0, COPIES)
@@ -117,7 +117,7 @@ class Pong(unittest.TestCase):
         self.assertTrue((arrays.starts[copy] != arrays.observations[copy]).any())
 
     def test_parts_of_a_chunk(self):
-        environment = worker.Pong("pong", {"preprocessing": "deepmind"}, COPIES)
+        environment = worker.Pong({"preprocessing": "deepmind"}, COPIES, COPIES)
         arrays = Memory(environment)
         for first, last in ((0, 1), (1, 2)):
             with self.assertRaises(worker.Refused):

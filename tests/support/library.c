@@ -260,8 +260,9 @@ void library_outcome(const problem *p, const run *r, outcome *o)
     if (r->by_step) forward_steps(&s);
     else if (r->call_count == 0) forward_ranges(&s, 0, p->plan.steps);
     else assert_int_equal(begin, p->plan.steps);
-    for (int first = 0; first < p->plan.batch && r->leave; first += CHUNK)
-        net_settle(s.state, first, first + CHUNK < p->plan.batch ? first + CHUNK : p->plan.batch, s.tape);
+    int chunk = stpn_chunk_size(p->plan.batch);
+    for (int first = 0; first < p->plan.batch && r->leave; first += chunk)
+        net_settle(s.state, first, first + chunk < p->plan.batch ? first + chunk : p->plan.batch, s.tape);
     from_real(&s, s.y, o->y.count, o->y.values);
     if (s.energy) from_real(&s, s.energy, o->energy.count, o->energy.values);
     else o->energy.values = NULL;

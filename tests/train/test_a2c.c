@@ -28,7 +28,8 @@ typedef struct chunk_job {
 static void chunk_turn(void *context, int chunk, int thread)
 {
     const agent *g = ((const chunk_job *)context)->agent;
-    int first = chunk * CHUNK, last = first + CHUNK < g->c.batch ? first + CHUNK : g->c.batch;
+    int size = stpn_chunk_size(g->c.batch), first = chunk * size;
+    int last = first + size < g->c.batch ? first + size : g->c.batch;
     (void)thread;
     for (int t = 0; t < g->c.steps; t++) agent_step(g, t, first, last, ACT_SAMPLE);
 }

@@ -29,8 +29,8 @@ static void wrong_use_is_refused(void **state)
     static const int ranges[][2] = {{0, 15}, {3, 16}, {-16, 16}, {16, 16}, {32, 48}, {0, 41}, {32, 16}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         int first = ranges[i][0], last = ranges[i][1];
-        assert_refused(a2c_act(g.a, first, last, x, NULL, ACT_SAMPLE, actions, &error), "whole chunks of 16");
-        assert_refused(a2c_record(g.a, first, last, r, NULL, NULL, &error), "whole chunks of 16");
+        assert_refused(a2c_act(g.a, first, last, x, NULL, ACT_SAMPLE, actions, &error), "whole chunks of 8");
+        assert_refused(a2c_record(g.a, first, last, r, NULL, NULL, &error), "whole chunks of 8");
     }
     assert_refused(a2c_update(g.a, NULL, &stats, &error), "no step is recorded");
     assert_refused(a2c_record(g.a, 0, 16, r, NULL, NULL, &error), "is recorded already");

@@ -24,7 +24,8 @@ static void assert_same_parameters(const agent *a, const agent *b)
 static void chunk_turn(void *context, int chunk, int thread)
 {
     const agent *g = context;
-    int first = chunk * CHUNK, last = first + CHUNK < g->c.batch ? first + CHUNK : g->c.batch;
+    int size = stpn_chunk_size(g->c.batch), first = chunk * size;
+    int last = first + size < g->c.batch ? first + size : g->c.batch;
     (void)thread;
     for (int t = 0; t < g->c.steps; t++) agent_step(g, t, first, last, ACT_SAMPLE);
 }
@@ -383,10 +384,10 @@ static void what_is_refused(void **state)
     assert_int_equal(ppo_act(g.p, 0, c.batch, g.w->x, NULL, ACT_GIVEN, g.w->values, &error), STPN_ERROR_INPUT);
     assert_string_equal(error.message, "the action of copy 1 is not finite");
     assert_int_equal(ppo_act(g.p, 3, c.batch, g.w->x, NULL, ACT_SAMPLE, g.w->values, &error), STPN_ERROR_INPUT);
-    assert_non_null(strstr(error.message, "copies [3, 20): expected whole chunks of 16"));
+    assert_non_null(strstr(error.message, "copies [3, 20): expected whole chunks of 4"));
     for (int t = 0; t < c.steps; t++) agent_step(&g, t, 0, c.batch, ACT_SAMPLE);
     assert_int_equal(ppo_act(g.p, 0, c.batch, g.w->x, NULL, ACT_SAMPLE, g.w->values, &error), STPN_ERROR_INPUT);
-    assert_string_equal(error.message, "copies [0, 16): the rollout has all of its 9 steps");
+    assert_string_equal(error.message, "copies [0, 4): the rollout has all of its 9 steps");
     learner_plan plan = {.batch = 3, .steps = 4, .continuous = 3, .type = STPN_INPUT_DOUBLE};
     assert_int_equal(ppo_create(&other, g.net, &c.train, &c.options, &plan, NULL, 0, &error), STPN_ERROR_INPUT);
     assert_null(other);

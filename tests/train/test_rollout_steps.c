@@ -191,15 +191,17 @@ static void states_begin_anew_with_an_episode(void **state)
 static void episodes_are_counted(void **state)
 {
     (void)state;
-    enum { STEPS = 7 };
+    enum { STEPS = 7, CHUNKS = 5 };
+    const int size = stpn_chunk_size(BATCH);
+    assert_int_equal((BATCH - 1) / size + 1, CHUNKS);
     for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
         place *p = opened(STEPS, elsewhere, 1, 3);
         int t[BATCH] = {0};
         rollout_latest latest = {0}, of_all = {0};
         for (int round = 0; round < 5; round++) {
             rollout_episodes expected = {0};
-            double rewards[3][STEPS * BATCH];
-            int ended[3] = {0}, all = 0;
+            double rewards[CHUNKS][STEPS * BATCH];
+            int ended[CHUNKS] = {0}, all = 0;
             a2c_stats stats;
             assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
             for (int i = 0; i < STEPS; i++)
@@ -208,10 +210,10 @@ static void episodes_are_counted(void **state)
                     expected.count++;
                     expected.steps += t[b];
                     expected.reward += t[b] * (t[b] + 1) / 2.0;
-                    rewards[b / 16][ended[b / 16]++] = t[b] * (t[b] + 1) / 2.0;
+                    rewards[b / size][ended[b / size]++] = t[b] * (t[b] + 1) / 2.0;
                     t[b] = 0;
                 }
-            for (int chunk = 0; chunk < 3; chunk++)
+            for (int chunk = 0; chunk < CHUNKS; chunk++)
                 for (int i = 0; i < ended[chunk]; i++)
                     latest.reward[(latest.count + all++) % LATEST_EPISODES] = rewards[chunk][i];
             latest.count += all;
@@ -233,12 +235,12 @@ static void episodes_are_counted(void **state)
     }
 }
 
-/* 37 copies are three chunks: halves of 32 and 5. */
+/* 37 copies are five chunks: halves of 24 and 13. */
 static void one_half_steps_while_the_other_is_thought_for(void **state)
 {
     (void)state;
     place *p = opened(3, 1, 1, 1);
-    static const int expected[] = {1, 33, -1, 1, -33, 33, -1, 1, -33, 33, -1, -33};
+    static const int expected[] = {1, 25, -1, 1, -25, 25, -1, 1, -25, 25, -1, -25};
     assert_int_equal(rollout_play(p->r, ACT_SAMPLE, &error), STPN_OK);
     const clockwork *c = (const clockwork *)rollout_env(p->r);
     assert_int_equal(c->calls, sizeof expected / sizeof *expected);

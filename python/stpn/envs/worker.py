@@ -1,4 +1,4 @@
-"""python -m stpn.envs.worker KIND ID ARGUMENTS COPIES: holds copies of an environment for a process that steps them.
+"""python -m stpn.envs.worker KIND ID ARGUMENTS COPIES CHUNK: holds copies of an environment for a process that steps them.
 
 src/tasks/worker.c starts it, with a socket of packets as descriptor 3 and memory without a name as descriptor 4. A packet
 is four 32-bit numbers (command, first, last, failed) and what the command needs; the answer repeats the numbers. The first
@@ -25,7 +25,6 @@ MAP, RESET, STEP, FILM = 1, 2, 3, 4
 PLACES = struct.Struct("<8q")
 TERMINATED, TRUNCATED = 1, 2
 TEXT_MOST, PATH_MOST = 800, 4096
-CHUNK = 16  # copies of an Atari environment that step together
 
 
 class Refused(Exception):
@@ -192,10 +191,10 @@ class Pong:
 
     SIDE, ROWS, COLUMNS, CUT = 84, 210, 160, 25
 
-    def __init__(self, name, arguments, copies):
+    def __init__(self, arguments, copies, chunk):
         from ale_py.vector_env import AtariVectorEnv
 
-        self.name, self.recorded = name, None
+        self.chunk, self.recorded = chunk, None  # so many copies step together
         self.paper = arguments["preprocessing"] == "paper"
         common = {"stack_num": 1, "autoreset_mode": "SameStep", "num_threads": 1, "reward_clipping": True}
         if self.paper:
@@ -207,7 +206,7 @@ class Pong:
         else:
             common.update(frameskip=4, maxpool=True, noop_max=30, use_fire_reset=True)
         self.common = common
-        counts = [min(CHUNK, copies - first) for first in range(0, copies, CHUNK)]
+        counts = [min(chunk, copies - first) for first in range(0, copies, chunk)]
         self.groups = [AtariVectorEnv("pong", count, **common) for count in counts]
 
     def kind(self):
@@ -234,9 +233,10 @@ class Pong:
 
     def groups_of(self, first, last):
         """The vectors of a range, each with its first copy."""
-        if first % CHUNK or last - first < self.groups[first // CHUNK].num_envs:
-            raise Refused(f"copies [{first}, {last}): expected whole chunks of {CHUNK}")
-        return [(self.groups[at], at * CHUNK) for at in range(first // CHUNK, (last - 1) // CHUNK + 1)]
+        chunk = self.chunk
+        if first % chunk or last - first < self.groups[first // chunk].num_envs:
+            raise Refused(f"copies [{first}, {last}): expected whole chunks of {chunk}")
+        return [(self.groups[at], at * chunk) for at in range(first // chunk, (last - 1) // chunk + 1)]
 
     def put(self, rows, first, frames):
         count = len(frames)
@@ -302,12 +302,13 @@ def serve(connection, environment, arrays):
 
 
 def main():
-    kind, name, arguments, copies = sys.argv[1:]
-    copies = int(copies)
+    kind, name, arguments = sys.argv[1:4]
+    copies, chunk = map(int, sys.argv[4:])
     connection = socket.socket(fileno=SOCKET)
     threading.Thread(target=watch, args=(connection,), daemon=True).start()
     try:
-        environment = {"gym": Gym, "pong": Pong}[kind](name, json.loads(arguments or "{}"), copies)
+        arguments = json.loads(arguments or "{}")
+        environment = Pong(arguments, copies, chunk) if kind == "pong" else Gym(name, arguments, copies)
         described = environment.kind()
         connection.send(HEAD.pack(0, 0, copies, 0) + json.dumps(described).encode())
         packet = connection.recv(HEAD.size + PLACES.size)

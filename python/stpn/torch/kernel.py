@@ -10,7 +10,6 @@ import torch
 
 from ..library import NULL, borrowed_pool, check, ffi, lib, made, new_error
 
-CHUNK = 16  # samples that one thread takes
 IDLE_MOST = 4  # work spaces of a unit that are kept for later calls
 _KINDS = {torch.float32: lib.STPN_INPUT_FLOAT, torch.float64: lib.STPN_INPUT_DOUBLE, torch.uint8: lib.STPN_INPUT_BYTE,
           torch.int32: lib.STPN_INPUT_TOKEN}
@@ -80,7 +79,7 @@ class WorkSpace:
 
     def threads(self):
         """No more than there are chunks of samples."""
-        chunks = (self.batch + CHUNK - 1) // CHUNK
+        chunks = (self.batch - 1) // lib.stpn_chunk_size(self.batch) + 1
         return 1 if chunks == 1 else min(torch.get_num_threads(), chunks, 256)
 
     def forward(self, T, x, lengths, reset, keep, y):
