@@ -86,7 +86,7 @@ def turns(kind, case, rounds, seconds, pause, least):
 
 def overhead(case, passes):
     """Seconds of the layer's forward and backward, and of the C calls that do the same with memory that is there: parameters in,
-    state to zero, forward, state out; gradient to zero, backward, gradients out. Medians of passes in turns."""
+    forward from zero, state out; gradient to zero, backward, gradients out. Medians of passes in turns."""
     from stpn.library import NULL, borrowed_pool, ffi, lib
     from stpn.torch import kernel
     from stpn.torch.spec import spec, text_of
@@ -97,11 +97,10 @@ def overhead(case, passes):
     space, y = kernel.WorkSpace(told), torch.empty(case["steps"], case["batch"], case["hidden"])
     space.set_parameters(parameters)
     space.start(case["batch"], ())
-    space.forward(case["steps"], peer.x, None, None, True, y)
+    states = [torch.empty(case["batch"], *shape) for shape in told.state_shapes.values()]
+    space.forward(case["steps"], peer.x, None, None, True, y, states)
     space.backward(case["steps"], peer.dy, (None,) * len(told.places), None, False, [False] * len(parameters), ())
     values = {each: ffi.cast("void *", each.data_ptr()) for each in (*parameters, y, peer.dy)}
-    states = [torch.empty(case["batch"], *shape) for shape in told.state_shapes.values()]
-    out = [(place, ffi.cast("void *", state.data_ptr())) for place, state in zip(told.places, states)]
     keep = [torch.empty_like(each) for each in parameters]
     gradients = [ffi.cast("void *", each.data_ptr()) for each in keep]
     net, error, clock = space.net, space.error, time.perf_counter
@@ -111,11 +110,8 @@ def overhead(case, passes):
             start = clock()
             for index, each in enumerate(parameters):
                 lib.stpn_block_set(net, space.parameters, index, values[each])
-            lib.stpn_state_zero(space.state)
             lib.stpn_tape_rewind(space.tape)
             lib.stpn_forward(net, space.state, space.sequence, values[y], NULL, space.tape, pool, error)
-            for place, state in out:
-                lib.stpn_state_get(space.state, place, state)
             middle = clock()
             ffi.memmove(space.gradient, space.zeros, len(space.zeros))
             lib.stpn_backward(net, space.tape, values[peer.dy], NULL, space.gradient, NULL, pool, error)

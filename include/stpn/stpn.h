@@ -256,6 +256,10 @@ typedef struct stpn_sequence {
     const uint8_t *reset;   /* (T, B) or NULL: not 0 zeroes the sample's state before that step */
     const int32_t *lengths; /* (B) or NULL: steps in [0, T] that a sample has; afterwards its outputs and energy are 0,
                                nothing flows back, and its state stays */
+    int fresh;              /* not 0: the samples start at zero, whatever the state holds */
+    /* NULL, or for each tensor of the state where its (B, ...) values after the last step go, or NULL: as stpn_state_get has
+       them, written while they are in a cache. */
+    void *const *finals;
 } stpn_sequence;
 
 typedef struct stpn_tape stpn_tape;

@@ -219,12 +219,16 @@ void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequen
                        void *energy, stpn_tape *tape)
 {
     /* Energy goes through the chunk's own rows, a block at a time. */
-    int most = tape && !energy ? q->steps : STEP_BLOCK;
+    int most = tape && !energy ? q->steps : STEP_BLOCK, leave = state->leave && !q->finals;
+    size_t values = net->state_values, samples = (size_t)(last - first);
+    if (q->fresh)
+        memset(value_at(net->kernel, state->values, (size_t)first * values), 0, samples * values * net->kernel->size);
     for (int t = 0; t < q->steps; t += most) {
         int goes_on = t + most < q->steps;
-        run_block(net, state, q, t, goes_on ? t + most : q->steps, first, last, goes_on || state->leave, y, energy,
-                  tape);
+        run_block(net, state, q, t, goes_on ? t + most : q->steps, first, last, goes_on || leave, y, energy, tape);
     }
+    for (int i = 0; q->finals && i < net->state_count; i++)
+        for (int b = first; q->finals[i] && b < last; b++) net_state_sample(state, i, b, q->finals[i]);
 }
 
 void net_leave(stpn_state *state)
@@ -251,6 +255,10 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     if (first < 0 || last > q->batch || first >= last)
         return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
                          q->batch);
+    if (q->fresh && tape && tape->recorded[first] > 0)
+        return error_set(error, STPN_ERROR_INPUT,
+                         "fresh is %d with %d steps on the tape, expected 0: `reset` starts anew between steps",
+                         q->fresh, tape->recorded[first]);
     if (q->steps == 0) return STPN_OK;
     if (!q->x) return error_set(error, STPN_ERROR_INPUT, "x is NULL");
     if ((int)q->type < 0 || q->type > STPN_INPUT_TOKEN)

@@ -454,14 +454,20 @@ static void *sample_state(const stpn_state *state, int sample, size_t offset)
     return value_at(state->net->kernel, state->values, (size_t)sample * state->net->state_values + offset);
 }
 
-void stpn_state_get(const stpn_state *state, int index, void *values)
+void net_state_sample(const stpn_state *state, int index, int sample, void *values)
 {
     const stpn_net *net = state->net;
     const unit_tensor *place = state_place(net, index);
     size_t count = (size_t)place->rows * (size_t)place->columns;
-    for (int b = 0; b < state->batch; b++)
-        copy_tensor(net->kernel, place, sample_state(state, b, net->states[index].offset),
-                    value_at(net->kernel, values, (size_t)b * count), 0);
+    copy_tensor(net->kernel, place, sample_state(state, sample, net->states[index].offset),
+                value_at(net->kernel, values, (size_t)sample * count), 0);
+}
+
+void stpn_state_get(const stpn_state *state, int index, void *values)
+{
+    const stpn_net *net = state->net;
+    if (index < 0 || index >= net->state_count) return;
+    for (int b = 0; b < state->batch; b++) net_state_sample(state, index, b, values);
 }
 
 /* The place of the first value that is not a number; `count` where there is none. */

@@ -30,11 +30,16 @@ def _solid(tensor):
     return tensor.resolve_neg().contiguous()
 
 
+def _new_states(spec, lead):
+    return [_empty(lead + shape, dtype=spec.dtype) for shape in spec.state_shapes.values()]
+
+
 class WorkSpace:
     """A net with what it needs: used by one call after the other."""
 
     def __init__(self, spec):
         self.spec, self.error, self.sequence = spec, ffi.new(new_error), ffi.new("stpn_sequence *")
+        self.finals = self.sequence.finals = ffi.new("void *[]", len(spec.places))
         self.net = spec.create_net()
         self.parameters = lib.stpn_net_parameters(self.net)
         self.batch = self.tape_batch = self.tape_steps = self.tape_threads = 0
@@ -58,8 +63,7 @@ class WorkSpace:
         if batch != self.batch:
             self.batch, self.adjoint = batch, None
             self.state = self._state()
-        else:
-            lib.stpn_state_zero(self.state)
+        self.sequence.fresh = not states
         if states:
             self._set(self.state, states)
 
@@ -70,11 +74,9 @@ class WorkSpace:
                 check(lib.stpn_state_set(state, place, _values(tensor), self.error), self.error)
 
     def _get(self, state, lead):
-        found, dtype, lead = [], self.spec.dtype, (*lead, self.batch)
-        for place, shape in self.spec.state_sizes:
-            tensor = _empty(lead + shape, dtype=dtype)
-            _state_get(state, place, _cast(_VALUES, tensor.data_ptr()))
-            found.append(tensor)
+        found = _new_states(self.spec, (*lead, self.batch))
+        for place, tensor in zip(self.spec.places, found):
+            _state_get(state, place, _values(tensor))
         return found
 
     def threads(self):
@@ -82,8 +84,8 @@ class WorkSpace:
         chunks = (self.batch - 1) // lib.stpn_chunk_size(self.batch) + 1
         return 1 if chunks == 1 else min(torch.get_num_threads(), chunks, 256)
 
-    def forward(self, T, x, lengths, reset, keep, y):
-        """Runs the sequence from the state, outputs to `y`."""
+    def forward(self, T, x, lengths, reset, keep, y, finals):
+        """Runs the sequence from the state, outputs to `y`, the state after it to the tensors `finals`."""
         B, threads = self.batch, self.threads()
         if keep:
             if self.tape_batch != B or self.tape_steps < T or self.tape_threads < threads:
@@ -94,6 +96,8 @@ class WorkSpace:
                 lib.stpn_tape_rewind(self.tape)
         q = self.sequence
         q.steps, q.batch, q.type, q.x = T, B, _KINDS[x.dtype], _values(x)
+        for place, tensor in zip(self.spec.places, finals):
+            self.finals[place] = _values(tensor)
         q.reset = NULL if reset is None else ffi.cast(_BYTES, reset.data_ptr())
         q.lengths = NULL if lengths is None else ffi.cast(_INTS, lengths.data_ptr())
         arguments = (self.net, self.state, q, _values(y), NULL, self.tape if keep else NULL)
@@ -225,8 +229,8 @@ def forward(spec, is_step, x, lengths, reset, states, parameters, keep):
     try:
         space.set_parameters(parameters)
         space.start(B, states)
-        space.forward(T, x, lengths, reset, keep, y)
-        finals = space._get(space.state, lead)
+        finals = _new_states(spec, (*lead, B))
+        space.forward(T, x, lengths, reset, keep, y, finals)
     except ValueError:
         spec.idle.append(space)
         raise

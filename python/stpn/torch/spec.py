@@ -34,7 +34,6 @@ class Spec:
         self.state_places = {tensor: list(shapes).index(tensor) for tensor in sorted(shapes, key=lambda word: word != "h")}
         self.state_shapes = {tensor: shapes[tensor] for tensor in self.state_places}
         self.shapes, self.places = list(self.parameter_shapes.values()), list(self.state_places.values())
-        self.state_sizes = list(zip(self.places, self.state_shapes.values()))
         self.plain_columns = self._plain_columns()
         self.idle = []  # work spaces (kernel.py) that no call holds
 
