@@ -454,8 +454,8 @@ typedef struct stpn_profile {
     double elsewhere; /* seconds that a worker's environment was at work in its process meanwhile; or 0 */
 } stpn_profile;
 
-/* Processes that train one run together, each of which calls stpn_run_train with its own rank: they share the chunks of
- * 16 samples or copies that a batch is cut into, and what is computed has the same bits for any number of them. Rank 0 alone
+/* Processes that train one run together, each of which calls stpn_run_train with its own rank: they share the chunks
+ * that a batch is cut into (stpn_chunk_size), and what is computed has the same bits for any number of them. Rank 0 alone
  * writes files, and tests the trained network; all read the experiment, its data and the checkpoint. The two functions hand
  * bytes over in order, wait until that is done, and return 0, or another number where a rank cannot be reached; they are
  * called by the thread that called stpn_run_train. Where that has returned with `lost` set, others may be waiting for this

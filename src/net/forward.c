@@ -255,10 +255,12 @@ static stpn_status check_sequence(const stpn_net *net, const stpn_state *state, 
     if (first < 0 || last > q->batch || first >= last)
         return error_set(error, STPN_ERROR_INPUT, "samples [%d, %d) are not inside the batch of %d", first, last,
                          q->batch);
-    if (q->fresh && tape && tape->recorded[first] > 0)
-        return error_set(error, STPN_ERROR_INPUT,
-                         "fresh is %d with %d steps on the tape, expected 0: `reset` starts anew between steps",
-                         q->fresh, tape->recorded[first]);
+    for (int b = first; b < last && q->fresh && tape; b++)
+        if (tape->recorded[b] > 0)
+            return error_set(error, STPN_ERROR_INPUT,
+                             "fresh is %d with %d steps of sample %d on the tape, expected 0: `reset` starts anew "
+                             "between steps",
+                             q->fresh, tape->recorded[b], b);
     if (q->steps == 0) return STPN_OK;
     if (!q->x) return error_set(error, STPN_ERROR_INPUT, "x is NULL");
     if ((int)q->type < 0 || q->type > STPN_INPUT_TOKEN)

@@ -116,7 +116,8 @@ int net_outputs(const stpn_net *net);
 /* Work space of one chunk: what stpn_forward needs beside the state. */
 size_t net_forward_bytes(const stpn_net *net, int samples);
 
-/* Runs samples [first, last) of the sequence, all inside one chunk of the state. */
+/* Runs samples [first, last) of the sequence, all inside one chunk of the state. `finals` of a state that net_leave was asked
+ * for need a step. */
 void net_forward_chunk(const stpn_net *net, stpn_state *state, const stpn_sequence *sequence, int first, int last,
                        void *y, void *energy, stpn_tape *tape);
 

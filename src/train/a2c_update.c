@@ -164,7 +164,9 @@ static stpn_status run_chunks(a2c *a, pool_task turn, update_job *job, stpn_erro
 {
     profile_lane *lane = a->worker[0].lane;
     profile_enter(lane, PROFILE_WAITING);
-    pool_run(a->pool, job->own.last - job->own.first, a->workers, turn, job);
+    size_t steps = (size_t)a->actor.plan.batch * (size_t)a->actor.plan.steps;
+    int workers = net_worth(a->actor.net, steps, a->workers);
+    pool_run(a->pool, job->own.last - job->own.first, workers, turn, job);
     profile_enter(lane, PROFILE_RANKS);
     stpn_status status = actor_gather_chunks(&a->actor, a->parts, sizeof *a->parts, error);
     profile_enter(lane, PROFILE_REST);

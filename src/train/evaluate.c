@@ -123,7 +123,7 @@ static stpn_status conclude(const evaluate_job *job, int chunks, const int64_t *
 stpn_status supervised_evaluate(supervised *s, const task_split *split, evaluation *result, double *energy,
                                 int32_t *answers, stpn_error *error)
 {
-    int chunks = (split->count - 1) / s->chunk + 1;
+    int chunks = (split->count + s->chunk - 1) / s->chunk;
     evaluate_job job = {.s = s,
                         .split = split,
                         .own = ranks_share(s->ranks, chunks),

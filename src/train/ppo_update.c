@@ -241,7 +241,8 @@ stpn_status ppo_gradient(ppo *p, const ppo_sequence *sequences, int count, ppo_s
     *sums = (ppo_sums){0};
     stpn_tape_rewind(p->tape);
     heads_transpose(&p->heads);
-    pool_run(p->pool, job.own.last - job.own.first, p->workers, gradient_turn, &job);
+    int workers = net_worth(p->actor.net, (size_t)steps, p->workers);
+    pool_run(p->pool, job.own.last - job.own.first, workers, gradient_turn, &job);
     profile_enter(p->worker[0].lane, PROFILE_RANKS);
     stpn_status status = ranks_gather(ranks, p->parts, sizeof *p->parts, job.chunks, 1, error);
     if (!status) status = ranks_check(ranks, job.chunks, &p->parts->status, sizeof *p->parts, p->errors, error);

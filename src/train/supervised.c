@@ -338,7 +338,7 @@ static stpn_status apply(supervised *s, int chunks, double loss, stpn_error *err
 stpn_status supervised_update(supervised *s, const supervised_batch *batch, int window, loss_sums *sums,
                               stpn_error *error)
 {
-    int chunks = (batch->count - 1) / s->chunk + 1, left = s->shape.steps - window * s->window;
+    int chunks = (batch->count + s->chunk - 1) / s->chunk, left = s->shape.steps - window * s->window;
     update_job job = {.s = s,
                       .batch = batch,
                       .window = window,
@@ -349,7 +349,9 @@ stpn_status supervised_update(supervised *s, const supervised_batch *batch, int 
     job.asked = count_asked(&job);
     *sums = (loss_sums){0};
     profile_enter(s->worker[0].lane, PROFILE_WAITING);
-    pool_run(s->pool, job.own.last - job.own.first, s->workers < s->chunks ? s->workers : s->chunks, update_turn, &job);
+    int most = s->workers < s->chunks ? s->workers : s->chunks;
+    size_t steps = (size_t)batch->count * (size_t)job.steps;
+    pool_run(s->pool, job.own.last - job.own.first, net_worth(s->net, steps, most), update_turn, &job);
     profile_enter(s->worker[0].lane, PROFILE_RANKS);
     stpn_status status = ranks_gather(s->ranks, s->results, sizeof *s->results, chunks, 1, error);
     profile_enter(s->worker[0].lane, PROFILE_REST);

@@ -149,8 +149,17 @@ static void a_tape_begins_fresh_or_not_at_all(void **unused)
     for (q.steps = 4; q.steps >= 0; q.steps -= 4) {
         assert_int_equal(stpn_forward(b->net, b->state, &q, NULL, NULL, tape, NULL, &error), STPN_ERROR_INPUT);
         assert_string_equal(error.message,
-                            "fresh is 1 with 4 steps on the tape, expected 0: `reset` starts anew between steps");
+                            "fresh is 1 with 4 steps of sample 0 on the tape, expected 0: `reset` starts anew between "
+                            "steps");
     }
+    /* One sample that has begun is enough. */
+    stpn_tape_rewind(tape);
+    q = (stpn_sequence){.steps = 2, .batch = B, .first = B - 1, .last = B, .x = b->x};
+    assert_int_equal(stpn_forward(b->net, b->state, &q, NULL, NULL, tape, NULL, &error), STPN_OK);
+    get_all(b->state, b->ends_expected);
+    q = (stpn_sequence){.batch = B, .fresh = 1};
+    assert_int_equal(stpn_forward(b->net, b->state, &q, NULL, NULL, tape, NULL, &error), STPN_ERROR_INPUT);
+    assert_non_null(strstr(error.message, "2 steps of sample 36 on the tape"));
     get_all(b->state, b->ends);
     assert_same(b, b->ends);
     stpn_tape_free(tape);

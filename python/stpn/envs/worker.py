@@ -194,7 +194,7 @@ class Pong:
     def __init__(self, arguments, copies, chunk):
         from ale_py.vector_env import AtariVectorEnv
 
-        self.chunk, self.recorded = chunk, None  # so many copies step together
+        self.copies, self.chunk, self.recorded = copies, chunk, None  # chunk: so many step together
         self.paper = arguments["preprocessing"] == "paper"
         common = {"stack_num": 1, "autoreset_mode": "SameStep", "num_threads": 1, "reward_clipping": True}
         if self.paper:
@@ -234,7 +234,7 @@ class Pong:
     def groups_of(self, first, last):
         """The vectors of a range, each with its first copy."""
         chunk = self.chunk
-        if first % chunk or last - first < self.groups[first // chunk].num_envs:
+        if first % chunk or (last % chunk and last < self.copies):
             raise Refused(f"copies [{first}, {last}): expected whole chunks of {chunk}")
         return [(self.groups[at], at * chunk) for at in range(first // chunk, (last - 1) // chunk + 1)]
 
