@@ -395,7 +395,7 @@ stpn_status net_state_create(stpn_state **out, const stpn_net *net, int batch, i
         return error_set(error, STPN_ERROR_INPUT, "batch is %d, expected 1 to %d", batch, 1 << 24);
     stpn_state *state = memory_zeroed(1, sizeof *state);
     if (!state) return error_memory(error, "a state");
-    size_t chunks = (size_t)((batch - 1) / chunk + 1);
+    size_t chunks = ((size_t)batch - 1) / (size_t)chunk + 1;
     state->net = net;
     state->batch = batch;
     state->chunk = chunk;
