@@ -204,6 +204,7 @@ class Interrupted(SweepTest):
         after = self.snapshot("runs/sweep-s")
         self.assertEqual(before, {path: after[path] for path in before})
         process = self.start_sweep(RANDOM, "long", "--set", "train.epochs=100000", "--set", "train.patience=1")
+        process.send_signal(signal.SIGSTOP)  # else its runs may be over first
         self.refuse(2, "sweep", self.write_sweep(RANDOM), "--out", "long", "--set", "train.epochs=100000", "--set", "train.patience=1",
                     says="another process")
         process.kill()
