@@ -55,11 +55,16 @@ profile_lane *profile_lane_of(profile *p, int worker)
     return p && worker < p->threads ? &p->lane[worker] : NULL;
 }
 
+void profile_test(profile *p, int tests)
+{
+    for (int i = 0; p && i < p->threads; i++) p->lane[i].tests = tests;
+}
+
 static void change_at(profile_lane *lane, profile_part part, int64_t time)
 {
     lane->spent[lane->part] += time - lane->since;
     lane->since = time;
-    lane->part = part;
+    lane->part = lane->tests && part != PROFILE_WAITING ? PROFILE_EVALUATION : part;
 }
 
 void profile_change(profile_lane *lane, profile_part part)
@@ -69,7 +74,7 @@ void profile_change(profile_lane *lane, profile_part part)
 
 void profile_move(profile_lane *lane, profile_part from, profile_part to, int64_t time)
 {
-    if (!lane) return;
+    if (!lane || lane->tests) return;
     lane->spent[from] -= time;
     lane->spent[to] += time;
 }

@@ -29,6 +29,7 @@ typedef struct profile_lane {
     alignas(64) int64_t since; // nanoseconds; no two threads write the same cache line
     int64_t spent[PROFILE_PARTS];
     profile_part part; // what it is at
+    int tests;         // all that is not waiting is evaluation
 } profile_lane;
 
 typedef struct profile profile;
@@ -38,6 +39,9 @@ stpn_status profile_create(profile **out, int threads, stpn_error *error);
 void profile_free(profile *p);
 /* Lane of a worker of the pool; NULL where there is none, or no profile. */
 profile_lane *profile_lane_of(profile *p, int worker);
+
+/* While a test goes on its data, acting and the like are PROFILE_EVALUATION. Called while no other thread is at work. */
+void profile_test(profile *p, int tests);
 
 void profile_change(profile_lane *lane, profile_part part);
 

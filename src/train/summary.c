@@ -145,11 +145,14 @@ stpn_status summary_of_episodes(const run *r, const summary_test *how, json_t **
                                      : rollout_create(&tested, e, r->net, 0, r->pool, error);
     if (!status && r->scaling.width && !how->policy) status = rollout_set_scaling(tested, &r->scaling, error);
     if (!status && how->film) status = film(tested, how->film, error);
+    if (!status) rollout_set_profile(tested, how->told);
+    profile_test(how->told, 1);
     if (!status)
         status = rollout_test(tested, how->iterations ? how->iterations : e->train.test_iterations,
                               summary_is_greedy(r, how) ? ACT_GREEDY : ACT_SAMPLE, how->stop, &result, error);
     if (!status && how->film) status = film(tested, NULL, error);
     rollout_free(tested);
+    profile_test(how->told, 0);
     profile_enter(lane, before);
     if (status) return status;
     *object = rewards(r, &result);

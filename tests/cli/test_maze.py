@@ -83,6 +83,11 @@ class Train(MazeTest):
         for part in ("data", "forward", "read-out and loss", "backward", "evaluation"):
             self.assertRegex(result.stderr, r"(?m)^%s +\d" % part)
 
+    def test_the_test_is_evaluation_for_every_thread(self):
+        told = self.train("run", *QUICK, "--set", "train.test_iterations=100", "--profile", "--threads", "2").stderr
+        own, _, other, _ = map(float, re.search(r"(?m)^evaluation(( +[\d.]+){4})$", told).group(1).split())
+        self.assertGreater(other, own / 10)
+
 
 class Interrupt(MazeTest):
     def test_a_signal_saves_and_says_how_to_go_on(self):
