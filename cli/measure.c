@@ -101,14 +101,16 @@ static stpn_status problem_open(problem *p, const measure_case *c, const char *u
     p->gradient = stpn_block_create(p->net);
     if (!p->x || !p->dy || !p->gradient) return out_of_memory(error);
     draw_inputs(p);
-    p->sequence = (stpn_sequence){
-        .steps = c->steps, .batch = c->batch, .type = c->tokens ? STPN_INPUT_TOKEN : STPN_INPUT_FLOAT, .x = p->x};
+    p->sequence = (stpn_sequence){.steps = c->steps,
+                                  .batch = c->batch,
+                                  .type = c->tokens ? STPN_INPUT_TOKEN : STPN_INPUT_FLOAT,
+                                  .x = p->x,
+                                  .fresh = 1};
     return STPN_OK;
 }
 
 static stpn_status forward(problem *p, void *y, stpn_tape *tape, stpn_error *error)
 {
-    stpn_state_zero(p->state);
     return stpn_forward(p->net, p->state, &p->sequence, y, NULL, tape, p->pool, error);
 }
 
