@@ -58,6 +58,9 @@ typedef struct mode {
 #define MODE_PRE_SHARED ((mode){.norm = STPN_NORM_PRE, .learned = 1, .shared = 1})
 #define MODE_POST ((mode){.norm = STPN_NORM_POST, .learned = 1, .clamp = 1})
 #define MODE_POST_SHARED ((mode){.norm = STPN_NORM_POST, .learned = 1, .clamp = 1, .shared = 1})
+/* The same where no |F^| is above the bound. */
+#define MODE_POST_FREE ((mode){.norm = STPN_NORM_POST, .learned = 1})
+#define MODE_POST_SHARED_FREE ((mode){.norm = STPN_NORM_POST, .learned = 1, .shared = 1})
 #define MODE_OUTPUT ((mode){.norm = STPN_NORM_OUTPUT, .learned = 1})
 #define MODE_OUTPUT_SHARED ((mode){.norm = STPN_NORM_OUTPUT, .learned = 1, .shared = 1})
 #define MODE_NONE ((mode){.norm = STPN_NORM_NONE, .learned = 1, .clamp = 1})
@@ -227,13 +230,18 @@ INLINE vec updated(mode m, vec F, vec inverse, vec product, vec lambda, vec gamm
     return m.prompt ? lambda * fma_(gamma, product, decayed) : fma_(gamma, product, lambda * decayed);
 }
 
+/* F' from F^; `inverse_post` is 1 / m for norm post. */
+INLINE vec after_update(mode m, const stpn_layer *L, vec F, vec inverse_post)
+{
+    if (m.clamp) F = bounded(F, splat((real)L->clamp));
+    return m.norm == STPN_NORM_POST ? F * inverse_post : F;
+}
+
 /* F' after a step, from F before it; `inverse_post` is 1 / m for norm post. */
 INLINE vec after_step(mode m, const stpn_layer *L, vec F, vec inverse, vec inverse_post, vec product, vec lambda,
                       vec gamma)
 {
-    F = updated(m, F, inverse, product, lambda, gamma);
-    if (m.clamp) F = bounded(F, splat((real)L->clamp));
-    return m.norm == STPN_NORM_POST ? F * inverse_post : F;
+    return after_update(m, L, updated(m, F, inverse, product, lambda, gamma), inverse_post);
 }
 
 /* v = z - sum_m h_m F_m in the plastic columns, z in others; x (I) and h_before (H) are z. F is (panels, K, samples, lanes). */

@@ -362,6 +362,7 @@ static void stpn_backward_sweep(const stpn_layer *L, const stpn_layer_grad *grad
             s->live = s->next = s->in_done = 0;
             if (segment * s->back->segment < s->back->steps) open_segment(m, L, w, s, segment);
         }
+        memset(w->sample->clamped, 0, clamped_bytes(L));
         if (L->rule != STPN_RULE_OJA) rebuild_all(m, L, w, count);
         while (back_bundle(m, count, L, grad, w)) continue;
         for (int b = 0; b < count; b++)

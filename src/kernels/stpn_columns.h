@@ -123,11 +123,10 @@ INLINE vec column_undo(mode m, int after_known, const stpn_layer *L, back_column
     if (!after_known) {
         raw = updated(m, F, r->inverse, v * r->now, c->lambda, c->gamma);
         kept = m.clamp ? bounded(raw, bound) : raw;
-    } else if (m.norm == STPN_NORM_POST) {
-        kept = after * r->post;
     }
     if (m.norm == STPN_NORM_POST) {
-        vec force = r->post_factor * (c->listed ? kept : c->w + kept);
+        vec factor = after_known ? r->post : splat(1);
+        vec force = r->post_factor * (c->listed ? kept * factor : fma_(kept, factor, c->w));
         c->dw += force;
         if (c->listed) force = fma_(r->post_factor, c->w, force);
         adjoint = fma_(adjoint, r->inverse_post, force);
@@ -304,14 +303,25 @@ static void back_pre_shared(const back_call *c)
     back_loops(MODE_PRE_SHARED, c);
 }
 
+/* Whether the clamp may have been at work in the step that is gone into: of the last one of a segment it is not known. */
+static int clamp_at_work(const back_call *c)
+{
+    const uint8_t *clamped = c->sample[0]->clamped + (size_t)c->panel * (size_t)c->layer->columns;
+    int some = !c->task.out || c->listed;
+    for (int k = c->begin; k < c->end && !some; k++) some = clamped[k];
+    return some;
+}
+
 static void back_post(const back_call *c)
 {
-    back_loops(MODE_POST, c);
+    if (clamp_at_work(c)) back_loops(MODE_POST, c);
+    else back_loops(MODE_POST_FREE, c);
 }
 
 static void back_post_shared(const back_call *c)
 {
-    back_loops(MODE_POST_SHARED, c);
+    if (clamp_at_work(c)) back_loops(MODE_POST_SHARED, c);
+    else back_loops(MODE_POST_SHARED_FREE, c);
 }
 
 static void back_output(const back_call *c)

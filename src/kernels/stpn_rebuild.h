@@ -40,6 +40,7 @@ typedef struct back_sample {
     int adjoint_known;           // dF is not 0 everywhere
     int in_done;                 // the step that was done last has done the next one's way in
     int point_is_last;           // the adjoint is that from outside
+    uint8_t *clamped;            // (panels, K) of the bundle: the clamp was at work between two points of the segment
     real *dz;                    // (Kp, bundle, WIDTH) from this sample's on: partial sums over neurons of z's adjoint
     real *dv;                    // (Kp, WIDTH) the same of v's, where it is needed on its own, then
     real *dv_sum;                // (Kp) v's adjoint
@@ -131,6 +132,11 @@ static size_t backward_sample_bytes(const stpn_layer *L, int segment)
            rounded(Kp * sizeof(real)) + SAMPLE_ROWS * row;
 }
 
+INLINE size_t clamped_bytes(const stpn_layer *L)
+{
+    return (size_t)L->panels * (size_t)L->columns;
+}
+
 static size_t backward_bytes(const stpn_layer *L, int segment)
 {
     size_t S = (size_t)segment;
@@ -138,7 +144,7 @@ static size_t backward_bytes(const stpn_layer *L, int segment)
            rounded(sizeof(backward_work)) + rounded(padded_rows(L) * sizeof(real)) +
            rounded((padded_columns(L) + LANES) * STPN_BUNDLE * sizeof(real)) +
            rounded(STPN_BUNDLE * partial_values(L) * sizeof(real)) + (S + 1) * history_step(L) * sizeof(real) +
-           STPN_BUNDLE * backward_sample_bytes(L, segment);
+           rounded(clamped_bytes(L)) + STPN_BUNDLE * backward_sample_bytes(L, segment);
 }
 
 static backward_work *backward_open(const stpn_layer *L, const stpn_back *backs, int count, void *work)
@@ -152,10 +158,11 @@ static backward_work *backward_open(const stpn_layer *L, const stpn_back *backs,
     real *F = carve(&at, (S + 1) * history_step(L) * sizeof(real));
     w->packed = carve(&at, S * STPN_BUNDLE * PACKED_ROWS * PANEL_BYTES);
     w->v = carve(&at, 2 * S * STPN_BUNDLE * sizeof *w->v);
+    uint8_t *clamped = carve(&at, clamped_bytes(L));
     memset(w->zeros, 0, row);
     for (int b = 0; b < count; b++) {
         back_sample *s = &w->sample[b];
-        *s = (back_sample){.back = &backs[b], .F = F + b * LANES, .dz = dz + b * WIDTH};
+        *s = (back_sample){.back = &backs[b], .F = F + b * LANES, .dz = dz + b * WIDTH, .clamped = clamped};
         s->carried = backs[b].dh;
         s->adjoint_known = s->point_is_last = backs[b].wanted;
         s->dF = history_at(L, s, backs[b].segment);
@@ -220,9 +227,9 @@ enum {
 };
 
 /* F of `columns` columns of `vectors` vectors from vector n and column k on, before points `first` to last - 1, in S
- * samples. */
-INLINE void rebuild_columns(mode m, int S, int columns, int vectors, const rebuild_call *call, int n, int recurrent,
-                            int k, int first, int known)
+ * samples. `watched`: the mode leaves out the layer's clamp; returns whether it would have been at work. */
+INLINE int rebuild_columns(mode m, int S, int columns, int vectors, const rebuild_call *call, int n, int recurrent,
+                           int k, int first, int known, int watched)
 {
     const stpn_layer *L = call->layer;
     const back_sample *s = call->sample;
@@ -241,6 +248,7 @@ INLINE void rebuild_columns(mode m, int S, int columns, int vectors, const rebui
             for (int b = 0; b < S; b++) F[c][i][b] = known && s[b].from ? load(s[b].from + at) : splat(0);
         }
     }
+    vec largest = splat(0);
     size_t lane = (size_t)(n % VECTORS) * WIDTH;
     const real *const *all_v = call->v + (recurrent ? (size_t)s->back->segment * STPN_BUNDLE : 0);
     for (int t = first; t < call->last; t++) {
@@ -266,12 +274,27 @@ INLINE void rebuild_columns(mode m, int S, int columns, int vectors, const rebui
 #pragma GCC unroll 4
                 for (int c = 0; c < columns; c++) {
                     vec product = splat(v[c]) * now;
-                    F[c][i][b] =
-                        after_step(m, L, F[c][i][b], inverse, inverse_post, product, lambda[c][i], gamma[c][i]);
+                    vec raw = updated(m, F[c][i][b], inverse, product, lambda[c][i], gamma[c][i]);
+                    if (watched) largest = larger_size(raw, largest);
+                    F[c][i][b] = after_update(m, L, raw, inverse_post);
                 }
             }
         }
     }
+    return watched && any_bit(largest > splat((real)L->clamp));
+}
+
+/* Norm post begins without the clamp, which is rarely at work. */
+INLINE void rebuild_vectors(mode m, int S, int columns, int vectors, const rebuild_call *call, int n, int recurrent,
+                            int k, int first, int known)
+{
+    mode without = m;
+    int watched = m.clamp && m.norm == STPN_NORM_POST;
+    if (watched) without.clamp = 0;
+    if (!rebuild_columns(without, S, columns, vectors, call, n, recurrent, k, first, known, watched)) return;
+    (void)rebuild_columns(m, S, columns, vectors, call, n, recurrent, k, first, known, 0);
+    memset(call->sample->clamped + (size_t)(n / VECTORS) * (size_t)call->layer->columns + (size_t)k, 1,
+           (size_t)columns);
 }
 
 /* The same in every vector of a panel. */
@@ -280,8 +303,8 @@ INLINE void rebuild_block(mode m, int S, int columns, const rebuild_call *call, 
 {
     int n = panel * VECTORS, end = smaller((panel + 1) * VECTORS, group_count(call->layer));
     for (; n + REBUILD_VECTORS <= end; n += REBUILD_VECTORS)
-        rebuild_columns(m, S, columns, REBUILD_VECTORS, call, n, recurrent, k, first, known);
-    for (; n < end; n++) rebuild_columns(m, S, columns, 1, call, n, recurrent, k, first, known);
+        rebuild_vectors(m, S, columns, REBUILD_VECTORS, call, n, recurrent, k, first, known);
+    for (; n < end; n++) rebuild_vectors(m, S, columns, 1, call, n, recurrent, k, first, known);
 }
 
 INLINE void rebuild_range(mode m, int S, const rebuild_call *call, int panel, int recurrent)

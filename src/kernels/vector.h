@@ -248,6 +248,22 @@ INLINE vec bounded(vec a, vec bound)
 #endif
 }
 
+/* |a|, or b where that is larger or a is NaN; b is not negative. */
+INLINE vec larger_size(vec a, vec b)
+{
+#if defined(KERNEL_ISA_AVX512) && KERNEL_DOUBLE
+    return _mm512_range_pd(a, b, 0xb);
+#elif defined(KERNEL_ISA_AVX512)
+    return _mm512_range_ps(a, b, 0xb);
+#elif defined(KERNEL_ISA_AVX2) && KERNEL_DOUBLE
+    return _mm256_max_pd(absolute(a), b);
+#elif defined(KERNEL_ISA_AVX2)
+    return _mm256_max_ps(absolute(a), b);
+#else
+    return choose(absolute(a) > b, absolute(a), b);
+#endif
+}
+
 #if KERNEL_DOUBLE
 INLINE vec exp_(vec x)
 {
