@@ -23,7 +23,7 @@ int main(void)
     stpn_head head = {"answer", CUES};
     stpn_net_desc desc = {
         .real = STPN_FLOAT, .inputs = SYMBOLS, .units = &layer, .unit_count = 1, .heads = &head, .head_count = 1};
-    stpn_sequence sequence = {.steps = STEPS, .batch = BATCH, .type = STPN_INPUT_TOKEN, .x = tokens};
+    stpn_sequence sequence = {.steps = STEPS, .batch = BATCH, .type = STPN_INPUT_TOKEN, .x = tokens, .fresh = 1};
     stpn_net *net = NULL;
     stpn_state *state = NULL;
     stpn_tape *tape = NULL;
@@ -37,7 +37,6 @@ int main(void)
     if (gradient) stpn_net_init(net, 0);
     for (int update = 0; gradient && !status && update < UPDATES; update++) {
         draw_sequences();
-        stpn_state_zero(state);
         stpn_tape_rewind(tape);
         memset(gradient, 0, stpn_net_block_size(net) * sizeof *gradient);
         status = stpn_forward(net, state, &sequence, y, NULL, tape, NULL, &error);
