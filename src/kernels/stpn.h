@@ -237,13 +237,6 @@ INLINE vec after_update(mode m, const stpn_layer *L, vec F, vec inverse_post)
     return m.norm == STPN_NORM_POST ? F * inverse_post : F;
 }
 
-/* F' after a step, from F before it; `inverse_post` is 1 / m for norm post. */
-INLINE vec after_step(mode m, const stpn_layer *L, vec F, vec inverse, vec inverse_post, vec product, vec lambda,
-                      vec gamma)
-{
-    return after_update(m, L, updated(m, F, inverse, product, lambda, gamma), inverse_post);
-}
-
 /* v = z - sum_m h_m F_m in the plastic columns, z in others; x (I) and h_before (H) are z. F is (panels, K, samples, lanes). */
 INLINE void oja_presynaptic(const stpn_layer *L, const real *F, int samples, const real *h, const real *x,
                             const real *h_before, real *v)

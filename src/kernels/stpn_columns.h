@@ -125,7 +125,7 @@ INLINE vec column_undo(mode m, int after_known, const stpn_layer *L, back_column
         kept = m.clamp ? bounded(raw, bound) : raw;
     }
     if (m.norm == STPN_NORM_POST) {
-        vec factor = after_known ? r->post : splat(1);
+        vec factor = after_known ? r->post : splat(1); // F^c is kept times this
         vec force = r->post_factor * (c->listed ? kept * factor : fma_(kept, factor, c->w));
         c->dw += force;
         if (c->listed) force = fma_(r->post_factor, c->w, force);

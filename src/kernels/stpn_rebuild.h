@@ -132,9 +132,10 @@ static size_t backward_sample_bytes(const stpn_layer *L, int segment)
            rounded(Kp * sizeof(real)) + SAMPLE_ROWS * row;
 }
 
+/* Only norm post with a clamp asks where that was at work. */
 INLINE size_t clamped_bytes(const stpn_layer *L)
 {
-    return (size_t)L->panels * (size_t)L->columns;
+    return L->norm == STPN_NORM_POST && L->clamp > 0 ? (size_t)L->panels * (size_t)L->columns : 0;
 }
 
 static size_t backward_bytes(const stpn_layer *L, int segment)
@@ -466,8 +467,9 @@ INLINE vec after_point(mode m, const stpn_layer *L, const back_point *point, gro
     real v = k < L->inputs ? point->vx[k] : point->vh[k - L->inputs];
     vec inverse = m.norm == STPN_NORM_PRE ? load(point->inverse + g.row) : splat(0);
     vec inverse_post = m.norm == STPN_NORM_POST ? load(point->inverse_post + g.row) : splat(1);
-    return after_step(m, L, F, inverse, inverse_post, splat(v) * load(point->now + g.row),
-                      rate_at(m, L->lambda, g.lambda, at), rate_at(m, L->gamma, g.gamma, at));
+    F = updated(m, F, inverse, splat(v) * load(point->now + g.row), rate_at(m, L->lambda, g.lambda, at),
+                rate_at(m, L->gamma, g.gamma, at));
+    return after_update(m, L, F, inverse_post);
 }
 
 /* Oja's v needs all of F: before point i, from that of the point before. */
