@@ -75,12 +75,14 @@ def write_tensors(path, header, data):
     return write(path, struct.pack("<Q", len(text)) + text + data)
 
 
-def read_terminal(master):
-    """What a terminal receives until nobody writes to it any more; closes it."""
+def read_terminal(master, look=None):
+    """What a terminal receives until nobody writes to it any more; closes it. look(text so far) sees every part."""
     text = b""
     try:
         while chunk := os.read(master, 65536):
             text += chunk
+            if look:
+                look(text.decode(errors="replace"))
     except OSError:
         pass
     os.close(master)
@@ -113,8 +115,9 @@ class CommandTest(unittest.TestCase):
         self.addCleanup(self.end, process)
         return process
 
-    def terminal(self, *words, window=None, **env):
-        """What a terminal of (rows, columns) receives on standard error, line by line as it is redrawn."""
+    def terminal(self, *words, window=None, until=None, **env):
+        """What a terminal of (rows, columns) receives on standard error, line by line as it is redrawn: to the command's
+        end, or with `until` to a Ctrl-C that follows once until(text) holds."""
         master, slave = pty.openpty()
         if window:
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
@@ -123,9 +126,16 @@ class CommandTest(unittest.TestCase):
                                    preexec_fn=default_signals)
         self.addCleanup(self.end, process)
         os.close(slave)
-        text = read_terminal(master)
+        interrupted = []
+
+        def look(text):
+            if until and not interrupted and until(text):
+                interrupted.append(True)
+                process.send_signal(signal.SIGINT)
+
+        text = read_terminal(master, look)
         process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 0)
+        self.assertEqual(process.returncode, 130 if until else 0, text)
         return text.decode()
 
     @staticmethod
