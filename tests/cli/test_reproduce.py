@@ -48,18 +48,6 @@ class ReproduceTest(CommandTest):
         files = [path for path in glob.glob(self.path(out, "**"), recursive=True) if os.path.isfile(path)]
         return {path: (read(path), os.stat(path).st_mtime_ns) for path in files if "table" not in path}
 
-    def interrupt(self, *words, number=signal.SIGINT):
-        """Stops it once the first run has a checkpoint; standard output and error."""
-        process = self.start("reproduce", "small", *words)
-        limit = time.monotonic() + 60
-        while not glob.glob(self.path("runs", "small", "*", "best.safetensors")):
-            self.assertIsNone(process.poll())
-            self.assertLess(time.monotonic(), limit)
-            time.sleep(0.002)
-        process.send_signal(number)
-        texts = process.communicate(timeout=60)
-        return process.returncode, *texts
-
     def assert_same_runs(self, one, other):
         self.assertEqual(self.runs(one), self.runs(other))
         for name in self.runs(one):
@@ -148,8 +136,9 @@ class Again(ReproduceTest):
     def test_signals_save_and_the_same_command_goes_on(self):
         self.reproduce("--out", "whole", "--epochs", "40")
         for number in (signal.SIGINT, signal.SIGTERM):
-            code, output, messages = self.interrupt("--epochs", "40", "--jobs", "2", number=number)
-            self.assertEqual((code, output), (130, ""), messages)
+            process, output, messages = self.interrupt("runs/small", "runs/small/*/best.safetensors", "reproduce", "small",
+                                                       "--epochs", "40", "--jobs", "2", number=number)
+            self.assertEqual((process.returncode, output), (130, ""), messages)
             line = re.search(r"all runs saved; go on with: (.*)\n\Z", messages).group(1)
             self.assertFalse(os.path.exists(self.path("runs", "small", "table.md")))
             self.assertLess(len(self.runs()), 4)
@@ -193,10 +182,8 @@ class Again(ReproduceTest):
     def test_another_kernel(self):
         if len(kernels()) < 2:
             self.skipTest("there is one kernel only")
-        process = self.start("reproduce", "small", "--epochs", "40", "--jobs", "1", env=environment(STPN_KERNEL="portable"))
-        self.wait_for("runs/small/small-one-s0/best.safetensors", process)
-        process.send_signal(signal.SIGINT)
-        messages = process.communicate(timeout=60)[1]
+        messages = self.interrupt("runs/small", "runs/small/small-one-s0/best.safetensors", "reproduce", "small",
+                                  "--epochs", "40", "--jobs", "1", env=environment(STPN_KERNEL="portable"))[2]
         self.assertIn("go on with: STPN_KERNEL=portable ", messages)
         result = self.run_command("reproduce", "small", "--epochs", "40")
         self.assertEqual(result.returncode, 2)
